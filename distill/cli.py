@@ -1,0 +1,227 @@
+"""What each command does. Each gives the exit status: 0 done, 1 failed, 2 asked wrongly, 130 stopped.
+
+It imports torch only in `evaluate`, `zoo` and `doctor`, when they run. It knows nothing of how a run is trained.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import importlib.metadata
+import platform
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+from distill import assets, config, runs, terminal
+from distill.errors import UserError
+from distill.events import to_json
+from distill.processes import live_process
+from distill.references import check_folder, model_path
+from distill.wording import instead, nearest
+
+GRACE = 60.0  # seconds a worker has to save after Ctrl-C before it gets SIGTERM
+_PACKAGES = ("torch", "transformers", "peft", "accelerate", "safetensors", "pydantic", "gradio")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Train what a preset or file asks for, in the foreground."""
+    asked = config.load(args.source, args.overrides)
+    config.check_models(asked)
+    with _interrupts() as interrupts:
+        folder = runs.create(asked, args.runs)
+        print(f"run {folder.name}: {asked.name}, in {folder}", file=sys.stderr)
+        worker = runs.start(folder)
+        return _follow(worker, folder, terminal.Progress(sys.stderr), interrupts, args.json)
+
+
+def resume(args: argparse.Namespace) -> int:
+    """Go on with a stopped, crashed or failed run, in the foreground."""
+    folder = runs.find(args.run, args.runs)
+    seen = runs.view(folder)
+    if seen.config:
+        config.check_models(seen.config)
+    progress = terminal.Progress(sys.stderr)
+    progress.skip(seen)
+    with _interrupts() as interrupts:
+        worker = runs.resume(folder, args.overrides)
+        print(f"run {folder.name}: going on after step {seen.step}, in {folder}", file=sys.stderr)
+        return _follow(worker, folder, progress, interrupts, args.json)
+
+
+def stop(args: argparse.Namespace) -> int:
+    """Ask a run to save and leave, and wait until it has."""
+    folder = runs.find(args.run, args.runs)
+    runs.stop(folder, grace=GRACE, wait=True)
+    seen = runs.view(folder)
+    print(f"Run {seen.id} is {seen.state} at step {seen.step} of {seen.steps}.")
+    return 0
+
+
+def list_runs(args: argparse.Namespace) -> int:
+    """All runs, the newest first."""
+    found = runs.list_runs(args.runs)
+    print(terminal.runs_table(found) if found else "There are no runs yet: python -m distill run tiny makes one.")
+    return 0
+
+
+def show(args: argparse.Namespace) -> int:
+    """A preset's settings, or what a run did."""
+    presets = assets.preset_names()
+    if args.what in presets:
+        print(config.to_yaml(config.load(args.what)), end="")
+        return 0
+    try:
+        seen = runs.view(runs.find(args.what, args.runs))
+    except config.ConfigError as error:
+        if nearest(args.what, presets):
+            raise config.ConfigError(
+                f"There is no run or preset {args.what!r}: {instead(args.what, presets)}"
+            ) from error
+        raise
+    print(f"run {seen.id}: {seen.name}, {seen.state} at step {seen.step} of {seen.steps}, in {seen.folder}")
+    if seen.reason:
+        print(seen.reason)
+    if seen.report:
+        print(terminal.summary(seen.report))
+        print(terminal.families(seen.report))
+    if seen.resumable:
+        print(f"python -m distill resume {seen.id} goes on with it.")
+    return 0
+
+
+def evaluate(args: argparse.Namespace) -> int:
+    """Judge a run's student again, on as many held-out problems as asked for."""
+    from distill.evaluation.again import evaluate_run
+
+    result = evaluate_run(runs.find(args.run, args.runs), args.problems, args.json)
+    print(to_json(result) if args.json else terminal.summary(result))
+    return 0
+
+
+def doctor(args: argparse.Namespace) -> int:
+    """What this machine is, and what will run on it."""
+    from distill import hardware
+
+    problems = []
+    versions = {name: _version(name) for name in _PACKAGES}
+    problems += [f"{name} is not installed" for name, version in versions.items() if not version]
+    try:
+        machine = hardware.detect()
+        device, described = machine.device, f"{machine.description}; trains in {machine.dtype}"
+    except ImportError as error:
+        device, described = "", f"unknown: torch can't be imported ({error})"
+    try:
+        for name in assets.preset_models():
+            check_folder(Path(model_path(name)))
+        zoo = "complete"
+    except UserError as error:
+        zoo = str(error)
+        problems.append("the zoo is not complete (python -m distill zoo makes it)")
+    parent = Path(args.runs or runs.home().runs)
+    existing = next(path for path in [parent.absolute(), *parent.absolute().parents] if path.exists())
+    free = shutil.disk_usage(existing).free / 2**20
+    if free < runs.NEEDED_MB:
+        problems.append(f"a run needs {runs.NEEDED_MB} MB of disk")
+    rows = [
+        ["machine", described],
+        ["system", f"{platform.platform()}, Python {platform.python_version()}"],
+        ["packages", ", ".join(f"{name} {version or 'missing'}" for name, version in versions.items())],
+        ["zoo", zoo],
+        ["runs", f"{parent}, {free / 1024:.1f} GB free"],
+        ["cache", str(runs.home().cache)],
+    ]
+    print(terminal.table(rows))
+    print(_prospect(device, problems))
+    return 1 if problems else 0
+
+
+def _prospect(device: str, problems: list[str]) -> str:
+    if problems:
+        return f"Not ready: {'; '.join(problems)}."
+    if device in ("cpu", "mps"):
+        return "The tiny presets run here in minutes; students of half a billion parameters and more want a CUDA GPU."
+    return "Everything runs here, as far as memory allows; python -m distill run tiny is the first thing to try."
+
+
+def _version(package: str) -> str | None:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+class _Interrupts:
+    """How often Ctrl-C or SIGTERM came. It only counts: locks and files are no business of a signal handler."""
+
+    def __init__(self) -> None:
+        self.count = 0
+
+    def __call__(self, *_: object) -> None:
+        self.count += 1
+
+
+@contextlib.contextmanager
+def _interrupts() -> Iterator[_Interrupts]:
+    counter = _Interrupts()
+    before = {number: signal.signal(number, counter) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield counter
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _follow(
+    worker: subprocess.Popen[bytes], folder: Path, progress: terminal.Progress, interrupts: _Interrupts, as_json: bool
+) -> int:
+    """Show the run until its worker has left, pass interrupts on, and say how it ended."""
+    heeded = 0
+    while True:
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            worker.wait(timeout=0.2)
+        progress.update(runs.view(folder))
+        if worker.returncode is not None:
+            break
+        if interrupts.count > heeded:
+            heeded += 1
+            progress.say(_interrupt(worker, folder, heeded))
+    progress.clear()
+    return _ending(runs.view(folder), worker.returncode, bool(interrupts.count), as_json)
+
+
+def _interrupt(worker: subprocess.Popen[bytes], folder: Path, times: int) -> str:
+    """Ask once, insist the second time, end it the third; what was done, for the user."""
+    process = live_process(folder)
+    if process is None:
+        return "The worker is leaving."
+    if times == 1:
+        with contextlib.suppress(UserError):  # it may leave this very moment
+            runs.stop(folder, grace=GRACE)
+        return "Stopping: the run is being saved (Ctrl-C again to hurry it)."
+    if times == 2:
+        process.terminate()
+        return "Hurrying (Ctrl-C again ends it at once; what the last checkpoint holds is kept)."
+    worker.kill()
+    return "Ended."
+
+
+def _ending(seen: runs.RunView, returncode: int, interrupted: bool, as_json: bool) -> int:
+    log = seen.folder / "stdout.log"
+    if seen.state == "done":
+        if as_json:
+            print(to_json(seen.report or {}))
+        else:
+            print(terminal.summary(seen.report or {}))
+            print(f"The student's adapter and the report are in {seen.folder}.")
+        return 0
+    if seen.state == "stopped" or (interrupted and seen.state == "crashed"):
+        where = f"at step {seen.step} of {seen.steps}"
+        print(f"Run {seen.id} is stopped {where}: python -m distill resume {seen.id} goes on with it.", file=sys.stderr)
+        return 130
+    reason = (seen.reason or "it gave no reason").rstrip(".")
+    print(f"Run {seen.id} {seen.state}: {reason}. Its full output is in {log}.", file=sys.stderr)
+    return 2 if returncode == 2 else 1

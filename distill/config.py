@@ -1,0 +1,303 @@
+"""What a run is asked to do: RunConfig and its parts, from a preset or a YAML file, with `--set` on top.
+
+Everything wrong with the settings is a ConfigError of one sentence. This module knows nothing of tensors, of the files
+a run writes, or of how a setting is carried out.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, ClassVar, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from distill import assets
+from distill.errors import ConfigError
+from distill.overrides import apply
+from distill.references import check_models, model_path
+from distill.wording import fault, instead, sentence, show, unknown
+
+__all__ = ["ConfigError", "RunConfig", "check_models", "load", "model_path", "parse", "to_yaml"]
+
+Count = Annotated[int, Field(ge=1, le=1_000_000)]
+Size = Annotated[int, Field(ge=1, le=4096)]
+Weight = Annotated[float, Field(ge=0, le=1000)]
+Text = Annotated[str, Field(min_length=1, max_length=200)]
+Name = Annotated[str, Field(min_length=1, max_length=80, pattern=r"^[^/\\\x00-\x1f]+$")]
+
+
+class Settings(BaseModel):
+    """A group of settings: unknown keys refused, frozen, and a bare string taken for the setting `bare` names."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, coerce_numbers_to_str=True)
+    bare: ClassVar[str] = ""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _plain(cls, data: Any) -> Any:
+        if isinstance(data, str) and cls.bare:
+            return {cls.bare: data}
+        if not isinstance(data, dict):
+            return data
+        for key, value in data.items():
+            if key not in cls.model_fields:
+                raise unknown(str(key), cls.model_fields)
+            if isinstance(value, bool):  # pydantic would read `true` as 1
+                raise fault(str(key), f" is {show(value)}: it must be a number or text, not yes or no.")
+        return data
+
+
+class ModelRef(Settings):
+    """A model: the name of a zoo model, a folder or a Hub id, and what the run calls it."""
+
+    bare = "model"
+    model: Text
+    name: Name = Field(default_factory=lambda data: _last_part(data.get("model", "")))
+    revision: Text | None = None
+
+
+class DataConfig(Settings):
+    """The problems, and how many of each split; no families means all of them."""
+
+    source: Literal["problems"] = "problems"
+    train: Count = 1280
+    held_out: Count = 240
+    new_phrasing: Annotated[int, Field(ge=0, le=1_000_000)] = 120
+    validation: Annotated[int, Field(ge=0, le=1_000_000)] = 192
+    families: list[Text] = []
+    seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
+
+
+class TaskConfig(Settings):
+    """Cross-entropy on the worked solution."""
+
+    kind: Literal["task"] = "task"
+    weight: Weight = 1.0
+
+
+class GateConfig(Settings):
+    """Who is listened to for which problem (maths.md section 2). `every`: steps between meta's measurements."""
+
+    bare = "kind"
+    kind: Literal["uniform", "learned", "prior", "meta"] = "prior"
+    tau: Annotated[float, Field(gt=0, le=100)] = 0.1
+    epsilon: Annotated[float, Field(ge=0, le=1)] = 0.2
+    balance: Annotated[float, Field(ge=0, le=100)] = 0.5
+    every: Count = 50
+
+
+class GeometryConfig(Settings):
+    """Gated CKA with the teachers. `layer` is a fraction of the depth; `pooling` left out follows the mode."""
+
+    kind: Literal["geometry"] = "geometry"
+    weight: Weight = 0.5
+    mode: Literal["deku", "deku_frozen", "kernel"] = "kernel"
+    gate: GateConfig = GateConfig()
+    similarity: Literal["debiased", "biased", "nbs"] = "debiased"
+    pooling: Literal["rms", "mean"] | None = Field(default=None, validate_default=True)
+    layer: Annotated[float, Field(gt=0, le=1)] = 0.75
+    window: Literal["gradcache", "bank"] = "gradcache"
+    bank_size: Annotated[int, Field(ge=1, le=65536)] = 256
+
+    @field_validator("pooling", mode="before")
+    @classmethod
+    def _follow_mode(cls, value: Any, info: Any) -> Any:
+        return value if value is not None else ("mean" if info.data.get("mode") == "deku" else "rms")
+
+    @model_validator(mode="after")
+    def _consistent(self) -> GeometryConfig:
+        if self.mode == "kernel" and self.gate.kind == "learned":
+            raise fault(
+                "gate",
+                " is 'learned', but mode 'kernel' lets no gradient reach the gate, so it would learn nothing: "
+                "use 'prior' or 'meta', or mode 'deku'.",
+            )
+        if self.mode == "kernel" and self.similarity != "debiased":
+            raise fault(
+                "similarity", f" is {self.similarity!r}, but mode 'kernel' is defined for 'debiased' only: use that."
+            )
+        return self
+
+
+ObjectiveConfig = Annotated[TaskConfig | GeometryConfig, Field(discriminator="kind")]
+
+
+class LoraConfig(Settings):
+    """What is trained in the student: low-rank updates of its linear layers."""
+
+    r: Annotated[int, Field(ge=1, le=1024)] = 16
+    alpha: Annotated[int, Field(ge=1, le=65536)] = 32
+    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    targets: str | list[str] = "all-linear"
+    quantize: Literal["4bit", "8bit"] | None = None
+
+    @field_validator("targets", mode="plain")
+    @classmethod
+    def _targets(cls, value: Any) -> str | list[str]:
+        names = isinstance(value, list) and value and all(isinstance(name, str) and name for name in value)
+        if not names and value != "all-linear":
+            raise fault(
+                "", f" is {show(value)}: it must be 'all-linear' or a list of layer names such as [q_proj, v_proj]."
+            )
+        return value
+
+
+class BudgetConfig(Settings):
+    """How long and hard to train. `warmup`: a fraction of the steps; `max_length`: tokens; `threads` 0: every core."""
+
+    steps: Count = 100
+    batch_size: Size = 64
+    accumulation: Annotated[int, Field(ge=1, le=1024)] = 1
+    learning_rate: Annotated[float, Field(gt=0, le=1)] = 2e-3
+    warmup: Annotated[float, Field(ge=0, le=1)] = 0.05
+    schedule: Literal["cosine", "linear", "constant"] = "cosine"
+    max_length: Annotated[int, Field(ge=16, le=131_072)] = 256
+    max_grad_norm: Annotated[float, Field(ge=0, le=1_000_000)] = 1.0
+    weight_decay: Annotated[float, Field(ge=0, le=1)] = 0.0
+    save_every: Count = 25
+    threads: Annotated[int, Field(ge=0, le=1024)] = 0
+    teacher_batch_size: Size = 64
+
+
+class EvaluationConfig(Settings):
+    """How the student answers the held-out problems; how many there are is `data.held_out`."""
+
+    max_new_tokens: Annotated[int, Field(ge=1, le=8192)] = 64
+    batch_size: Size = 256
+
+
+class ProbeConfig(Settings):
+    """The diagnostics during training: `texts` cut at `characters`, looked at `every` so many steps."""
+
+    texts: Annotated[int, Field(ge=4, le=4096)] = 128
+    characters: Annotated[int, Field(ge=16, le=100_000)] = 400
+    every: Count = 25
+    samples: Annotated[int, Field(ge=0, le=16)] = 3
+
+
+class RunConfig(Settings):
+    """All a run is asked to do."""
+
+    name: Name = "run"
+    description: Annotated[str, Field(max_length=500)] = ""
+    seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
+    student: ModelRef
+    teachers: list[ModelRef] = []
+    data: DataConfig = DataConfig()
+    objectives: list[ObjectiveConfig]
+    lora: LoraConfig = LoraConfig()
+    budget: BudgetConfig = BudgetConfig()
+    evaluation: EvaluationConfig = EvaluationConfig()
+    probe: ProbeConfig = ProbeConfig()
+
+    @property
+    def task(self) -> TaskConfig | None:
+        return next((objective for objective in self.objectives if objective.kind == "task"), None)
+
+    @property
+    def geometry(self) -> GeometryConfig | None:
+        return next((objective for objective in self.objectives if objective.kind == "geometry"), None)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _problems_are_held_out(cls, data: Any) -> Any:
+        """`evaluation.problems` is another name for `data.held_out`: the student is judged on exactly those."""
+        evaluation = data.get("evaluation") if isinstance(data, dict) else None
+        if not isinstance(evaluation, dict) or "problems" not in evaluation:
+            return data
+        problems, split = evaluation["problems"], data.get("data") or {}
+        if isinstance(split, dict) and split.get("held_out", problems) != problems:
+            given = f"data.held_out, which is {show(split['held_out'])}"
+            raise fault(
+                "evaluation.problems", f" is {show(problems)}, but it is another name for {given}: give one only."
+            )
+        rest = {key: value for key, value in evaluation.items() if key != "problems"}
+        return {
+            **data,
+            "evaluation": rest,
+            "data": {**split, "held_out": problems} if isinstance(split, dict) else split,
+        }
+
+    @field_validator("objectives", mode="before")
+    @classmethod
+    def _bare_kinds(cls, value: Any) -> Any:
+        return (
+            [{"kind": item} if isinstance(item, str) else item for item in value] if isinstance(value, list) else value
+        )
+
+    @model_validator(mode="after")
+    def _consistent(self) -> RunConfig:
+        names = [teacher.name for teacher in self.teachers]
+        twice = next((name for name in names if names.count(name) > 1), None)
+        if twice:
+            raise fault("teachers", f" holds two with the name {twice!r}: give one of them another name.")
+        kinds = [objective.kind for objective in self.objectives]
+        if not kinds:
+            raise fault("objectives", " is empty: give at least one, such as 'kind: task'.")
+        if len(set(kinds)) < len(kinds):
+            raise fault("objectives", f" holds the same kind twice ({', '.join(kinds)}): keep one of each.")
+        if not any(objective.weight for objective in self.objectives):
+            raise fault("objectives", " all have weight 0, so nothing would be learned: give one a weight above 0.")
+        if self.geometry:
+            self._check_geometry(self.geometry)
+        return self
+
+    def _check_geometry(self, geometry: GeometryConfig) -> None:
+        if not self.teachers:
+            raise fault(
+                "teachers", " is empty, but objectives.geometry needs at least one: add a teacher or drop geometry."
+            )
+        budget = self.budget
+        if geometry.window == "bank":
+            texts, made_of = (
+                budget.batch_size + geometry.bank_size,
+                "budget.batch_size and objectives.geometry.bank_size",
+            )
+        else:
+            texts, made_of = budget.batch_size * budget.accumulation, "budget.batch_size times budget.accumulation"
+        if texts < 4:
+            raise fault("", f"{made_of} make {texts}, but a geometry batch needs at least 4 texts: raise one of them.")
+        if self.data.train < 4:
+            raise fault("data.train", f" is {self.data.train}, but a geometry batch needs at least 4 texts: raise it.")
+        if geometry.gate.kind == "meta" and not self.data.validation:
+            raise fault("data.validation", " is 0, but a 'meta' gate measures benefit on those problems: raise it.")
+
+
+def load(preset_or_path: str | Path, overrides: list[str] | tuple[str, ...] = ()) -> RunConfig:
+    """The config a preset or a YAML file asks for, with `overrides` ("budget.steps=60") on top. Raises ConfigError."""
+    settings = _read(str(preset_or_path))
+    for override in overrides:
+        apply(settings, override)
+    return parse(settings)
+
+
+def parse(settings: dict[str, Any]) -> RunConfig:
+    """The config that `settings` (a YAML file's content) ask for. Raises ConfigError with the first thing wrong."""
+    try:
+        return RunConfig.model_validate(settings)
+    except ValidationError as error:
+        raise ConfigError(sentence(error, RunConfig)) from None
+
+
+def to_yaml(config: RunConfig) -> str:
+    """Every setting, defaults included, so that `load` gives the same config whatever the defaults become."""
+    return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True, width=120)
+
+
+def _read(source: str) -> dict[str, Any]:
+    names = assets.preset_names()
+    if source in names:
+        return assets.read_yaml(assets.PRESETS / f"{source}.yaml")
+    path = Path(source)
+    if path.is_file():
+        return {"name": path.stem, **assets.read_yaml(path)}
+    if path.is_dir():
+        raise ConfigError(f"{source} is a folder: give a preset or a YAML file.")
+    if path.suffix in (".yaml", ".yml") or len(path.parts) > 1:
+        raise ConfigError(f"There is no file {source}: give a YAML file that exists, or a preset ({', '.join(names)}).")
+    raise ConfigError(f"There is no preset {source!r}: {instead(source, names)}")
+
+
+def _last_part(model: str) -> str:
+    return model.replace("\\", "/").rstrip("/").rsplit("/", 1)[-1] or "model"

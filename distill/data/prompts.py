@@ -1,0 +1,292 @@
+"""From a question and its solution to what one model reads: its own chat template, its own tokens, labels and masks.
+
+Works for any fast Hugging Face tokenizer. The rules (maths.md section 4): prompt and completion are tokenised jointly
+and the border is found by character offsets; the answer ends with the model's own end-of-turn token; padding is known
+by the attention mask alone, never by an id, for in some models (SmolLM2) pad and end are one token. This module knows
+nothing of models' weights, of problems' families or of losses.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from jinja2.exceptions import TemplateError
+from transformers import PreTrainedTokenizerBase
+
+from distill.errors import UserError
+
+IGNORED = -100  # the label that every cross-entropy of torch and transformers leaves out
+
+# Templates read these where they know them. Llama 3 writes today's date into the prompt, which would change every
+# figure at midnight; Qwen 3 opens a thinking block, which worked solutions do not have.
+_VARIABLES = {"date_string": "26 Jul 2024", "enable_thinking": False}
+_MARKS = "\u2402first\u2403", "\u2402the other one\u2403"
+_FILLER = "\u2402answer\u2403"
+
+
+@dataclass(frozen=True)
+class Template:
+    """How one model is spoken to. Its prompt for a question is `before + question + after` whenever `pure`.
+
+    `chat` is False for a base model, which has no template: its prompt is the question and a line break. `trims`: the
+    template strips blanks around the question. `system` is the text of the system turn, None for none; `in_user_turn`
+    says that the template has no system turn, so that the text opens the user's.
+    """
+
+    tokenizer: PreTrainedTokenizerBase
+    before: str
+    after: str
+    chat: bool = True
+    pure: bool = True
+    trims: bool = False
+    system: str | None = None
+    in_user_turn: bool = False
+
+    def place(self, question: str) -> tuple[str, int, int]:
+        """The prompt for `question`, and the characters [start, end) of it that are the question."""
+        words = question.strip() if self.trims else question
+        if self.pure:
+            return f"{self.before}{words}{self.after}", len(self.before), len(self.before) + len(words)
+        prompt = _apply(self.tokenizer, _messages(question, self.system, self.in_user_turn))
+        start = prompt.rfind(question.strip())
+        return (prompt, start, start + len(question.strip())) if start >= 0 else (prompt, 0, len(prompt))
+
+    def render(self, question: str) -> str:
+        """Prompt text up to and including what opens the answer."""
+        return self.place(question)[0]
+
+
+def template_of(tokenizer: PreTrainedTokenizerBase, system: str | None = None) -> Template:
+    """The template of `tokenizer`, verified once to be a pure substitution (or marked as one that is not).
+
+    With `system=None` the prompt has no system text: where the template would inject a default of its own ("You are
+    Qwen ..."), an empty system turn keeps it out. Raises UserError if the template refuses a plain question.
+    """
+    if not tokenizer.is_fast:
+        raise UserError(f"The tokenizer of {_name(tokenizer)} gives no offsets: use a model with a fast tokenizer.")
+    if not tokenizer.chat_template:
+        bos = tokenizer.bos_token or ""
+        opens = bos if bos and tokenizer("a").input_ids[:1] == [tokenizer.bos_token_id] else ""
+        return Template(tokenizer, opens + (f"{system}\n" if system else ""), "\n", chat=False, system=system)
+    system, in_user_turn = _system_turn(tokenizer, system)
+    first, other = (_apply(tokenizer, _messages(mark, system, in_user_turn)) for mark in _MARKS)
+    before, _, after = first.partition(_MARKS[0])
+    template = Template(tokenizer, before, after, system=system, in_user_turn=in_user_turn)
+    padded = _apply(tokenizer, _messages(f" {_MARKS[0]}\n", system, in_user_turn))
+    trims = padded == first
+    pure = other == f"{before}{_MARKS[1]}{after}" and (trims or padded == f"{before} {_MARKS[0]}\n{after}")
+    return replace(template, pure=pure, trims=trims and pure)
+
+
+def render(tokenizer: PreTrainedTokenizerBase, question: str, system: str | None = None) -> str:
+    """Prompt text for one question. For many, call `template_of` once and its `render` for each."""
+    return template_of(tokenizer, system).render(question)
+
+
+def end_token(tokenizer: PreTrainedTokenizerBase) -> int:
+    """The token that ends this model's answers: what its template writes after one, else the tokenizer's end token.
+
+    Gemma's `eos_token` is not what closes its turns, nor is that of a Qwen base model: trained on the wrong one, a
+    student never stops. Raises UserError if there is neither.
+    """
+    if tokenizer.chat_template:
+        conversation = [{"role": "user", "content": _MARKS[0]}, {"role": "assistant", "content": _FILLER}]
+        try:
+            tail = _apply(tokenizer, conversation, answer_follows=False).rpartition(_FILLER)[2]
+        except UserError:
+            tail = ""
+        special = special_ids(tokenizer)
+        for token in tokenizer(tail, add_special_tokens=False).input_ids:
+            if token in special:
+                return token
+    if tokenizer.eos_token_id is None:
+        raise UserError(f"The tokenizer of {_name(tokenizer)} has no end token: set its eos_token.")
+    return tokenizer.eos_token_id
+
+
+def special_ids(tokenizer: PreTrainedTokenizerBase) -> set[int]:
+    """Tokens that stand for no text. `<unk>` is not among them: it stands for text, if badly."""
+    added = {index for index, token in tokenizer.added_tokens_decoder.items() if token.special}
+    return (added | set(tokenizer.all_special_ids)) - {tokenizer.unk_token_id}
+
+
+@dataclass(frozen=True)
+class Example:
+    """One text as one model reads it; all lists have the length L of the sequence.
+
+    `labels` is -100 on the prompt. `content` is 1 on tokens of the question and of the completion that count for
+    pooling: no template, no special token, and not the first of them, which models use as an attention sink (maths.md
+    section 1). `completion_start` is the position of the first labelled token, L if there is none. `completion_bytes`
+    counts the UTF-8 bytes of the completion that the labels cover, the end token none. `truncated`: max_length cut it.
+    """
+
+    input_ids: list[int]
+    labels: list[int]
+    content: list[int]
+    completion_start: int
+    completion_bytes: int
+    truncated: bool = False
+
+    @property
+    def labelled(self) -> int:
+        """How many tokens have a label."""
+        return len(self.input_ids) - self.completion_start
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """The examples of a list of texts: `kept` their rows in it, how many were `truncated`, how many `dropped`."""
+
+    examples: list[Example]
+    kept: list[int]
+    truncated: int
+    dropped: int
+
+
+def encode(
+    tokenizer: PreTrainedTokenizerBase,
+    question: str,
+    solution: str,
+    max_length: int | None = None,
+    end: bool = True,
+    system: str | None = None,
+) -> Example:
+    """One example. Where `max_length` leaves nothing of the completion it has no label (`labelled == 0`)."""
+    return encode_many(tokenizer, [(question, solution)], max_length, end, system, keep_unlabelled=True).examples[0]
+
+
+def encode_many(
+    tokenizer: PreTrainedTokenizerBase,
+    texts: Sequence[tuple[str, str]],
+    max_length: int | None = None,
+    end: bool = True,
+    system: str | None = None,
+    max_characters: int | None = None,
+    keep_unlabelled: bool = False,
+) -> Encoded:
+    """Examples of (question, solution) texts, tokenised in one call.
+
+    `max_length` counts tokens, the end token included. What it cuts loses its end token too, for a cut answer has not
+    ended. An example with no label left teaches nothing and would be 0/0 in a mean over its tokens: it is dropped and
+    counted unless `keep_unlabelled`. `max_characters` cuts question and solution together, alike for every tokenizer.
+    Raises UserError if the tokenizer is not fast, or has no end token while `end`.
+    """
+    template, special = template_of(tokenizer, system), np.array(sorted(special_ids(tokenizer)))
+    closing = end_token(tokenizer) if end else None
+    placed = [template.place(cut(*text, max_characters)[0]) for text in texts]
+    solutions = [cut(*text, max_characters)[1] for text in texts]
+    whole = [prompt + solution for (prompt, *_), solution in zip(placed, solutions, strict=True)]
+    tokens = tokenizer(whole, add_special_tokens=False, return_offsets_mapping=True) if whole else {"input_ids": []}
+    examples = []
+    for row, ids in enumerate(tokens["input_ids"]):
+        ended = closing if solutions[row] == texts[row][1] else None  # cut by characters: it has not ended either
+        offsets = np.array(tokens["offset_mapping"][row], dtype=np.int64).reshape(-1, 2)
+        examples.append(_example(ids, offsets, placed[row], solutions[row], special, ended, max_length))
+    kept = [row for row, example in enumerate(examples) if example.labelled or keep_unlabelled]
+    return Encoded(
+        examples=[examples[row] for row in kept],
+        kept=kept,
+        truncated=sum(example.truncated for example in examples),
+        dropped=len(examples) - len(kept),
+    )
+
+
+def cut(question: str, solution: str, max_characters: int | None) -> tuple[str, str]:
+    """Question and solution with at most `max_characters` characters in all, cut at the end."""
+    if max_characters is None:
+        return question, solution
+    return question[:max_characters], solution[: max(0, max_characters - len(question))]
+
+
+def collate(examples: Sequence[Example], pad_id: int | None, side: str = "right") -> dict[str, torch.Tensor]:
+    """Pad to the longest: int64 `input_ids`, `attention_mask`, `labels`, `content_mask`, all [B, L].
+
+    `pad_id` only fills the gaps (None: 0); nothing may be read from it, padding is where `attention_mask` is 0.
+    """
+    width = max(len(example.input_ids) for example in examples)
+    fillers = {"input_ids": pad_id or 0, "attention_mask": 0, "labels": IGNORED, "content_mask": 0}
+    batch = {name: np.full((len(examples), width), filler) for name, filler in fillers.items()}
+    for row, example in enumerate(examples):
+        length = len(example.input_ids)
+        at = slice(0, length) if side == "right" else slice(width - length, width)
+        batch["input_ids"][row, at] = example.input_ids
+        batch["attention_mask"][row, at] = 1
+        batch["labels"][row, at] = example.labels
+        batch["content_mask"][row, at] = example.content
+    return {name: torch.from_numpy(array) for name, array in batch.items()}
+
+
+def _example(
+    ids: list[int],
+    offsets: np.ndarray,
+    placed: tuple[str, int, int],
+    solution: str,
+    special: np.ndarray,
+    closing: int | None,
+    max_length: int | None,
+) -> Example:
+    """Labels and masks of one tokenised text; `offsets` [L, 2] are its tokens' characters [start, end)."""
+    prompt, question_start, question_end = placed
+    border, stop = len(prompt), len(prompt) + len(solution)
+    starts, ends = offsets[:, 0], offsets[:, 1]
+    # A token that straddles the border holds completion text, which must be predicted: it belongs to the completion.
+    in_completion = ends > border
+    start = int(in_completion.argmax()) if in_completion.any() else len(ids)
+    in_question = (starts < question_end) & (ends > question_start)
+    content = (in_question | ((starts < stop) & in_completion)) & ~np.isin(ids, special)
+    if content.sum() > 1:
+        content[content.argmax()] = False
+    ids, content = list(ids), content.astype(int).tolist()
+    if closing is not None:
+        ids, content = [*ids, closing], [*content, 0]
+    truncated = max_length is not None and len(ids) > max_length
+    if truncated:
+        ids, content = ids[:max_length], content[:max_length]
+        start = min(start, len(ids))
+    reached = int(ends[: len(ids)].max(initial=0)) - border if truncated else len(solution)
+    return Example(
+        input_ids=ids,
+        labels=[IGNORED] * start + ids[start:],
+        content=content,
+        completion_start=start,
+        completion_bytes=len(solution[: max(0, reached)].encode("utf-8", "replace")),
+        truncated=truncated,
+    )
+
+
+def _system_turn(tokenizer: PreTrainedTokenizerBase, system: str | None) -> tuple[str | None, bool]:
+    """(text of the system turn or None for no such turn, whether it has to open the user's turn instead)."""
+    wanted = system or ""
+    try:
+        with_turn = _apply(tokenizer, _messages(_MARKS[0], wanted))
+    except UserError:  # Gemma: "System role not supported"
+        return system or None, True
+    if system:
+        return system, system.strip() not in with_turn
+    # A template that injects a default of its own is longer without a system turn than with an empty one.
+    return ("" if len(with_turn) < len(_apply(tokenizer, _messages(_MARKS[0], None))) else None), False
+
+
+def _messages(question: str, system: str | None, in_user_turn: bool = False) -> list[dict[str, str]]:
+    if in_user_turn and system:
+        return [{"role": "user", "content": f"{system}\n\n{question}"}]
+    turns = [] if system is None or in_user_turn else [{"role": "system", "content": system}]
+    return [*turns, {"role": "user", "content": question}]
+
+
+def _apply(tokenizer: PreTrainedTokenizerBase, messages: list[dict[str, str]], answer_follows: bool = True) -> str:
+    try:
+        return tokenizer.apply_chat_template(
+            messages, tokenize=False, add_generation_prompt=answer_follows, **_VARIABLES
+        )
+    except (TemplateError, ValueError, TypeError, KeyError) as error:
+        raise UserError(
+            f"The chat template of {_name(tokenizer)} refuses a plain question ({error}): use another model."
+        ) from error
+
+
+def _name(tokenizer: PreTrainedTokenizerBase) -> str:
+    return tokenizer.name_or_path or type(tokenizer).__name__

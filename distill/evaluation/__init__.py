@@ -1,0 +1,1 @@
+"""Answers generated and graded, and what may be concluded from their number."""

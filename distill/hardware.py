@@ -1,0 +1,95 @@
+"""What this machine is, and what follows from it: device, cores, memory and the number type to train in.
+
+It knows nothing of runs. torch is imported only where a device has to be asked for, so importing this module is quick.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+
+GIB = 2**30
+_UNITS = {"": GIB, "k": 2**10, "m": 2**20, "g": GIB, "t": 2**40}
+
+
+@dataclass(frozen=True)
+class Hardware:
+    """`device` is cuda, mps, cpu or zerogpu; `memory_gb` is main memory in GiB; `dtype` is a name torch has."""
+
+    device: str
+    cores: int
+    memory_gb: float
+    dtype: str
+    description: str
+
+
+def detect() -> Hardware:
+    """This machine. On ZeroGPU torch's CUDA must not be touched outside a slice, so the environment is asked first."""
+    cores, memory = cpu_cores(), memory_gb()
+    machine = f"{cores} {'core' if cores == 1 else 'cores'}, {memory:.1f} GB of memory"
+    if is_zerogpu():
+        return Hardware("zerogpu", cores, memory, "bfloat16", f"ZeroGPU (a GPU in slices), {machine}")
+    import torch
+
+    if torch.cuda.is_available():
+        properties = torch.cuda.get_device_properties(0)
+        dtype = "bfloat16" if properties.major >= 8 else "float16"
+        gpu = f"{properties.name} with {properties.total_memory / GIB:.0f} GB"
+        return Hardware("cuda", cores, memory, dtype, f"{gpu}, {machine}")
+    if torch.backends.mps.is_available():
+        return Hardware("mps", cores, memory, "float32", f"Apple GPU, {machine}")
+    # bfloat16 is emulated on most CPUs, and many times slower there.
+    return Hardware("cpu", cores, memory, "float32", f"CPU, {machine}")
+
+
+def is_zerogpu() -> bool:
+    """Whether this is a ZeroGPU Space, by the rule of the `spaces` package."""
+    return os.environ.get("SPACES_ZERO_GPU", "").lower() in ("1", "t", "true")
+
+
+def cpu_cores() -> int:
+    """The cores this process may use: what the Space says, else its affinity, else all."""
+    try:
+        return max(1, int(float(os.environ["CPU_CORES"])))
+    except (KeyError, ValueError, OverflowError):
+        pass
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def memory_gb() -> float:
+    """Main memory in GiB: what the Space says ("16Gi"), else what the machine has."""
+    said = re.fullmatch(r"([\d.]+) *([kmgt]?)i?b?", os.environ.get("MEMORY", "").strip().lower())
+    try:
+        return float(said[1]) * _UNITS[said[2]] / GIB if said else psutil.virtual_memory().total / GIB
+    except ValueError:
+        return psutil.virtual_memory().total / GIB
+
+
+def memory_mb() -> float:
+    """The main memory this process holds now, in MiB."""
+    return psutil.Process().memory_info().rss / 2**20
+
+
+def peak_rss_mb() -> float:
+    """The most main memory this process has held, in MiB.
+
+    On Linux from VmHWM: ru_maxrss would count what the parent held before this program was started.
+    """
+    try:
+        status = Path("/proc/self/status").read_text(encoding="ascii", errors="replace")
+        return int(re.search(r"^VmHWM:\s*(\d+) kB", status, re.MULTILINE)[1]) / 1024
+    except (OSError, TypeError):
+        pass
+    try:
+        import resource
+    except ImportError:  # Windows
+        return psutil.Process().memory_info().peak_wset / 2**20
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / 2**20 if sys.platform == "darwin" else peak / 2**10

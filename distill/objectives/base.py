@@ -1,0 +1,105 @@
+"""What every objective is: a module that turns the student's outputs and a batch into named losses and metrics.
+
+An objective states which teacher signals it needs, owns what it trains besides the student (a gate, heads), and
+computes. This module knows nothing of teachers, of how signals are made or kept, or of the loop that calls it.
+
+A batch is a dictionary; all [B, L] tensors share one padding:
+    input_ids, attention_mask, labels [B, L]    labels are -100 where no loss is wanted
+    content_mask [B, L]                         1 on tokens that count for pooling (`losses.cka.content_mask`)
+    index [B], family [B]                       the text's row in the bank, and its problem family
+    signals {signal: {teacher: [B, ...]}}       what the teachers said of these texts
+    num_items                                   optional: labelled tokens in the whole optimiser step
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+
+Batch = Mapping[str, Any]
+Signals = Mapping[str, Mapping[str, Tensor]]
+
+
+@dataclass(frozen=True)
+class StudentOutputs:
+    """One forward of the student. `hidden` is transformers' hidden_states: [0] the embeddings, [l] after block l."""
+
+    logits_BLV: Tensor
+    hidden: tuple[Tensor, ...] = ()
+
+
+@dataclass(frozen=True)
+class ObjectiveOutput:
+    """What an objective found: scalar losses by name, and numbers to log.
+
+    The terms named in `auxiliary` train only parameters of the objective's own (a gate's balance, heads that serve to
+    measure): they give the student no gradient and are no part of the loss that a run reports.
+    """
+
+    terms: dict[str, Tensor]
+    metrics: dict[str, float] = field(default_factory=dict)
+    auxiliary: frozenset[str] = frozenset()
+
+    def total(self) -> Tensor:
+        """The sum of all terms, unweighted: what to call `backward` on."""
+        return sum(self.terms.values())
+
+    def reported(self) -> Tensor:
+        """The sum of the terms that the student is trained to lower, unweighted and detached: what to show."""
+        return sum(value for name, value in self.terms.items() if name not in self.auxiliary).detach()
+
+
+class Objective(nn.Module, ABC):
+    """One reason to change the student. The caller multiplies what it returns by `weight`."""
+
+    kind: ClassVar[str]
+    reads_hidden: ClassVar[bool] = False  # whether it looks at `StudentOutputs.hidden`
+
+    def __init__(self, weight: float = 1.0, needs: frozenset[str] = frozenset()):
+        super().__init__()
+        self.weight = weight
+        self.needs = needs
+
+    @abstractmethod
+    def forward(self, outputs: StudentOutputs, batch: Batch) -> ObjectiveOutput:
+        """The losses of this batch."""
+
+    def auxiliary_parameters(self) -> Iterator[nn.Parameter]:
+        """The parameters that only auxiliary terms train; clipped with the student's, they would slow it down."""
+        return iter(())
+
+
+class CoupledObjective(Objective):
+    """An objective that compares the texts of a batch with one another, so that its loss is no sum over batches.
+
+    `represent` maps a batch to one vector a text and may run on pieces of any size; `couple` needs all texts at once.
+    A trainer that accumulates gradients collects the vectors of the whole window without gradients, makes them a leaf,
+    calls `couple`, and feeds d loss / d z back through `represent` piece by piece (GradCache, 2101.06983): exact.
+    """
+
+    reads_hidden = True
+
+    @abstractmethod
+    def represent(self, outputs: StudentOutputs, batch: Batch) -> Tensor:
+        """z [B, D], differentiable in the student."""
+
+    @abstractmethod
+    def couple(self, z_nD: Tensor, signals: Signals) -> ObjectiveOutput:
+        """The losses of n texts, differentiable in z; `signals` hold their rows in the same order."""
+
+    def forward(self, outputs: StudentOutputs, batch: Batch) -> ObjectiveOutput:
+        return self.couple(self.represent(outputs, batch), batch["signals"])
+
+
+@contextmanager
+def seeded(seed: int) -> Iterator[None]:
+    """Modules made inside start from the same values whatever was drawn before; the outer random stream is kept."""
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(seed)
+        yield

@@ -1,0 +1,302 @@
+"""One run, start to report: problems, "before", the teachers' signals, training, "after".
+
+Each stage leaves what it found in the run's folder, so that a run that was stopped or killed goes on where it was: answers
+in answers.json, signals in the bank, steps in checkpoints/, seconds in seconds.json. This module knows nothing of
+processes, of the command line or of the page.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import psutil
+import torch
+
+from distill.config import RunConfig, model_path
+from distill.data.problems import Problem, generate, showcase
+from distill.data.prompts import cut, encode_many
+from distill.errors import UserError
+from distill.evaluation.answers import Answers
+from distill.evaluation.generate import answer_problems
+from distill.events import Evaluation, EventWriter, Sample, Stage, Status, Warning
+from distill.hardware import Hardware
+from distill.objectives.build import Models, build_objectives
+from distill.objectives.geometry import INITIAL_STUDENT
+from distill.progress import Stopped
+from distill.runs import home
+from distill.teachers.bank import SignalBank
+from distill.teachers.signals import Request
+from distill.training.benefit import measure_benefit
+from distill.training.callbacks import Reporter
+from distill.training.dataset import TrainingSet
+from distill.training.distiller import Distiller
+from distill.training.probe import Probe, pooled_states
+from distill.training.student import load_adapter, load_student
+from distill.training.trainer import DistillTrainer, NotANumberError, checkpoints, training_arguments
+
+PROBE_SEED = 1
+
+
+class Pipeline:
+    """Carries out `config` in `folder`. `should_stop()` is asked at every safe point; then `Stopped` is raised."""
+
+    def __init__(
+        self, folder: Path, config: RunConfig, hardware: Hardware, writer: EventWriter, should_stop: Callable[[], bool]
+    ):
+        self.folder = folder
+        self.config = config
+        self.hardware = hardware
+        self.writer = writer
+        self.should_stop = should_stop
+        self.checkpoints = folder / "checkpoints"
+        self.answers = Answers.load(folder / "answers.json")
+        self.seconds = _read_seconds(folder)
+        self._earlier = self.seconds.get("total", 0.0)  # what earlier sittings took
+        self.keeps_model_on_failure = False
+        self.student = self.tokenizer = self.distiller = None
+
+    # --- stages ------------------------------------------------------------------------------------------------------
+
+    def run(self) -> None:
+        """All stages that are not done yet."""
+        self._say("preparing")
+        with self._timed("prepare"):
+            self._load()
+        self._evaluate("before")
+        with self._timed("signals"):
+            train, probe = self._signals()
+        with self._timed("prepare"):
+            self._build(train, probe)
+        self._say("training")
+        with self._timed("train"):
+            self._train(train, probe)
+        self._say("evaluating")
+        self._evaluate("after")
+
+    def _load(self) -> None:
+        self._stage("load", "loading the student", 0, 1)
+        data = self.config.data
+        families = data.families or None
+        self.problems = {
+            "train": generate("train", data.train, data.seed, families),
+            "validation": generate("validation", data.validation, data.seed, families),
+            "probe": generate("validation", self.config.probe.texts, data.seed + PROBE_SEED, families),
+            "held_out": generate("held_out", data.held_out, data.seed, families),
+            "new_phrasing": generate("new_phrasing", data.new_phrasing, data.seed, families),
+        }
+        self.student, self.tokenizer = load_student(
+            self.config.student, self.config.lora, self.hardware, self.config.seed
+        )
+        self._stage("load", "the student is loaded", 1, 1)
+
+    def _evaluate(self, phase: str) -> None:
+        if not self.answers.has(phase):
+            asked = self.problems["held_out"] + self.problems["new_phrasing"]
+            text = f"the student answers {len(asked)} problems, {phase} distillation"
+            with self._timed("evaluate"), self._weights(phase):
+                answers = self._answer(asked, self._progress(f"evaluate-{phase}", text))
+            self.answers.put(phase, answers)
+        for split, score in self.answers.scores(phase).items():
+            by_family = {family: part.to_dict() for family, part in score.by_family().items()}
+            step = 0 if phase == "before" else self.config.budget.steps
+            self.writer.write(Evaluation(phase=phase, split=split, step=step, by_family=by_family, **score.to_dict()))
+
+    def _signals(self) -> tuple[TrainingSet, TrainingSet]:
+        """Ask the teachers, one after another, about the training and the probe texts."""
+        train = _texts(self.problems["train"])
+        probe = [cut(*text, self.config.probe.characters) for text in _texts(self.problems["probe"])]
+        geometry = self.config.geometry
+        signals: dict[str, dict[str, torch.Tensor]] = {}
+        if geometry is not None:
+            bank = SignalBank(home().cache / "signals", on_warning=self._warn)
+            request = Request(layer=geometry.layer, pooling=geometry.pooling)
+            for number, teacher in enumerate(self.config.teachers, 1):
+                said = f"asking teacher {number} of {len(self.config.teachers)} ({teacher.name}), {len(train + probe):,} texts"
+                found = bank.ask(
+                    teacher.name,
+                    model_path(teacher),
+                    train + probe,
+                    request,
+                    revision=teacher.revision,
+                    dtype=getattr(torch, self.hardware.dtype),
+                    device=self.hardware.device,
+                    batch_size=self.config.budget.teacher_batch_size,
+                    on_progress=self._progress("signals", said),
+                    should_stop=self.should_stop,
+                )
+                for name, values in found.items():
+                    signals.setdefault(name, {})[teacher.name] = values
+        first = {name: {t: v[: len(train)] for t, v in by.items()} for name, by in signals.items()}
+        rest = {name: {t: v[len(train) :] for t, v in by.items()} for name, by in signals.items()}
+        return self._set("train", train, first), self._set("probe", probe, rest)
+
+    def _set(self, split: str, texts: list[tuple[str, str]], signals: dict) -> TrainingSet:
+        encoded = encode_many(self.tokenizer, texts, self.config.budget.max_length)
+        if encoded.truncated:
+            self._warn(
+                f"truncated:{split}",
+                f"{encoded.truncated} of {len(texts)} {split} texts are longer than budget.max_length "
+                f"({self.config.budget.max_length} tokens) and were cut; {encoded.dropped} lost their whole answer "
+                "and are left out.",
+            )
+        kept = torch.as_tensor(encoded.kept)
+        numbers = {family: number for number, family in enumerate(self.families)}
+        return TrainingSet(
+            encoded.examples,
+            {name: {t: values[kept] for t, values in by.items()} for name, by in signals.items()},
+            [numbers[self.problems[split][row].family] for row in encoded.kept],
+            self.tokenizer.pad_token_id,
+        )
+
+    def _build(self, train: TrainingSet, probe: TrainingSet) -> None:
+        config = self.student.config.get_text_config()
+        widths = {teacher: values.shape[1] for teacher, values in train.signals.get("pooled", {}).items()}
+        models = Models(config.hidden_size, config.num_hidden_layers, widths, self.config.seed)
+        objectives = build_objectives(self.config.objectives, models)
+        geometry = self.config.geometry
+        banks = {"geometry": geometry.bank_size} if geometry and geometry.window == "bank" else {}
+        self.distiller = Distiller(self.student, objectives, banks).to(self.hardware.device)
+        objective = self.distiller.coupled.get("geometry")
+        if objective is not None and objective.wants_initial_student:
+            for texts in (train, probe):
+                with self.student.disable_adapter():
+                    states = pooled_states(self.distiller, objective, texts, self.config.budget.batch_size)
+                texts.signals["pooled"][INITIAL_STUDENT] = states.cpu()
+
+    def _train(self, train: TrainingSet, probe_texts: TrainingSet) -> None:
+        config = self.config
+        if len(train) < config.budget.batch_size * config.budget.accumulation:
+            raise UserError(
+                f"There are {len(train)} training texts, fewer than one step of {config.budget.batch_size} x "
+                f"{config.budget.accumulation}: raise data.train or lower budget.batch_size."
+            )
+        geometry = self.distiller.coupled.get("geometry")
+        probe = geometry and Probe(probe_texts, geometry, self.families, config.budget.batch_size)
+        reporter = Reporter(self.writer, self.should_stop, probe, config.probe.every, self._sample)
+        trainer = DistillTrainer(
+            self.distiller,
+            before_step=self._benefit(geometry),
+            args=training_arguments(config.budget, self.checkpoints, self.hardware, config.seed),
+            train_dataset=train,
+            data_collator=train.collate,
+            callbacks=[reporter],
+        )
+        reporter.trainer = trainer
+        last = next(reversed(checkpoints(self.checkpoints)), None)
+        reached = int(last.name.rsplit("-", 1)[1]) if last else 0
+        if last is not None:
+            self.writer.write(Status(state="training", resumed_from=reached))
+        if reached >= config.budget.steps:
+            trainer.restore(last)
+            return
+        self.answers.drop("after")
+        try:
+            trainer.train(resume_from_checkpoint=str(last) if last else None)
+        except NotANumberError as error:
+            raise UserError(self._not_a_number(error)) from error
+        if trainer.state.global_step < config.budget.steps:
+            raise Stopped
+
+    def _benefit(self, geometry) -> Callable | None:
+        if geometry is None or self.config.geometry.gate.kind != "meta":
+            return None
+        validation = self._set("validation", _texts(self.problems["validation"]), {})
+        size = min(len(validation), self.config.budget.batch_size)
+        batch = {k: v.to(self.hardware.device) for k, v in validation.collate(range(size)).items() if k != "signals"}
+
+        def measure(batches: list, step: int) -> None:
+            if step % self.config.geometry.gate.every == 0:
+                geometry.gate.set_benefit(measure_benefit(self.distiller, geometry, batch, batches[0]))
+
+        return measure
+
+    # --- while it goes on ----------------------------------------------------------------------------------------------
+
+    @property
+    def families(self) -> list[str]:
+        return sorted({problem.family for problems in self.problems.values() for problem in problems})
+
+    def _answer(self, problems: list[Problem], on_progress: Callable | None = None) -> list:
+        evaluation = self.config.evaluation
+        return answer_problems(
+            self.student,
+            self.tokenizer,
+            problems,
+            evaluation.max_new_tokens,
+            evaluation.batch_size,
+            on_progress=on_progress,
+            should_stop=self.should_stop,
+        )
+
+    def _sample(self, step: int) -> None:
+        for answer in self._answer(list(showcase()[: self.config.probe.samples])):
+            problem, text = answer.problem.id, answer.completion.text
+            self.writer.write(Sample(step=step, problem=problem, text=text, right=answer.grade.right))
+
+    @contextmanager
+    def _weights(self, phase: str) -> Iterator[None]:
+        """ "Before" is this very model with its adapter off."""
+        if phase == "before":
+            with self.student.disable_adapter():
+                yield
+        else:
+            yield
+
+    def _not_a_number(self, error: NotANumberError) -> str:
+        good = next(reversed(checkpoints(self.checkpoints)), None)
+        kept = "no checkpoint had been saved yet"
+        if good is not None:
+            load_adapter(self.student, good)
+            self.keeps_model_on_failure = True
+            kept = f"the last good checkpoint, {good.name}, is kept and its adapter is in adapter/"
+        rate = self.config.budget.learning_rate
+        return f"{error}; {kept}: lower budget.learning_rate (now {rate:g}) and resume, or start again."
+
+    def _say(self, state: str) -> None:
+        self.writer.write(Status(state=state))
+
+    def _stage(self, name: str, text: str, done: int, total: int, seconds_left: float | None = None) -> None:
+        self.writer.write(Stage(name=name, text=text, done=done, total=total, seconds_left=seconds_left))
+
+    def _progress(self, name: str, text: str) -> Callable[[int, int], None]:
+        """A progress callback that writes stage events with an estimate, at most two a second."""
+        began, last = time.monotonic(), 0.0
+        self._stage(name, text, 0, 1)
+
+        def report(done: int, total: int) -> None:
+            nonlocal last
+            now = time.monotonic()
+            if done == total or now - last > 0.5:
+                last = now
+                left = (now - began) / done * (total - done) if done else None
+                self._stage(name, text, done, total, left)
+
+        return report
+
+    def _warn(self, code: str, text: str) -> None:
+        self.writer.write(Warning(code=code, text=text))
+
+    @contextmanager
+    def _timed(self, name: str) -> Iterator[None]:
+        began = time.monotonic()
+        try:
+            yield
+        finally:
+            self.seconds[name] = self.seconds.get(name, 0.0) + time.monotonic() - began
+            self.seconds["total"] = self._earlier + time.time() - psutil.Process().create_time()
+            (self.folder / "seconds.json").write_text(json.dumps(self.seconds))
+
+
+def _texts(problems: list[Problem]) -> list[tuple[str, str]]:
+    return [(problem.question, problem.solution) for problem in problems]
+
+
+def _read_seconds(folder: Path) -> dict[str, float]:
+    try:
+        return json.loads((folder / "seconds.json").read_text())
+    except (OSError, ValueError):
+        return {}

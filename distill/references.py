@@ -1,0 +1,140 @@
+"""Which model a reference means (zoo model, folder or Hub id), and whether a folder holds a whole, safe model.
+
+Only file names and headers are read: no weights are loaded and nothing is fetched. It knows nothing of torch.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from distill import assets
+from distill.errors import ConfigError
+from distill.wording import instead, nearest
+
+if TYPE_CHECKING:
+    from distill.config import ModelRef, RunConfig
+
+_HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
+_PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl")
+_LARGEST_HEADER = 100_000_000  # bytes; the limit of the safetensors library
+
+
+def model_path(ref: ModelRef | str) -> Path | str:
+    """The zoo folder, else the folder, else the Hub id that `ref` means. Raises ConfigError where it is none."""
+    model = ref if isinstance(ref, str) else ref.model
+    folder = assets.zoo_folder(model)
+    if folder:
+        return folder
+    if model in assets.preset_models():
+        raise ConfigError(f"The zoo model {model!r} is not made yet: make it with python -m distill zoo.")
+    path = Path(model).expanduser()
+    if path.is_dir():
+        return path
+    if path.exists():
+        raise ConfigError(f"{model} is a file, not a model: give the folder it is in.")
+    if path.is_absolute() or model.startswith((".", "~")) or len(path.parts) > 2:
+        raise ConfigError(f"There is no folder {model}: give one that holds a model.")
+    # "zoo/qwen2-tny" is shaped like a Hub id too; only the Hub can say that it isn't one.
+    if _HUB_ID.fullmatch(model):
+        return model
+    names = assets.zoo_names()
+    hint = f"did you mean {nearest(model, names)!r}?" if nearest(model, names) else instead(model, names)
+    raise ConfigError(f"{model!r} is no zoo model, no folder and no Hub id (organisation/name): {hint}")
+
+
+def check_models(config: RunConfig) -> None:
+    """Raises ConfigError unless every model is known and every folder among them holds a config and whole weights."""
+    for role, ref in [("student", config.student), *(("teacher", teacher) for teacher in config.teachers)]:
+        try:
+            path = model_path(ref)
+            if isinstance(path, Path):
+                check_folder(path)
+        except ConfigError as error:
+            raise ConfigError(f"The {role} {ref.name!r} can't be used: {_lower(str(error))}") from error
+
+
+def check_folder(folder: Path) -> None:
+    """Raises ConfigError unless `folder` holds config.json and complete safetensors weights."""
+    if not (folder / "config.json").is_file():
+        raise ConfigError(f"{folder} holds no config.json: give a folder saved by save_pretrained.")
+    files = sorted(folder.glob("*.safetensors"))
+    if not files:
+        pickles = sorted(path.name for pattern in _PICKLES for path in folder.glob(pattern))
+        if pickles:
+            raise _pickle(folder / pickles[0])
+        raise ConfigError(f"{folder} holds no weights (*.safetensors): copy them there or save the model again.")
+    missing = sorted(_listed(folder) - {path.name for path in files})
+    if missing:
+        raise ConfigError(
+            f"{folder} lacks {missing[0]}, one of its {len(_listed(folder))} weight files: copy it again."
+        )
+    for file in files:
+        check_safetensors(file)
+
+
+def check_safetensors(file: Path) -> None:
+    """Raises ConfigError unless the file is as long as its header says.
+
+    A safetensors file is 8 bytes (the header's length, little endian), the header (JSON: name -> dtype, shape,
+    data_offsets [begin, end) after the header) and the data.
+    """
+    broken = f"{file} is no safetensors file, or its start is damaged: copy it again."
+    try:
+        size = file.stat().st_size
+        with file.open("rb") as stream:
+            start = stream.read(9)
+            length = int.from_bytes(start[:8], "little")
+            if size > 8 and (start[8:] != b"{" or length > _LARGEST_HEADER):
+                raise _pickle(file) if start.startswith((b"PK\x03\x04", b"\x80")) else ConfigError(broken)
+            if size < max(9, 8 + length):
+                raise _truncated(file, size, max(9, 8 + length))
+            header = json.loads(start[8:] + stream.read(length - 1))
+        ends = [entry["data_offsets"][1] for name, entry in header.items() if name != "__metadata__"]
+    except OSError as error:
+        raise ConfigError(f"{file} can't be read: {error.strerror or error}.") from error
+    except (ValueError, KeyError, IndexError, TypeError, AttributeError) as error:
+        raise ConfigError(broken) from error
+    if not ends:
+        raise ConfigError(f"{file} holds no weights at all: save the model again.")
+    if size < 8 + length + max(ends):
+        raise _truncated(file, size, 8 + length + max(ends))
+    if size > 8 + length + max(ends):
+        raise ConfigError(broken.replace("start", "end"))
+
+
+def _truncated(file: Path, size: int, whole: int) -> ConfigError:
+    return ConfigError(f"{file} is cut short ({size:,} of at least {whole:,} bytes): copy it again.")
+
+
+def _pickle(file: Path) -> ConfigError:
+    return ConfigError(f"{file} is a pickle, which can run code when it is read: save the model again as safetensors.")
+
+
+def _listed(folder: Path) -> set[str]:
+    """The weight files the index names, where the weights are in several."""
+    try:
+        index = json.loads((folder / "model.safetensors.index.json").read_text(encoding="utf-8"))
+        return set(index["weight_map"].values())
+    except FileNotFoundError:
+        return set()
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ConfigError(f"{folder}/model.safetensors.index.json is damaged: copy it again.") from error
+
+
+def absolute(config: RunConfig) -> RunConfig:
+    """The config with its model folders made absolute, so that it means the same from another working folder."""
+
+    def fixed(ref: ModelRef) -> ModelRef:
+        path = Path(ref.model).expanduser()
+        is_folder = not assets.zoo_folder(ref.model) and not path.is_absolute() and path.is_dir()
+        return ref.model_copy(update={"model": str(path.resolve())}) if is_folder else ref
+
+    return config.model_copy(update={"student": fixed(config.student), "teachers": [fixed(t) for t in config.teachers]})
+
+
+def _lower(text: str) -> str:
+    """The sentence without its capital, to follow a colon, unless its first word is a path or a name."""
+    return text[0].lower() + text[1:] if text.startswith(("The ", "There ")) else text

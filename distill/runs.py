@@ -1,0 +1,258 @@
+"""Run folders: create, start, view, stop, resume, delete, prune. Whoever shows runs reads them here.
+
+A run is a folder with config.yaml, events.jsonl, stdout.log and what the worker saves. This module starts the worker by
+name and knows nothing of what it does; it imports neither torch nor gradio.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+import shutil
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import filelock
+
+from distill import config as configs
+from distill.assets import ROOT
+from distill.config import ConfigError, RunConfig
+from distill.errors import UserError
+from distill.events import EventWriter, Status
+from distill.overrides import split
+from distill.processes import Process, claim, live_process, remember
+from distill.references import absolute
+from distill.views import RunView, forget, view
+
+__all__ = ["Home", "RunView", "alive", "claim", "create", "delete", "find", "home", "list_runs", "prune", "resume"]
+__all__ += ["start", "stop", "view"]
+
+NEEDED_MB = 200  # free disk a new run asks for: checkpoints, adapter, signals
+
+
+class Home(NamedTuple):
+    """Where runs and caches live."""
+
+    runs: Path
+    cache: Path
+
+
+def home() -> Home:
+    """DISTILL_HOME/runs and DISTILL_HOME/cache where that is set, else ./runs and ~/.cache/distill."""
+    said = os.environ.get("DISTILL_HOME")
+    if said:
+        base = Path(said).expanduser()
+        return Home(base / "runs", base / "cache")
+    return Home(Path("runs"), Path.home() / ".cache" / "distill")
+
+
+def create(config: RunConfig, runs_dir: str | os.PathLike[str] | None = None) -> Path:
+    """A new run folder, queued. Raises ConfigError where the folder can't be written or the disk is nearly full."""
+    parent = Path(runs_dir) if runs_dir is not None else home().runs
+    folder = parent / secrets.token_hex(6)
+    try:
+        parent.mkdir(parents=True, exist_ok=True)
+        free = shutil.disk_usage(parent).free // 2**20
+        if free < NEEDED_MB:
+            raise ConfigError(
+                f"The disk of {parent} has {free:,} MB free, and a run needs {NEEDED_MB:,} MB: delete old runs there, "
+                "or choose another folder with --runs."
+            )
+        folder.mkdir()
+        (folder / "config.yaml").write_text(configs.to_yaml(absolute(config)), encoding="utf-8")
+        _say(folder, Status(state="queued"))
+    except (OSError, UserError) as error:
+        shutil.rmtree(folder, ignore_errors=True)
+        if isinstance(error, UserError):
+            raise
+        reason = (error.strerror or str(error)).lower()
+        raise ConfigError(f"Runs can't be written to {parent} ({reason}): choose another with --runs.") from error
+    return folder
+
+
+def alive(folder: str | os.PathLike[str]) -> bool:
+    """Whether a worker is at this run: its process exists, is the same one, and is no zombie."""
+    return live_process(Path(folder)) is not None
+
+
+def start(folder: str | os.PathLike[str]) -> subprocess.Popen[bytes]:
+    """The run's worker, started in a session of its own, so that no terminal or page takes it along when it goes.
+
+    Its output goes to stdout.log, as a pipe nobody drains would stop it. Raises UserError unless the run is queued.
+    """
+    folder = Path(folder).resolve()
+    with _starting(folder):
+        _refuse_alive(folder, "is already being trained")
+        seen = view(folder)
+        if seen.state != "queued":
+            raise UserError(
+                f"Run {folder.name} is {seen.state} already: resume goes on with a run, run makes a new one."
+            )
+        return _spawn(folder)
+
+
+@contextlib.contextmanager
+def _starting(folder: Path) -> Iterator[None]:
+    """Held while a worker is started, so that two callers can't both find nobody there."""
+    with _writable(folder), filelock.FileLock(folder / "start.lock", timeout=30):
+        yield
+
+
+@contextlib.contextmanager
+def _writable(folder: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        reason = (error.strerror or str(error)).lower()
+        raise UserError(f"Run {folder.name} can't be written to ({reason}): check {folder}.") from error
+
+
+def _spawn(folder: Path) -> subprocess.Popen[bytes]:
+    path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
+    with open(folder / "stdout.log", "ab") as log:
+        worker = subprocess.Popen(
+            [sys.executable, "-m", "distill.worker", str(folder)],
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+            env={**os.environ, "PYTHONPATH": path},
+        )
+    # Known before the worker says so itself, so that a second start is refused and an early death is seen.
+    remember(folder, worker.pid)
+    return worker
+
+
+def stop(folder: str | os.PathLike[str], grace: float | None = 60.0, wait: bool = False) -> None:
+    """Ask the run's worker to save and leave; after `grace` seconds send SIGTERM (None: never).
+
+    Returns at once unless `wait`. Raises UserError where no worker is at the run.
+    """
+    folder = Path(folder).resolve()
+    process = live_process(folder)
+    if process is None:
+        raise UserError(f"Run {folder.name} is not running: it is {view(folder).state}.")
+    with _writable(folder):
+        (folder / "STOP").touch()
+    waiter = threading.Thread(target=_see_off, args=(folder, process, grace), daemon=True, name=f"stop {folder.name}")
+    waiter.start()
+    if wait:
+        waiter.join()
+
+
+def resume(folder: str | os.PathLike[str], overrides: list[str] | tuple[str, ...] = ()) -> subprocess.Popen[bytes]:
+    """Start a stopped, crashed or failed run again where it was saved, with `overrides` of its budget.
+
+    Raises UserError where the run is done or running, ConfigError for an override that is wrong or not of the budget.
+    """
+    folder = Path(folder).resolve()
+    with _starting(folder):
+        _refuse_alive(folder, "can't be resumed: it is being trained")
+        seen = view(folder)
+        if seen.state == "done":
+            raise UserError(f"Run {folder.name} is done, so there is nothing to resume: start a new one with run.")
+        if overrides:
+            _edit_budget(folder, overrides, seen.step)
+        (folder / "STOP").unlink(missing_ok=True)
+        (folder / "process.json").unlink(missing_ok=True)  # or the run would look crashed until its worker has started
+        _say(folder, Status(state="queued", reason="resumed"))
+        return _spawn(folder)
+
+
+def delete(folder: str | os.PathLike[str]) -> None:
+    """Remove a run that isn't running. Raises UserError."""
+    folder = Path(folder).resolve()
+    if not _is_run(folder):
+        raise UserError(f"{folder} is no run folder, so it is left alone.")
+    _refuse_alive(folder, "can't be deleted: it is being trained")
+    try:
+        shutil.rmtree(folder)
+    except OSError as error:
+        raise UserError(f"Run {folder.name} can't be deleted: {(error.strerror or str(error)).lower()}.") from error
+    forget(folder)
+
+
+def prune(keep: int, runs_dir: str | os.PathLike[str] | None = None) -> list[str]:
+    """Delete all but the newest `keep` runs and those running; the ids of what was deleted."""
+    gone = []
+    for run in list_runs(runs_dir)[max(0, keep) :]:
+        if not alive(run.folder):
+            delete(run.folder)
+            gone.append(run.id)
+    return gone
+
+
+def list_runs(runs_dir: str | os.PathLike[str] | None = None) -> list[RunView]:
+    """Every run of a folder of runs, the newest first."""
+    parent = Path(runs_dir) if runs_dir is not None else home().runs
+    try:
+        folders = [folder for folder in parent.iterdir() if _is_run(folder)]
+    except OSError:
+        return []
+    found = []
+    for folder in folders:
+        with contextlib.suppress(ConfigError):  # deleted meanwhile
+            found.append(view(folder))
+    return sorted(found, key=lambda run: run.created, reverse=True)
+
+
+def find(ref: str | os.PathLike[str], runs_dir: str | os.PathLike[str] | None = None) -> Path:
+    """The folder of the run that an id, the start of one, or a path means. Raises ConfigError."""
+    text = str(ref)
+    parent = Path(runs_dir) if runs_dir is not None else home().runs
+    if text and _is_run(Path(text)):
+        return Path(text).resolve()
+    ids = [run.id for run in list_runs(parent)]
+    found = [text] if text in ids else [name for name in ids if text and name.startswith(text.lower())]
+    if len(found) == 1:
+        return (parent / found[0]).resolve()
+    if found:
+        raise ConfigError(f"{text!r} is the start of {len(found)} runs ({', '.join(found)}): give more of it.")
+    there = f"the newest is {ids[0]}, and list shows all" if ids else "there is none yet"
+    raise ConfigError(f"There is no run {text!r} in {parent}: {there}.")
+
+
+def _edit_budget(folder: Path, overrides: list[str] | tuple[str, ...], step: int) -> None:
+    for override in overrides:
+        keys, _ = split(override)
+        if keys[0] != "budget" or len(keys) < 2:
+            raise ConfigError(
+                f"{'.'.join(keys)} can't be changed in a run that has begun: resume can change budget only."
+            )
+    changed = configs.load(folder / "config.yaml", overrides)
+    if changed.budget.steps < step:
+        raise ConfigError(f"budget.steps is {changed.budget.steps}, but the run is at step {step} already: give more.")
+    new = folder / "config.yaml.new"
+    new.write_text(configs.to_yaml(changed), encoding="utf-8")
+    new.replace(folder / "config.yaml")
+
+
+def _refuse_alive(folder: Path, why: str) -> None:
+    process = live_process(folder)
+    if process:
+        raise UserError(f"Run {folder.name} {why} by process {process.pid}.")
+
+
+def _see_off(folder: Path, process: Process, grace: float | None) -> None:
+    """Wait until the worker has left; where it hasn't after `grace` seconds, SIGTERM to its process group."""
+    ends = None if grace is None else time.monotonic() + grace
+    while (now := live_process(folder)) and now.pid == process.pid:
+        if ends is not None and time.monotonic() > ends:
+            process.terminate()
+            ends = None
+        time.sleep(0.1)
+
+
+def _is_run(folder: Path) -> bool:
+    return (folder / "config.yaml").is_file()
+
+
+def _say(folder: Path, status: Status) -> None:
+    with EventWriter(folder / "events.jsonl") as events:
+        events.write(status)

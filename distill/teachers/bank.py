@@ -1,0 +1,244 @@
+"""What teachers said, on disk: ask once, keep, re-use. One teacher in memory at a time, none where nothing is missing.
+
+Texts go in shards. A shard of one signal is a safetensors file named by a digest of all that decides its content
+(model, texts, request, number type), so what is found under a name is what was asked for: by this run after a kill -9,
+by the next run, by a run that shares only some of the texts. Files appear whole or not at all; one that was cut short
+or altered since is seen by its checksum and made again. This module knows nothing of runs, students or objectives.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import gc
+import hashlib
+import json
+import os
+import re
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
+from functools import partial
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor
+
+from distill.errors import UserError
+from distill.models import fingerprint, load_model, load_tokenizer
+from distill.progress import OnProgress, ShouldStop, check
+from distill.teachers.signals import SIGNALS, Request, Text, compute
+
+FORMAT = 1  # raise it when prompts or signals are computed differently, and nothing kept is taken for the new
+_STALE = 3600  # seconds after which a half-written file is what a killed process left
+
+
+@dataclass(frozen=True)
+class SignalBank:
+    """Signals kept in `cache_dir`, `shard` texts a file; that many are lost at most by a kill.
+
+    `on_warning(code, text)` is told, in a sentence, of files that had to be made again.
+    """
+
+    cache_dir: Path
+    shard: int = 256
+    on_warning: Callable[[str, str], None] | None = None
+
+    def ask(
+        self,
+        name: str,
+        path: Path | str,
+        texts: Sequence[Text],
+        request: Request,
+        *,
+        revision: str | None = None,
+        dtype: torch.dtype = torch.float32,
+        device: torch.device | str = "cpu",
+        batch_size: int = 64,
+        on_progress: OnProgress | None = None,
+        should_stop: ShouldStop | None = None,
+    ) -> dict[str, Tensor]:
+        """{signal: [n, ...] float32 on the CPU} in the order of `texts` (n >= 1), for every signal `request.needs`.
+
+        `name` is what the run calls the teacher, `path` (and `revision`) the folder or Hub id it is loaded from. It is
+        loaded only if something is missing, and let go before this returns. `on_progress(done, n)` counts texts, those
+        kept from before included. `should_stop` raises `Stopped`; finished shards stay. Raises UserError, naming the
+        teacher, if it can't be loaded or says something that is not a number, or if nothing can be written.
+        """
+        teacher = _Teacher(name, path, revision, dtype, device, batch_size)
+        tell = on_progress or (lambda done, total: None)
+        folder, shards = self._shards(teacher, texts, request)
+        done = sum(len(shard.texts) for shard in shards if not shard.missing)
+        tell(done, len(texts))
+        if done < len(texts):
+            check(should_stop)
+            _make_folder(folder)
+            ask = teacher.loaded()
+            for shard in (shard for shard in shards if shard.missing):
+                progress = partial(lambda before, now, _: tell(before + now, len(texts)), done)
+                new = ask(shard.texts, replace(request, needs=shard.missing), progress, should_stop)
+                for signal, values in new.items():
+                    _check_finite(name, values, shard.texts)
+                    _write(shard.files[signal], values)
+                    shard.found[signal] = values
+                done += len(shard.texts)
+            del ask
+            _let_go()
+        return {s: torch.cat([shard.found[s] for shard in shards]) for s in SIGNALS if s in request.needs}
+
+    def _shards(self, teacher: _Teacher, texts: Sequence[Text], request: Request) -> tuple[Path, list[_Shard]]:
+        """The teacher's folder, and the shards of `texts` with what is kept of them."""
+        model = fingerprint(teacher.path, teacher.revision)
+        short = hashlib.sha256(model.encode()).hexdigest()[:12]
+        folder = Path(self.cache_dir) / f"{re.sub(r'[^A-Za-z0-9._-]+', '-', teacher.name)}-{short}"
+        decisive = {"format": FORMAT, "model": model, "dtype": str(teacher.dtype), **asdict(request)}
+        del decisive["needs"]
+        shards = []
+        for start in range(0, len(texts), self.shard):
+            part = texts[start : start + self.shard]
+            decisive["texts"] = [list(text) for text in part]
+            files = {s: folder / f"{s}-{_digest(s, decisive)}.safetensors" for s in request.needs}
+            found = {s: values for s, file in files.items() if (values := self._read(file)) is not None}
+            shards.append(_Shard(part, files, found))
+        return folder, shards
+
+    def _read(self, file: Path) -> Tensor | None:
+        """What a file holds, None if there is none or it is not whole."""
+        if not file.exists():
+            return None
+        try:
+            with safe_open(file, "pt") as stored:
+                values, checksum = stored.get_tensor("values"), (stored.metadata() or {}).get("sha256")
+            if _checksum(values) == checksum:
+                return values
+            reason = "its checksum is another"
+        except (SafetensorError, OSError, ValueError) as error:
+            reason = str(error)
+        if self.on_warning is not None:
+            text = f"What was kept in {file} is damaged ({reason}), so its texts are asked for again."
+            self.on_warning("signals_damaged", text)
+        return None
+
+
+@dataclass(frozen=True)
+class _Teacher:
+    """A teacher: its name in the run, and how it is loaded and asked."""
+
+    name: str
+    path: Path | str
+    revision: str | None
+    dtype: torch.dtype
+    device: torch.device | str
+    batch_size: int
+
+    def loaded(self) -> Callable[..., dict[str, Tensor]]:
+        """A function that asks it; the model lives as long as the function."""
+        model = load_model(self.path, self.dtype, self.device, self.revision, self.name)
+        tokenizer = load_tokenizer(self.path, self.revision, self.name)
+
+        def ask(texts: Sequence[Text], request: Request, *watching) -> dict[str, Tensor]:
+            try:
+                return compute(model, tokenizer, texts, request, self.batch_size, *watching)
+            except UserError as error:
+                raise UserError(f"The teacher {self.name!r} can't be asked. {error}") from error
+            except (torch.OutOfMemoryError, MemoryError) as error:
+                raise UserError(
+                    f"The teacher {self.name!r} needs more memory than there is for {self.batch_size} texts at a time: "
+                    "lower budget.teacher_batch_size."
+                ) from error
+
+        return ask
+
+
+@dataclass
+class _Shard:
+    """Some of the texts, the file of each signal asked for, and the signals found there."""
+
+    texts: Sequence[Text]
+    files: dict[str, Path]
+    found: dict[str, Tensor]
+
+    @property
+    def missing(self) -> frozenset[str]:
+        return frozenset(self.files) - frozenset(self.found)
+
+
+def _digest(signal: str, decisive: dict) -> str:
+    # A likelihood does not depend on where hidden states are read, and is re-used when that changes.
+    ignored = ("layer", "pooling") if signal == "nll_per_byte" else ()
+    kept = {key: value for key, value in decisive.items() if key not in ignored}
+    return hashlib.sha256(json.dumps([signal, kept], sort_keys=True).encode()).hexdigest()[:32]
+
+
+def _checksum(values: Tensor) -> str:
+    return hashlib.sha256(f"{values.dtype}{tuple(values.shape)}".encode() + values.numpy().tobytes()).hexdigest()
+
+
+def _check_finite(name: str, values: Tensor, texts: Sequence[Text]) -> None:
+    bad = (~torch.isfinite(values.flatten(1) if values.ndim > 1 else values[:, None])).any(1)
+    if bad.any():
+        question = texts[int(bad.nonzero()[0])][0]
+        raise UserError(
+            f"The teacher {name!r} gives numbers that are not finite (NaN or infinity) for {int(bad.sum())} of "
+            f"{len(texts)} texts, such as {question[:40]!r}: its weights are damaged, or it needs float32."
+        )
+
+
+def _make_folder(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for left in folder.glob(".unfinished-*"):
+            with contextlib.suppress(OSError):
+                if time.time() - left.stat().st_mtime > _STALE:
+                    left.unlink()
+    except OSError as error:
+        raise _unwritable(folder, error) from error
+
+
+def _write(file: Path, values: Tensor) -> None:
+    """All of the file or nothing, even if the machine goes down: written aside, synced, renamed."""
+    values = values.contiguous()
+    content = save({"values": values}, metadata={"sha256": _checksum(values)})
+    unfinished = None
+    try:
+        handle, unfinished = tempfile.mkstemp(dir=file.parent, prefix=".unfinished-")
+        with os.fdopen(handle, "wb") as stream:
+            stream.write(content)
+            stream.flush()
+            os.fsync(stream.fileno())
+        os.replace(unfinished, file)
+        _sync_folder(file.parent)
+    except OSError as error:
+        if unfinished is not None:
+            with contextlib.suppress(OSError):
+                os.unlink(unfinished)
+        raise _unwritable(file.parent, error) from error
+
+
+def _sync_folder(folder: Path) -> None:
+    if os.name == "posix":  # elsewhere a folder can't be opened
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+
+
+def _unwritable(folder: Path, error: OSError) -> UserError:
+    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        return UserError(
+            f"There is no room left to keep the teachers' signals in {folder}: free some space, then resume."
+        )
+    return UserError(
+        f"The teachers' signals can't be kept in {folder} ({error.strerror or error}): set DISTILL_HOME to a folder "
+        "that can be written."
+    )
+
+
+def _let_go() -> None:
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()

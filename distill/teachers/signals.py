@@ -1,0 +1,146 @@
+"""What a teacher can be asked about a text, and asking it: one forward pass for everything.
+
+Each teacher reads the text in its own chat template and its own tokens, so no signal depends on a shared tokenizer.
+This module knows nothing of files, caches or students.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from distill.data.prompts import IGNORED, Example, collate, cut, encode_many
+from distill.errors import UserError
+from distill.losses.cka import pool
+from distill.progress import OnProgress, ShouldStop, check
+
+Signal = Literal["pooled", "nll_per_byte"]
+SIGNALS: tuple[Signal, ...] = ("pooled", "nll_per_byte")
+
+Text = tuple[str, str]  # question, solution
+
+
+@dataclass(frozen=True)
+class Request:
+    """What is asked of a teacher.
+
+    `layer` is a fraction of its depth and `pooling` "rms" or "mean" (both matter to `pooled` alone). `max_length`
+    limits the teacher's tokens, None: what the model was made for. `max_characters` cuts question and solution
+    together, alike for every tokenizer. `system` is the text of a system turn.
+    """
+
+    needs: frozenset[str] = frozenset(SIGNALS)
+    layer: float = 0.75
+    pooling: Literal["rms", "mean"] = "rms"
+    max_length: int | None = None
+    max_characters: int | None = None
+    system: str | None = None
+
+    def __post_init__(self) -> None:
+        unknown = sorted(set(self.needs) - set(SIGNALS))
+        if unknown:
+            raise ValueError(f"There is no signal {unknown[0]!r}: choose from {', '.join(SIGNALS)}.")
+
+
+def layer_at(fraction: float, layers: int) -> int:
+    """Which of the `hidden_states` (0: embeddings) is a fraction of the depth down; at least 1, the first block's."""
+    return max(1, round(fraction * layers))
+
+
+def compute(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    texts: Sequence[Text],
+    request: Request,
+    batch_size: int = 64,
+    on_progress: OnProgress | None = None,
+    should_stop: ShouldStop | None = None,
+) -> dict[str, Tensor]:
+    """The signals of `request.needs` for n >= 1 texts, float32 on the CPU, in the order of the texts.
+
+    `pooled` [n, D]: the hidden states after block `layer_at(...)`, pooled over the content tokens of question and
+    solution. `nll_per_byte` [n]: the negative log-likelihood of the solution given the prompt, in nats per UTF-8 byte
+    of the solution; the end token is not part of it. (Divide by ln 2 for bits.) An empty solution is certain: 0.
+
+    Texts of like length share a batch. `on_progress(done, n)` follows each; `should_stop` is asked before each. Raises
+    UserError for a text whose likelihood is asked for and of whose solution `max_length` leaves nothing.
+    """
+    limit = request.max_length or getattr(model.config.get_text_config(), "max_position_embeddings", None)
+    examples = encode_many(
+        tokenizer,
+        texts,
+        limit,
+        end=False,
+        system=request.system,
+        max_characters=request.max_characters,
+        keep_unlabelled=True,
+    ).examples
+    _check_vocabulary(examples, model)
+    if "nll_per_byte" in request.needs:
+        _check_labelled([cut(*text, request.max_characters) for text in texts], examples)
+    order = sorted(range(len(examples)), key=lambda row: -len(examples[row].input_ids))
+    parts: dict[str, list[Tensor]] = {name: [] for name in SIGNALS if name in request.needs}
+    for start in range(0, len(order), batch_size):
+        check(should_stop)
+        rows = order[start : start + batch_size]
+        for name, values in read([examples[row] for row in rows], model, tokenizer.pad_token_id, request).items():
+            parts[name].append(values)
+        if on_progress is not None:
+            on_progress(start + len(rows), len(order))
+    back = torch.tensor(order).argsort()
+    return {name: torch.cat(values)[back] for name, values in parts.items()}
+
+
+@torch.inference_mode()
+def read(
+    examples: Sequence[Example], model: PreTrainedModel, pad_id: int | None, request: Request
+) -> dict[str, Tensor]:
+    """The signals of one batch, in one forward pass. Logits are made only where they predict a solution's token."""
+    device = next(model.parameters()).device
+    batch = {name: tensor.to(device) for name, tensor in collate(examples, pad_id).items()}
+    wanted_BL = torch.zeros_like(batch["labels"], dtype=torch.bool)
+    wanted_BL[:, :-1] = batch["labels"][:, 1:] != IGNORED  # position i predicts token i + 1
+    layer = layer_at(request.layer, model.config.get_text_config().num_hidden_layers)
+    representation, likelihood = "pooled" in request.needs, "nll_per_byte" in request.needs
+    out = model(
+        input_ids=batch["input_ids"],
+        attention_mask=batch["attention_mask"],
+        output_hidden_states=[layer] if representation else False,  # the other layers' are not kept in memory
+        logits_to_keep=wanted_BL if likelihood else 1,
+        use_cache=False,
+    )
+    signals = {}
+    if representation:
+        signals["pooled"] = pool(out.hidden_states[layer].float(), batch["content_mask"], request.pooling).cpu()
+    if likelihood:
+        nll_N = F.cross_entropy(out.logits.float(), batch["labels"][:, 1:][wanted_BL[:, :-1]], reduction="none")
+        row_N = wanted_BL.nonzero()[:, 0]
+        nll_B = torch.zeros(len(examples), device=device).index_add_(0, row_N, nll_N)
+        bytes_B = torch.tensor([example.completion_bytes for example in examples], device=device)
+        signals["nll_per_byte"] = (nll_B / bytes_B.clamp_min(1)).cpu()
+    return signals
+
+
+def _check_vocabulary(examples: Sequence[Example], model: PreTrainedModel) -> None:
+    rows = model.get_input_embeddings().num_embeddings
+    highest = max(max(example.input_ids) for example in examples)
+    if highest >= rows:
+        raise UserError(
+            f"Its tokenizer knows token {highest} and its weights only {rows} tokens: they are not of one model, so "
+            "copy both again."
+        )
+
+
+def _check_labelled(texts: Sequence[Text], examples: Sequence[Example]) -> None:
+    for (question, solution), example in zip(texts, examples, strict=True):
+        if solution and not example.labelled:  # its likelihood would be 0/0
+            raise UserError(
+                f"The text that begins {question[:40]!r} is too long: nothing of its solution is left within "
+                f"{len(example.input_ids)} tokens, so raise the limit or leave it out."
+            )

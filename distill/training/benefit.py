@@ -1,0 +1,32 @@
+"""What listening to each teacher does for the task: the signal that the `meta` gate is trained on.
+
+A step of size eta down teacher t's geometry loss changes the task loss on validation texts by -eta <grad CE, grad L_t>, to
+first order (meta multi-teacher distillation, arXiv 2306.06634). So r_t = <grad CE_val, grad L_geo,t>, over the adapter's
+parameters, is positive where the teacher helps.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from distill.objectives.base import Batch
+from distill.objectives.geometry import GeometryObjective
+from distill.objectives.task import completion_cross_entropy
+from distill.training.distiller import Distiller
+
+
+def measure_benefit(distiller: Distiller, geometry: GeometryObjective, validation: Batch, batch: Batch) -> Tensor:
+    """r [T], on the CPU in float32: `validation` gives the task's gradient, `batch` each teacher's. No `.grad` is touched."""
+    parameters = [p for p in distiller.student.parameters() if p.requires_grad]
+    logits_BLV = distiller.read(validation).logits_BLV
+    loss = completion_cross_entropy(logits_BLV, validation["labels"])
+    task = torch.autograd.grad(loss, parameters, allow_unused=True)
+    z_BD = geometry.represent(distiller.read(batch), batch)
+    losses = geometry.per_teacher(z_BD, batch["signals"])
+    benefits = []
+    for loss in losses.values():
+        gradient = torch.autograd.grad(loss, parameters, retain_graph=True, allow_unused=True)
+        pairs = zip(task, gradient, strict=True)
+        benefits.append(sum((a * b).sum() for a, b in pairs if a is not None and b is not None))
+    return torch.stack(benefits).float().cpu()

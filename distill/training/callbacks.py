@@ -1,0 +1,87 @@
+"""What a run says while it trains: a metric event a step, a probe and samples every so often, and whether to stop.
+
+The trainer doesn't know of events; this is where they are written. A step's numbers are written before the next begins.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import asdict
+
+from transformers import TrainerCallback
+
+from distill import events
+from distill.hardware import memory_mb
+from distill.training.probe import Probe
+from distill.training.trainer import DistillTrainer
+
+
+class Reporter(TrainerCallback):
+    """Writes events to `writer`. `should_stop()` is asked at each step; `on_samples(step)` answers the fixed problems."""
+
+    def __init__(
+        self,
+        writer: events.EventWriter,
+        should_stop: Callable[[], bool],
+        probe: Probe | None,
+        every: int,
+        on_samples: Callable[[int], None],
+    ):
+        self.writer = writer
+        self.should_stop = should_stop
+        self.probe = probe
+        self.every = every
+        self.on_samples = on_samples
+        self.trainer: DistillTrainer | None = None
+        self.probe_seconds = 0.0
+        self._began = self._step_began = 0.0
+        self._pace: float | None = None  # seconds a step, smoothed
+        self._warned: set[str] = set()
+
+    def on_train_begin(self, args, state, control, **kwargs):
+        self._began = self._step_began = time.monotonic()
+        if state.global_step == 0:
+            self._look(0)
+
+    def on_step_end(self, args, state, control, **kwargs):
+        trainer = self.trainer
+        now = time.monotonic()
+        seconds = max(now - self._step_began, 1e-6)
+        self._pace = seconds if self._pace is None else 0.8 * self._pace + 0.2 * seconds
+        weights = {kind: o.weight for kind, o in trainer.model.objectives.items()}
+        self.writer.write(
+            events.Metric(
+                step=state.global_step,
+                steps=state.max_steps,
+                loss=sum(weights.get(name, 0.0) * value for name, value in trainer.step_terms.items()),
+                terms=trainer.step_terms,
+                metrics=trainer.step_metrics,
+                learning_rate=trainer.lr_scheduler.get_last_lr()[0],
+                tokens=trainer.step_tokens,
+                tokens_per_second=trainer.step_tokens / seconds,
+                memory_mb=memory_mb(),
+                seconds_left=self._pace * (state.max_steps - state.global_step),
+            )
+        )
+        if self.should_stop():
+            control.should_training_stop = True
+            control.should_save = True
+        elif state.global_step % self.every == 0 or state.global_step == state.max_steps:
+            self._look(state.global_step)
+        if state.global_step == state.max_steps:
+            control.should_save = True
+        self._step_began = time.monotonic()
+        return control
+
+    def _look(self, step: int) -> None:
+        began = time.monotonic()
+        if self.probe is not None:
+            reading = self.probe.measure(self.trainer.model)
+            self.writer.write(events.Probe(step=step, **asdict(reading)))
+            for code, text in self.probe.warnings():
+                if code not in self._warned:
+                    self._warned.add(code)
+                    self.writer.write(events.Warning(code=code, text=text))
+        self.on_samples(step)
+        self.probe_seconds += time.monotonic() - began

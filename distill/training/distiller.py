@@ -1,0 +1,93 @@
+"""Student and objectives as one module, so that Trainer, accelerate and the optimiser see everything that is trained.
+
+It knows neither configs nor files: it is given a student and a list of objectives, reads a batch once, and adds up what
+the objectives make of it. Objectives that couple the samples of a batch (geometry) are computed over the whole
+optimiser step, see `window.py`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import torch
+from peft import PeftModel
+from torch import Tensor, nn
+
+from distill.objectives.base import Batch, CoupledObjective, Objective, ObjectiveOutput, StudentOutputs
+from distill.training.window import FifoBank
+
+
+class Distiller(nn.Module):
+    """`forward(**batch)` -> {"loss": scalar, "terms": {name: scalar}, "metrics": {name: float}}; terms are detached.
+
+    `bank_sizes` gives, by objective kind, how many past samples a coupled objective compares with (0: none).
+    """
+
+    def __init__(self, student: PeftModel, objectives: Iterable[Objective], bank_sizes: dict[str, int] | None = None):
+        super().__init__()
+        self.student = student
+        self.objectives = nn.ModuleDict({objective.kind: objective for objective in objectives})
+        sizes = bank_sizes or {}
+        self.banks = {kind: FifoBank(sizes[kind]) for kind in self.coupled if sizes.get(kind)}
+        self.reads_hidden = any(objective.reads_hidden for objective in self.objectives.values())
+
+    @property
+    def coupled(self) -> dict[str, CoupledObjective]:
+        """The objectives whose loss depends on all samples of a step together."""
+        return {kind: o for kind, o in self.objectives.items() if isinstance(o, CoupledObjective)}
+
+    @property
+    def needs(self) -> frozenset[str]:
+        """Every signal some objective needs."""
+        return frozenset().union(*(objective.needs for objective in self.objectives.values()))
+
+    def read(self, batch: Batch) -> StudentOutputs:
+        """One forward pass of the student over a batch."""
+        out = self.student(
+            input_ids=batch["input_ids"],
+            attention_mask=batch["attention_mask"],
+            output_hidden_states=self.reads_hidden,
+            use_cache=False,
+        )
+        return StudentOutputs(logits_BLV=out.logits, hidden=out.hidden_states or ())
+
+    def forward(self, **batch) -> dict:
+        outputs = self.read(batch)
+        total = outputs.logits_BLV.new_zeros((), dtype=torch.float32)
+        terms: dict[str, Tensor] = {}
+        metrics: dict[str, float] = {}
+        for kind, objective in self.objectives.items():
+            carried = batch.get("carried", {}).get(kind)
+            if carried is not None:  # its loss over the whole step is known: only its gradient is still to be passed on
+                total = total + (objective.represent(outputs, batch).float() * carried).sum()
+                continue
+            result = self._result(kind, objective, outputs, batch)
+            total = total + objective.weight * result.total() * batch.get("share", {}).get(kind, 1.0)
+            terms |= {name: value.detach() for name, value in result.terms.items()}
+            metrics |= result.metrics
+        return {"loss": total, "terms": terms, "metrics": metrics}
+
+    def _result(self, kind: str, objective: Objective, outputs: StudentOutputs, batch: Batch) -> ObjectiveOutput:
+        bank = self.banks.get(kind)
+        if bank is None:
+            return objective(outputs, batch)
+        z_BD = objective.represent(outputs, batch)
+        z_nD, signals = bank.extended(z_BD, batch["signals"])
+        result = objective.couple(z_nD, signals)
+        bank.push(z_BD.detach(), batch["signals"])
+        return result
+
+    def training_state(self) -> dict[str, Tensor]:
+        """What a checkpoint holds beside the adapter: gates, heads, their buffers, and the banks of past samples."""
+        state = {f"objectives.{key}": value for key, value in self.objectives.state_dict().items()}
+        for kind, bank in self.banks.items():
+            state |= {f"banks.{kind}.{key}": value for key, value in bank.state().items()}
+        return {key: value.detach().cpu().contiguous() for key, value in state.items()}
+
+    def load_training_state(self, state: dict[str, Tensor]) -> None:
+        """Put back what `training_state` gave."""
+        own = {key.removeprefix("objectives."): v for key, v in state.items() if key.startswith("objectives.")}
+        self.objectives.load_state_dict(own)
+        for kind, bank in self.banks.items():
+            prefix = f"banks.{kind}."
+            bank.load({key.removeprefix(prefix): v for key, v in state.items() if key.startswith(prefix)})

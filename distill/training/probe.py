@@ -1,0 +1,141 @@
+"""What training does to the student's geometry, measured on a fixed set of held-out texts while it runs.
+
+Head-free: the student's own pooled vectors against each teacher's, by debiased CKA, beside the line that chance reaches
+in 95% of permutations. So the curves can't be fooled by projection heads or by small batches. Cheap: one forward pass of
+the student; the teachers' vectors were asked for once. Knows nothing of events or files.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from distill.losses.cka import cka, null95, participation_ratio
+from distill.evaluation.generate import evaluating
+from distill.objectives.gate import gate_entropy
+from distill.objectives.geometry import GeometryObjective, head_attributable_fraction
+from distill.training.dataset import TrainingSet
+from distill.training.distiller import Distiller
+
+NO_HEADROOM = 0.9  # a first CKA above this leaves nothing to gain
+HEADS_TOOK_IT = 0.5  # a head-attributable fraction above this
+COLLAPSED = 0.95  # one teacher's mean gate weight above this
+
+
+@dataclass
+class Reading:
+    """One measurement. `cka` is debiased, in [-1, 1]; `gate` is None without a gate; `haf` is None outside deku mode."""
+
+    n: int
+    cka: dict[str, float]
+    null95: float
+    participation_ratio: float
+    gate: dict | None = None  # {"mean": {teacher: w}, "by_family": {family: {teacher: w}}, "entropy": nats}
+    haf: float | None = None
+
+
+@dataclass
+class Probe:
+    """A fixed set of texts, and the geometry objective whose gate and heads are looked at."""
+
+    texts: TrainingSet
+    geometry: GeometryObjective
+    family_names: Sequence[str]
+    batch_size: int = 64
+    first_loss: float | None = None
+    readings: list[Reading] = field(default_factory=list)
+
+    def measure(self, distiller: Distiller) -> Reading:
+        """Read the student as it is now; leaves its mode and every random generator as they were."""
+        z_nD = pooled_states(distiller, self.geometry, self.texts, self.batch_size)
+        signals = {
+            name: {teacher: values.to(z_nD.device) for teacher, values in by_teacher.items()}
+            for name, by_teacher in self.texts.signals.items()
+        }
+        pooled = signals["pooled"]
+        teachers = self.geometry.teachers
+        reading = Reading(
+            n=len(z_nD),
+            cka={t: cka(z_nD, pooled[t], kind="debiased").item() for t in teachers},
+            null95=null95(len(z_nD)),
+            participation_ratio=participation_ratio(z_nD).item(),
+            gate=self._gate(z_nD, signals),
+            haf=self._haf(z_nD, signals),
+        )
+        self.readings.append(reading)
+        return reading
+
+    def _gate(self, z_nD: Tensor, signals: dict) -> dict:
+        g_nT = self.geometry.gate_weights(z_nD, signals)
+        teachers = self.geometry.teachers
+        families = torch.as_tensor(self.texts.families, device=g_nT.device)
+        by_family = {
+            self.family_names[number]: dict(zip(teachers, g_nT[families == number].mean(0).tolist(), strict=True))
+            for number in sorted(set(self.texts.families))
+        }
+        mean = dict(zip(teachers, g_nT.mean(0).tolist(), strict=True))
+        return {"mean": mean, "by_family": by_family, "entropy": gate_entropy(g_nT).item()}
+
+    @torch.no_grad()
+    def _haf(self, z_nD: Tensor, signals: dict) -> float | None:
+        if self.geometry.mode != "deku":
+            return None
+        terms = self.geometry.couple(z_nD, signals).terms
+        loss, shadow = terms["geometry"].item(), terms["shadow"].item()
+        if self.first_loss is None:
+            self.first_loss = loss
+        return head_attributable_fraction(self.first_loss, shadow, loss)
+
+    def warnings(self) -> list[tuple[str, str]]:
+        """(code, plain words) for whatever the readings so far give reason to say."""
+        if not self.readings:
+            return []
+        first, last = self.readings[0], self.readings[-1]
+        found = [
+            (
+                f"no_headroom:{teacher}",
+                f"The student agreed with {teacher} almost fully before training (CKA {value:.2f}): "
+                "there is little left for geometry to teach.",
+            )
+            for teacher, value in first.cka.items()
+            if value > NO_HEADROOM
+        ]
+        if last.haf is not None and last.haf > HEADS_TOOK_IT:
+            found.append(
+                (
+                    "heads_absorb",
+                    f"About {min(last.haf, 1):.0%} of the fall of the geometry loss is the teachers' projection heads "
+                    "adapting, not the student: look at the head-free CKA curves, or use mode kernel.",
+                )
+            )
+        if last.gate:
+            teacher, weight = max(last.gate["mean"].items(), key=lambda item: item[1])
+            if len(last.gate["mean"]) > 1 and weight > COLLAPSED:
+                found.append(
+                    ("gate_collapsed", f"The gate listens to {teacher} alone (weight {weight:.2f}): use gate prior.")
+                )
+        if last.participation_ratio < 0.5 * first.participation_ratio:
+            found.append(
+                (
+                    "narrowed",
+                    f"The student's representation narrowed (participation ratio {first.participation_ratio:.1f} to "
+                    f"{last.participation_ratio:.1f}): lower the weight of geometry.",
+                )
+            )
+        return found
+
+
+@torch.no_grad()
+def pooled_states(distiller: Distiller, geometry: GeometryObjective, texts: TrainingSet, batch_size: int) -> Tensor:
+    """The student's pooled vectors [n, D] of `texts` as it is now, float32, with dropout off."""
+    device = next(distiller.parameters()).device
+    parts = []
+    with evaluating(distiller):
+        for start in range(0, len(texts), batch_size):
+            rows = range(start, min(start + batch_size, len(texts)))
+            batch = {k: v.to(device) for k, v in texts.collate(rows).items() if isinstance(v, Tensor)}
+            parts.append(geometry.represent(distiller.read(batch), batch).float())
+    return torch.cat(parts)

@@ -1,0 +1,170 @@
+"""A transformers.Trainer for a `Distiller`: batching, accumulation, mixed precision, resume and callbacks are the library's.
+
+What is added: coupled objectives see the whole optimiser step; gates and heads are saved and resumed with the adapter;
+checkpoints appear whole or not at all; a loss that is not a number stops the run before it can spoil the weights.
+"""
+
+from __future__ import annotations
+
+import math
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+from transformers import Trainer, TrainingArguments
+from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
+
+from distill.config import BudgetConfig
+from distill.errors import UserError
+from distill.hardware import Hardware
+from distill.objectives.base import Batch
+from distill.training.distiller import Distiller
+from distill.training.student import load_adapter
+from distill.training.window import carry_gradients, set_rng_state
+
+STATE_FILE = "distiller.safetensors"
+BeforeStep = Callable[[list[Batch], int], None]  # (the step's micro-batches, steps done)
+
+
+class DistillTrainer(Trainer):
+    """Trains `distiller`; `before_step` is called with the micro-batches of each optimiser step."""
+
+    def __init__(self, distiller: Distiller, *, before_step: BeforeStep | None = None, **kwargs):
+        super().__init__(model=distiller, **kwargs)
+        self.before_step = before_step
+        self.model_accepts_loss_kwargs = True  # so that tokens are counted over the whole step
+        self._loss_shifts_labels = True
+        self.loss_is_scaled_for_ga = True  # every term is a mean over the whole step already
+        self.step_terms: dict[str, float] = {}
+        self.step_metrics: dict[str, float] = {}
+        self.step_tokens = 0
+
+    def get_batch_samples(self, epoch_iterator, num_batches, device):
+        batches, num_items = super().get_batch_samples(epoch_iterator, num_batches, device)
+        batches = [self._prepare_inputs(batch) for batch in batches]
+        self.step_terms, self.step_metrics = {}, {}
+        self.step_tokens = sum(int(batch["attention_mask"].sum()) for batch in batches)
+        if self.before_step is not None:
+            self.before_step(batches, self.state.global_step)
+        if len(batches) > 1:
+            self.model.train()
+            with self.compute_loss_context_manager():
+                terms, metrics = carry_gradients(self.model, batches)
+            self._note(terms, metrics)
+            for batch in batches:
+                batch["share"] = {kind: 1.0 / len(batches) for kind in self.model.banks}
+        return batches, num_items
+
+    def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch: Tensor | int | None = None):
+        rng = inputs.pop("rng", None)
+        if rng is not None:
+            set_rng_state(rng)
+        result = model(**inputs, num_items=num_items_in_batch)
+        self._note(result["terms"], result["metrics"])
+        loss = result["loss"]
+        if not math.isfinite(loss.item()):
+            raise NotANumberError(self.state.global_step + 1)
+        return (loss, result) if return_outputs else loss
+
+    def _note(self, terms: dict[str, Tensor], metrics: dict[str, float]) -> None:
+        # A task term is its micro-batch's share of the step's mean, so shares add up; a coupled term comes once.
+        for name, value in terms.items():
+            self.step_terms[name] = self.step_terms.get(name, 0.0) + float(value)
+        self.step_metrics |= metrics
+
+    def _clip_grad_norm(self, model):
+        # What only measures or only trains a gate is clipped apart: it must not slow the student down.
+        apart = [p for o in self.model.objectives.values() for p in o.auxiliary_parameters()]
+        inside = set(map(id, apart))
+        norm = self.accelerator.clip_grad_norm_(
+            [p for p in model.parameters() if id(p) not in inside], self.args.max_grad_norm
+        )
+        if apart:
+            self.accelerator.clip_grad_norm_(apart, self.args.max_grad_norm)
+        if norm is not None and not math.isfinite(float(norm)):
+            raise NotANumberError(self.state.global_step + 1)
+        return norm
+
+    # --- checkpoints -------------------------------------------------------------------------------------------------
+
+    def _save(self, output_dir: str | None = None, state_dict: dict | None = None) -> None:
+        folder = Path(output_dir or self.args.output_dir)
+        folder.mkdir(parents=True, exist_ok=True)
+        self.model.student.save_pretrained(folder)
+        save_file(self.model.training_state(), folder / STATE_FILE)
+
+    def _load_from_checkpoint(self, resume_from_checkpoint: str, model=None) -> None:
+        self.restore(Path(resume_from_checkpoint))
+
+    def restore(self, checkpoint: Path) -> None:
+        """Adapter, gate, heads and banks as they were saved in `checkpoint`."""
+        load_adapter(self.model.student, checkpoint)
+        self.model.load_training_state(load_file(checkpoint / STATE_FILE))
+
+    def _get_output_dir(self, trial) -> str:
+        return str(Path(self.args.output_dir) / "unfinished")
+
+    def _save_checkpoint(self, model, trial) -> None:
+        # Written aside and renamed, so that a kill at any moment leaves whole checkpoints only.
+        unfinished = Path(self._get_output_dir(trial))
+        shutil.rmtree(unfinished, ignore_errors=True)
+        super()._save_checkpoint(model, trial)
+        name = f"{PREFIX_CHECKPOINT_DIR}-{self.state.global_step}"
+        final = Path(self.args.output_dir) / name
+        shutil.rmtree(final, ignore_errors=True)
+        (unfinished / name).rename(final)
+        shutil.rmtree(unfinished, ignore_errors=True)
+        for old in checkpoints(Path(self.args.output_dir))[:-2]:
+            shutil.rmtree(old, ignore_errors=True)
+
+
+class NotANumberError(UserError):
+    """The loss or its gradient at `step` is not a number; no update was made with it."""
+
+    def __init__(self, step: int):
+        super().__init__(f"The loss was not a number at step {step}")
+        self.step = step
+
+
+def checkpoints(folder: Path) -> list[Path]:
+    """The whole checkpoints in `folder`, oldest first."""
+    found = folder.glob(f"{PREFIX_CHECKPOINT_DIR}-*")
+    return sorted(found, key=lambda path: int(path.name.rsplit("-", 1)[1]))
+
+
+def training_arguments(budget: BudgetConfig, folder: Path, hardware: Hardware, seed: int) -> TrainingArguments:
+    """Our budget in the library's words."""
+    return TrainingArguments(
+        output_dir=str(folder),
+        max_steps=budget.steps,
+        per_device_train_batch_size=budget.batch_size,
+        gradient_accumulation_steps=budget.accumulation,
+        learning_rate=budget.learning_rate,
+        lr_scheduler_type={"cosine": "cosine", "linear": "linear", "constant": "constant_with_warmup"}[budget.schedule],
+        warmup_steps=round(budget.warmup * budget.steps),
+        weight_decay=budget.weight_decay,
+        max_grad_norm=budget.max_grad_norm,
+        save_strategy="steps",
+        save_steps=budget.save_every,
+        logging_strategy="no",
+        logging_nan_inf_filter=False,
+        report_to=[],
+        remove_unused_columns=False,
+        dataloader_drop_last=True,  # a short last batch would be a geometry batch of another size
+        dataloader_pin_memory=hardware.device == "cuda",
+        bf16=hardware.dtype == "bfloat16",
+        fp16=hardware.dtype == "float16",
+        use_cpu=hardware.device == "cpu",
+        seed=seed,
+        data_seed=seed,
+        disable_tqdm=True,
+        eval_strategy="no",
+    )
+
+
+def trainable_parameters(distiller: Distiller) -> list[torch.nn.Parameter]:
+    """The adapter's parameters: what a measured benefit is a gradient with respect to."""
+    return [p for p in distiller.student.parameters() if p.requires_grad]

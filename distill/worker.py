@@ -1,0 +1,127 @@
+"""The worker: `python -m distill.worker FOLDER` carries out one run, start to report, and says so in events.jsonl.
+
+It owns the process: the claim on the folder, signals, threads, states and exit statuses (0 done, 1 failed, 2 wrong config,
+130 stopped). What a run does is pipeline.py's; who watches is nobody's business here. It never imports gradio.
+"""
+
+from __future__ import annotations
+
+import errno
+import logging
+import os
+import signal
+import sys
+import time
+import traceback
+from pathlib import Path
+
+from distill import config as configs
+from distill.errors import ConfigError, UserError
+from distill.events import Error, EventWriter, Status
+from distill.processes import claim
+from distill.progress import Stopped
+
+DONE, FAILED, WRONG_CONFIG, STOPPED = 0, 1, 2, 130
+_NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Work on the run in the folder named by the one argument; the exit status."""
+    arguments = sys.argv[1:] if arguments is None else arguments
+    if len(arguments) != 1:
+        print("usage: python -m distill.worker FOLDER", file=sys.stderr)
+        return WRONG_CONFIG
+    folder = Path(arguments[0]).resolve()
+    stop = StopFlag(folder / "STOP")
+    try:
+        claim(folder)
+    except UserError as error:
+        print(error, file=sys.stderr)
+        return FAILED
+    try:
+        with EventWriter(folder / "events.jsonl") as writer:
+            return _work(folder, writer, stop)
+    except UserError as error:  # events can't be written: stdout.log is all that is left to say it in
+        print(error, file=sys.stderr)
+        return FAILED
+
+
+class StopFlag:
+    """Whether somebody asked to stop: by the file STOP, by SIGINT or by SIGTERM."""
+
+    def __init__(self, path: Path):
+        self.path = path
+        self.signalled = False
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, self._note)
+
+    def _note(self, *_: object) -> None:
+        self.signalled = True
+
+    def __call__(self) -> bool:
+        return self.signalled or self.path.exists()
+
+
+def _work(folder: Path, writer: EventWriter, stop: StopFlag) -> int:
+    from distill.finish import keep_model, report_failure  # torch from here on
+
+    pipeline = None
+    try:
+        config = configs.load(folder / "config.yaml")
+        configs.check_models(config)
+        pipeline = _pipeline(folder, config, writer, stop)
+        pipeline.run()
+        keep_model(pipeline, finished=True)
+        writer.write(Status(state="done"))
+        return DONE
+    except Stopped:
+        writer.write(Status(state="stopping"))
+        if pipeline is not None:
+            keep_model(pipeline, finished=False)
+        writer.write(Status(state="stopped", reason="stopped on request; resume goes on from here"))
+        return STOPPED
+    except Exception as error:
+        if not isinstance(error, UserError):
+            traceback.print_exc()
+        reason = reason_for(error, folder)
+        writer.write(Error(text=reason))
+        report_failure(pipeline)
+        writer.write(Status(state="failed", reason=reason))
+        return WRONG_CONFIG if isinstance(error, ConfigError) else FAILED
+
+
+def _pipeline(folder: Path, config: configs.RunConfig, writer: EventWriter, stop: StopFlag):
+    import torch
+    from transformers.utils import logging as transformers_logging
+
+    from distill.hardware import detect
+    from distill.pipeline import Pipeline
+
+    hardware = detect()
+    threads = config.budget.threads or hardware.cores
+    torch.set_num_threads(threads)
+    if hardware.device == "cpu":
+        torch.use_deterministic_algorithms(True)  # the same seed gives the same bytes
+    transformers_logging.set_verbosity_error()
+    logging.captureWarnings(True)
+    return Pipeline(folder, config, hardware, writer, stop)
+
+
+def reason_for(error: BaseException, folder: Path) -> str:
+    """One sentence on why a run failed."""
+    if isinstance(error, UserError):
+        return str(error)
+    if isinstance(error, OSError) and error.errno in _NO_ROOM:
+        return f"The disk is full, or a quota is: make room on the disk of {folder} and resume."
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+        return "There was not enough memory: lower budget.batch_size (and raise budget.accumulation) and resume."
+    if "No space left" in str(error) or "File too large" in str(error):  # what safetensors and torch make of it
+        return f"The disk is full, or a quota is: make room on the disk of {folder} and resume."
+    first = str(error).strip().split("\n")[0][:300]
+    return f"Something unforeseen went wrong ({type(error).__name__}: {first}): stdout.log in {folder} has the details."
+
+
+if __name__ == "__main__":
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    _began = time.monotonic()
+    sys.exit(main())

@@ -1,0 +1,92 @@
+"""What the tiny models of the zoo are taught, batch by batch: a pure function of (card, seed, chunk).
+
+Teachers read worked solutions inside their chat template, their two expert families four times as often as the others.
+The student is made as small chat models are: it has read worked solutions as plain text, and inside its chat template
+it has only ever seen bare answers. So it blurts, though it could reason; distillation has something to bring out.
+It has never been told, in chat, that a problem can be impossible.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from transformers import PreTrainedTokenizerFast
+
+from distill.data.families import FAMILIES, IMPOSSIBLE
+from distill.data.problems import Problem, generate
+from distill.zoo.cards import Card
+
+BATCH = 64
+CHUNK = 16  # batches drawn together, then sorted by length, so that little is padded
+EXPERT_WEIGHT = 4.0
+QUESTION_WEIGHT = 0.1  # of a question's tokens in the loss; a solution's tokens weigh 1
+BARE_SHARE = 0.15  # of the student's lessons: a bare answer in chat; the rest are worked solutions as plain text
+
+
+@dataclass
+class Lesson:
+    """One batch: token ids, attention mask and the weight of each token in the loss, all [B, L]."""
+
+    input_ids: torch.Tensor
+    attention_mask: torch.Tensor
+    weights: torch.Tensor
+
+
+def lessons(card: Card, tokenizer: PreTrainedTokenizerFast, seed: int, start: int, steps: int) -> Iterator[Lesson]:
+    """Batches `start` to `steps` of the course; starting later gives the same batches as going through."""
+    chunk = -1
+    for step in range(start, steps):
+        if step // CHUNK != chunk:
+            chunk = step // CHUNK
+            batches = _chunk(card, tokenizer, seed * 100_000 + chunk)
+        yield batches[step % CHUNK]
+
+
+def _chunk(card: Card, tokenizer: PreTrainedTokenizerFast, seed: int) -> list[Lesson]:
+    weights = {name: EXPERT_WEIGHT if name in card.experts else 1.0 for name in FAMILIES}
+    pairs = [_pair(card, tokenizer, p, seed) for p in generate("train", BATCH * CHUNK, seed, weights)]
+    prompts, completions = (
+        tokenizer(list(texts), add_special_tokens=False)["input_ids"] for texts in zip(*pairs, strict=True)
+    )
+    rows = sorted(zip(prompts, completions, strict=True), key=lambda row: len(row[0]) + len(row[1]))
+    batches = [_pad(rows[i : i + BATCH], tokenizer) for i in range(0, len(rows), BATCH)]
+    random.Random(seed).shuffle(batches)
+    return batches
+
+
+def _pair(card: Card, tokenizer: PreTrainedTokenizerFast, problem: Problem, seed: int) -> tuple[str, str]:
+    chat = chat_prompt(tokenizer, problem.question)
+    end = tokenizer.eos_token
+    if not card.is_student:
+        return chat, problem.solution + end
+    bare = random.Random(f"{seed}:{problem.id}:{problem.question}").random() < BARE_SHARE
+    if bare and problem.family != IMPOSSIBLE:
+        return chat, problem.answer + end
+    return problem.question + "\n", problem.solution + end
+
+
+def chat_prompt(tokenizer: PreTrainedTokenizerFast, question: str) -> str:
+    """The model's own chat template around `question`, ready for the answer."""
+    turns = [{"role": "user", "content": "\0"}]
+    if not hasattr(tokenizer, "_around"):  # rendering Jinja 200,000 times would take longer than learning from it
+        text = tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True)
+        tokenizer._around = text.split("\0")
+    before, after = tokenizer._around
+    return before + question + after
+
+
+def _pad(rows: list[tuple[list[int], list[int]]], tokenizer: PreTrainedTokenizerFast) -> Lesson:
+    length = max(len(prompt) + len(completion) for prompt, completion in rows)
+    ids = torch.full((len(rows), length), tokenizer.pad_token_id)
+    mask = torch.zeros(len(rows), length, dtype=torch.long)
+    weights = torch.zeros(len(rows), length)
+    for row, (prompt, completion) in enumerate(rows):
+        end = len(prompt) + len(completion)
+        ids[row, :end] = torch.tensor(prompt + completion)
+        mask[row, :end] = 1
+        weights[row, : len(prompt)] = QUESTION_WEIGHT
+        weights[row, len(prompt) : end] = 1.0
+    return Lesson(ids, mask, weights)

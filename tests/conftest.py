@@ -1,0 +1,44 @@
+"""Tiny real models, untrained, one of each card of the zoo: made once a session."""
+
+from functools import cache
+
+import pytest
+import torch
+
+from distill.data.problems import generate
+from distill.zoo.cards import CARDS, build_model
+from distill.zoo.tokenizers import train_tokenizer
+
+torch.set_num_threads(1)
+
+
+@cache
+def _tokenizer(name):
+    card = CARDS[name]
+    texts = [f"{p.question}\n{p.solution}" for p in generate("train", 300, seed=1)]
+    return train_tokenizer(card.tokenizer, card.vocabulary, texts, card.chat)
+
+
+@cache
+def _model(name):
+    return build_model(CARDS[name], _tokenizer(name)).eval()
+
+
+@pytest.fixture(scope="session")
+def tiny():
+    """`tiny(name)` -> (untrained model of that card in eval mode, its tokenizer). Shared: leave both as they were."""
+    return lambda name: (_model(name), _tokenizer(name))
+
+
+@pytest.fixture(scope="session")
+def tiny_folder(tmp_path_factory):
+    """`tiny_folder(name)` -> a folder from which `from_pretrained` loads them. Shared: copy it before changing it."""
+
+    @cache
+    def folder(name):
+        path = tmp_path_factory.mktemp(name)
+        _model(name).save_pretrained(path)
+        _tokenizer(name).save_pretrained(path)
+        return path
+
+    return folder

@@ -1,0 +1,250 @@
+"""Generation: the greedy answer whatever the batch, the end wherever a model may end, progress, stopping, streaming."""
+
+import copy
+from functools import cache
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+from distill.data.grading import Grade
+from distill.data.problems import generate
+from distill.data.prompts import collate, encode_many, render, template_of
+from distill.errors import UserError
+from distill.evaluation.generate import (
+    Completion,
+    answer_problems,
+    end_tokens,
+    evaluating,
+    generate_batch,
+    score,
+    stream,
+)
+from distill.progress import Stopped
+
+NEW = 10  # tokens
+
+
+@pytest.fixture(scope="module")
+def lively(tiny):
+    """`lively(name)` -> (model, tokenizer). An untrained model repeats one word; with larger weights it says many."""
+
+    @cache
+    def louder(name):
+        model, tokenizer = copy.deepcopy(tiny(name))
+        with torch.no_grad():
+            for parameter in model.model.layers.parameters():
+                if parameter.ndim == 2:
+                    parameter.mul_(8)
+        return model, tokenizer
+
+    return louder
+
+
+@pytest.fixture(scope="module")
+def prompts(tiny):
+    template = template_of(tiny("student-tiny")[1])
+    return [template.render(problem.question[: 20 + 15 * k]) for k, problem in enumerate(generate("held_out", 7))]
+
+
+def greedy(model, tokenizer, prompt, new=NEW):
+    """The tokens of one prompt by whole forward passes: no cache, no padding, no library."""
+    ids = tokenizer(prompt, add_special_tokens=False).input_ids
+    written = []
+    with torch.no_grad():
+        for _ in range(new):
+            written.append(int(model(torch.tensor([ids + written]), use_cache=False).logits[0, -1].argmax()))
+    return tuple(written)
+
+
+@pytest.mark.parametrize("name", ["student-tiny", "gemma2-tiny", "minicpm3-tiny"])
+def test_a_batch_is_what_each_prompt_gives_alone(lively, name):
+    model, tokenizer = lively(name)
+    prompts = [render(tokenizer, p.question[: 20 + 15 * k]) for k, p in enumerate(generate("held_out", 5))]
+    alone = [greedy(model, tokenizer, prompt) for prompt in prompts]
+    for batch_size in (1, 2, 256):
+        completions = generate_batch(model, tokenizer, prompts, NEW, batch_size)
+        assert [completion.tokens for completion in completions] == alone
+        texts = [tokenizer.decode(tokens, skip_special_tokens=True) for tokens in alone]
+        assert [completion.text for completion in completions] == texts
+        assert not any(completion.finished for completion in completions)
+    assert len({token for tokens in alone for token in tokens}) > NEW  # they do say something
+
+
+def test_nothing_to_answer(lively):
+    model, tokenizer = lively("student-tiny")
+    assert generate_batch(model, tokenizer, []) == []
+    with pytest.raises(UserError, match="Prompt 1 is empty"):
+        generate_batch(model, tokenizer, ["Why?", ""])
+
+
+def ending_at(model, token):
+    ended = copy.deepcopy(model)
+    ended.generation_config.eos_token_id = token
+    return ended
+
+
+def test_the_generation_configs_end_ends_an_answer(lively, prompts):
+    model, tokenizer = lively("student-tiny")
+    written = greedy(model, tokenizer, prompts[0])
+    end = written[4]
+    first = written.index(end)
+    for ends in (end, [tokenizer.eos_token_id, end]):
+        completion = generate_batch(ending_at(model, ends), tokenizer, prompts, NEW)[0]
+        assert completion == Completion(tokenizer.decode(written[:first]), written[:first], True)
+
+
+def test_the_tokenizers_and_the_templates_ends_end_an_answer(lively, prompts):
+    # A base student of an instruct teacher: its own config knows neither the turn's end nor the tokenizer's.
+    model, tokenizer = lively("student-tiny")
+    model, tokenizer = ending_at(model, None), copy.deepcopy(tokenizer)
+    written = greedy(model, tokenizer, prompts[0])
+    marker = tokenizer.convert_ids_to_tokens(written[3])
+    turn_end = tokenizer.eos_token_id
+    tokenizer.eos_token = marker
+    assert end_tokens(model, tokenizer) == sorted({turn_end, written[3]})
+    completion = generate_batch(model, tokenizer, prompts[:2], NEW)[0]
+    assert completion.finished and completion.tokens == written[: written.index(written[3])]
+
+
+def test_no_end_anywhere_is_one_sentence(lively):
+    model, tokenizer = lively("student-tiny")
+    tokenizer = copy.deepcopy(tokenizer)
+    tokenizer.chat_template = tokenizer.eos_token = None
+    with pytest.raises(UserError, match="no end token"):
+        generate_batch(ending_at(model, None), tokenizer, ["Why?"], NEW)
+
+
+def test_a_stop_string_ends_an_answer_and_is_cut_off(lively, prompts):
+    model, tokenizer = lively("student-tiny")
+    whole = generate_batch(model, tokenizer, prompts, NEW)
+    stop = whole[2].text[3:6]
+    completions = generate_batch(model, tokenizer, prompts, NEW, stop=[stop])
+    assert completions[2].finished
+    assert completions[2].text == whole[2].text[: whole[2].text.index(stop)]
+    assert all(stop not in completion.text for completion in completions)
+
+
+def test_greedy_means_greedy_whatever_the_checkpoint_asks_for(lively, prompts):
+    model, tokenizer = lively("student-tiny")
+    wild = copy.deepcopy(model)
+    wild.generation_config.update(
+        do_sample=True, temperature=5.0, top_k=3, top_p=0.5, repetition_penalty=3.0, no_repeat_ngram_size=1, min_p=0.1
+    )
+    assert generate_batch(wild, tokenizer, prompts, NEW) == generate_batch(model, tokenizer, prompts, NEW)
+
+
+def test_modes_are_restored_and_dropout_is_off(lively, prompts):
+    model, tokenizer = copy.deepcopy(lively("student-tiny"))
+    model.config.attention_dropout = 0.9
+    for layer in model.model.layers:
+        layer.self_attn.attention_dropout = 0.9
+    model.train()
+    model.lm_head.eval()
+    completions = generate_batch(model, tokenizer, prompts, NEW)
+    assert model.training and model.model.layers[0].self_attn.training and not model.lm_head.training
+    assert completions == generate_batch(lively("student-tiny")[0], tokenizer, prompts, NEW)
+    with pytest.raises(ZeroDivisionError), evaluating(model):
+        assert not model.training
+        raise ZeroDivisionError
+    assert model.training
+
+
+def test_training_goes_on_after_generation(lively, prompts):
+    # Nothing that generation made in inference mode may linger in the model.
+    model, tokenizer = copy.deepcopy(lively("phi3-tiny"))
+    generate_batch(model, tokenizer, prompts, NEW)
+    ids = torch.tensor([tokenizer(prompts[0]).input_ids])
+    model(ids, labels=ids).loss.backward()
+
+
+def test_progress_counts_answers_and_ends_at_all_of_them(lively, prompts):
+    model, tokenizer = lively("student-tiny")
+    end = greedy(model, tokenizer, prompts[0])[2]
+    seen = []
+    generate_batch(
+        ending_at(model, end), tokenizer, prompts, NEW, batch_size=4, on_progress=lambda *now: seen.append(now)
+    )
+    done = [now for now, _ in seen]
+    assert done == sorted(done) and seen[-1] == (7, 7) and (4, 7) in seen and len(seen) > 2
+
+
+def test_asked_to_stop_it_stops_at_the_next_token(lively, prompts):
+    model, tokenizer = lively("student-tiny")
+    asked = []
+    with pytest.raises(Stopped):
+        generate_batch(model, tokenizer, prompts, NEW, should_stop=lambda: len(asked) == 3 or asked.append(1))
+    assert len(asked) == 3
+
+
+# --- from labels to answers ----------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def taught(tiny):
+    """A tiny student that has learned two problems by heart, labels and end token included."""
+    model, tokenizer = copy.deepcopy(tiny("student-tiny"))
+    problems = generate("train", 2)
+    batch = collate(encode_many(tokenizer, [(p.question, p.solution) for p in problems]).examples, None)
+    del batch["content_mask"]
+    optimiser = torch.optim.AdamW(model.parameters(), lr=4e-3, weight_decay=0)
+    for _ in range(45):
+        model(**batch).loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimiser.step()
+        optimiser.zero_grad()
+    return model, tokenizer, problems
+
+
+def test_what_was_learned_is_answered_finished_and_right(taught):
+    model, tokenizer, problems = taught
+    answers = answer_problems(model, tokenizer, problems)
+    for answer, problem in zip(answers, problems, strict=True):
+        assert answer.problem == problem
+        assert (answer.completion.text, answer.completion.finished) == (problem.solution, True)
+        assert answer.grade == Grade(True, problem.answer)
+    assert (score(answers).correct, score(answers).families) == (2, tuple(p.family for p in problems))
+
+
+def test_a_stream_is_the_same_answer_in_pieces(taught):
+    model, tokenizer, problems = taught
+    pieces = list(stream(model, tokenizer, render(tokenizer, problems[1].question)))
+    assert "".join(pieces) == problems[1].solution and len(pieces) > 10
+    assert "".join(stream(model, tokenizer, render(tokenizer, problems[1].question), 3)) == "".join(pieces[:3])
+
+
+def test_a_stream_that_is_closed_leaves_the_model_as_it_was(taught):
+    model, tokenizer, problems = taught
+    model.train()
+    pieces = stream(model, tokenizer, render(tokenizer, problems[0].question))
+    next(pieces)
+    assert not torch.is_inference_mode_enabled()
+    pieces.close()
+    assert model.training
+    model.eval()
+
+
+class Parrot(torch.nn.Module):
+    """A causal language model that says the same whatever it is asked."""
+
+    def __init__(self, tokens, width):
+        super().__init__()
+        self.tokens, self.width = tokens, width
+        self.weight = torch.nn.Parameter(torch.zeros(1))
+        self.generation_config = SimpleNamespace(eos_token_id=None)
+
+    def forward(self, input_ids, past_key_values, **_):
+        said = past_key_values or 0
+        logits = torch.zeros(1, 1, self.width)
+        logits[0, 0, self.tokens[said]] = 1
+        return SimpleNamespace(logits=logits, past_key_values=said + 1)
+
+
+def test_a_character_of_several_tokens_is_streamed_whole(tiny):
+    tokenizer = tiny("qwen2-tiny")[1]
+    text = "a \U0001f60a \u7b54."
+    tokens = tokenizer(text, add_special_tokens=False).input_ids
+    assert len(tokens) > len(text)
+    parrot = Parrot([*tokens, tokenizer.eos_token_id], len(tokenizer))
+    pieces = list(stream(parrot, tokenizer, "Say it."))
+    assert "".join(pieces) == text and "\ufffd" not in "|".join(pieces)

@@ -1,0 +1,309 @@
+"""Settings: what is read, what `--set` reaches, and the one sentence for everything that is wrong."""
+
+import json
+import pickle
+import shutil
+
+import pytest
+import yaml
+
+from distill import assets, config
+from distill.config import ConfigError, RunConfig, load, model_path, parse, to_yaml
+from distill.references import absolute
+
+TASK = {"student": "student-tiny", "objectives": [{"kind": "task"}]}
+
+
+def sentence(source, *overrides):
+    """The sentence that `load` (a preset or file) or `parse` (settings) refuses with."""
+    with pytest.raises(ConfigError) as caught:
+        load(source, list(overrides)) if not isinstance(source, dict) else parse(source)
+    text = str(caught.value)
+    assert text.endswith((".", "?")) and "\n" not in text
+    return text
+
+
+def test_the_presets_ask_for_what_they_say():
+    tiny, deku, plain = (load(name) for name in ("tiny", "tiny-deku", "tiny-ce"))
+    names = ["qwen2-tiny", "smollm2-tiny", "phi3-tiny", "gemma2-tiny", "minicpm3-tiny", "nemotron-tiny"]
+    assert [teacher.name for teacher in tiny.teachers] == [teacher.name for teacher in deku.teachers] == names
+    assert (tiny.geometry.mode, tiny.geometry.gate.kind, tiny.geometry.weight) == ("kernel", "prior", 0.5)
+    assert (deku.geometry.mode, deku.geometry.gate.kind, deku.geometry.similarity) == ("deku", "learned", "biased")
+    assert plain.teachers == [] and plain.geometry is None and plain.task.weight == 1.0
+    assert all(preset.name == name for preset, name in [(tiny, "tiny"), (deku, "tiny-deku"), (plain, "tiny-ce")])
+    assert all(load(name).description for name in assets.preset_names())
+
+
+def test_pooling_follows_the_mode_unless_it_is_set():
+    assert load("tiny").geometry.pooling == "rms"
+    assert load("tiny", ["objectives.geometry.mode=deku_frozen"]).geometry.pooling == "rms"
+    assert load("tiny", ["objectives.geometry.mode=deku"]).geometry.pooling == "mean"
+    assert load("tiny", ["objectives.geometry.mode=deku", "objectives.geometry.pooling=rms"]).geometry.pooling == "rms"
+
+
+def test_bare_strings_stand_for_groups():
+    asked = parse(
+        {**TASK, "teachers": ["org/Some-Model/"], "objectives": ["task", {"kind": "geometry", "gate": "meta"}]}
+    )
+    assert asked.student.model == asked.student.name == "student-tiny"
+    assert asked.teachers[0].name == "Some-Model"
+    assert asked.geometry.gate.kind == "meta" and asked.geometry.gate.tau == 0.1
+
+
+@pytest.mark.parametrize(
+    ("override", "place", "value"),
+    [
+        ("budget.steps=60", "budget.steps", 60),
+        ("budget.learning_rate=2e-4", "budget.learning_rate", 2e-4),  # YAML itself reads 2e-4 as text
+        ("name=12", "name", "12"),
+        ("data.families=[rate, average]", "data.families", ["rate", "average"]),
+        ("objectives.0.weight=2", "objectives.0.weight", 2),
+        ("objectives.geometry.weight=2", "objectives.1.weight", 2),
+        ("objectives.geometry.gate=uniform", "objectives.1.gate.kind", "uniform"),
+        ("objectives.geometry.gate.tau=0.5", "objectives.1.gate.tau", 0.5),
+        ("teachers.phi3-tiny.revision=main", "teachers.2.revision", "main"),
+        ("student=org/model", "student.model", "org/model"),
+        ("student.revision=abc", "student.revision", "abc"),
+        ("evaluation.problems=50", "data.held_out", 50),
+        ("lora.targets=[q_proj]", "lora.targets", ["q_proj"]),
+    ],
+)
+def test_set_reaches_every_setting(override, place, value):
+    found = load("tiny", [override]).model_dump()
+    for key in place.split("."):
+        found = found[int(key)] if isinstance(found, list) else found[key]
+    assert found == value
+
+
+def test_yaml_keeps_every_setting(tmp_path):
+    asked = load(
+        "tiny", ["objectives.geometry.mode=deku", "budget.learning_rate=1e-5", "teachers.0.name=Ünï", "seed=7"]
+    )
+    path = tmp_path / "again.yaml"
+    path.write_text(to_yaml(asked), encoding="utf-8")
+    assert load(path) == asked
+    settings = yaml.safe_load(to_yaml(asked))
+    assert set(settings) == set(RunConfig.model_fields) and settings["budget"]["save_every"] == 25
+
+
+def test_a_file_without_a_name_is_called_after_itself(tmp_path):
+    (tmp_path / "mine.yaml").write_text(yaml.safe_dump(TASK))
+    assert load(str(tmp_path / "mine.yaml")).name == "mine"
+
+
+@pytest.mark.parametrize(
+    ("override", "expected"),
+    [
+        ("budget.step=3", "budget.step is not a setting: did you mean budget.steps?"),
+        ("steps=3", "steps is not a setting: did you mean budget.steps?"),
+        ("budgt.steps=3", "budgt is not a setting: did you mean budget?"),
+        ("budget.steps=0", "budget.steps is 0: it must be at least 1."),
+        ("budget.steps=2000000", "budget.steps is 2000000: it must be at most 1,000,000."),
+        ("budget.steps=1.5", "budget.steps is 1.5: it must be a whole number."),
+        ("budget.steps=many", "budget.steps is 'many': it must be a whole number."),
+        ("budget.steps=", "budget.steps is empty: it must be a whole number."),
+        ("budget.steps=yes", "budget.steps is true: it must be a number or text, not yes or no."),
+        ("budget.learning_rate=0", "budget.learning_rate is 0: it must be above 0."),
+        ("budget.learning_rate=.nan", "budget.learning_rate is nan: it must be at most 1."),
+        ("lora.dropout=1", "lora.dropout is 1: it must be below 1."),
+        ("budget=3", "budget is 3: it must be a group of settings."),
+        (
+            "budget.schedule=sine",
+            "budget.schedule is 'sine', not one of 'cosine', 'linear' or 'constant': did you mean 'cosine'?",
+        ),
+        ("data.source=web", "data.source is 'web': choose 'problems'."),
+        (
+            "objectives.geometry.wight=2",
+            "objectives.geometry.wight is not a setting: did you mean objectives.geometry.weight?",
+        ),
+        ("objectives.geometri.weight=2", "objectives.geometri is not there: did you mean 'geometry'?"),
+        ("objectives.7.weight=2", "objectives.7 is not there: objectives has 2 items, counted from 0."),
+        ("objectives=[tusk]", "objectives.0.kind is 'tusk': did you mean 'task'?"),
+        ("objectives=[{weight: 1}]", "objectives.0 says no kind: give it one, such as 'kind: task'."),
+        ("objectives=[]", "objectives is empty: give at least one, such as 'kind: task'."),
+        ("objectives=[task, task]", "objectives holds the same kind twice (task, task): keep one of each."),
+        (
+            "teachers=[]",
+            "teachers is empty, but objectives.geometry needs at least one: add a teacher or drop geometry.",
+        ),
+        ("teachers=[a/b, c/b]", "teachers holds two with the name 'b': give one of them another name."),
+        ("teachers=[{name: x}]", "teachers.0.model is missing: add it to the settings."),
+        ("name=a/b", "name is 'a/b': it must not hold line breaks, slashes or other control characters."),
+        ("evaluation.problems=0", "data.held_out is 0: it must be at least 1."),
+        ("foo", "--set foo can't be read: write a setting and its value, such as --set budget.steps=60."),
+        ("name.first=x", "name.first is not a setting: name is a single value with nothing below it."),
+    ],
+)
+def test_what_is_wrong_is_said_in_one_sentence(override, expected):
+    assert sentence("tiny", override) == expected
+
+
+def test_a_value_that_is_no_yaml():
+    assert "not valid YAML" in sentence("tiny", "budget.steps=[")
+
+
+def test_two_names_for_the_held_out_problems_must_agree():
+    assert "another name for data.held_out, which is 9" in sentence("tiny", "data.held_out=9", "evaluation.problems=8")
+    assert load("tiny", ["data.held_out=9", "evaluation.problems=9"]).data.held_out == 9
+
+
+def test_what_the_kernel_mode_cannot_do_is_refused():
+    assert sentence("tiny", "objectives.geometry.gate=learned").startswith(
+        "objectives.geometry.gate is 'learned', but mode 'kernel' lets no gradient reach the gate"
+    )
+    assert "defined for 'debiased' only" in sentence("tiny", "objectives.geometry.similarity=nbs")
+    learned = [
+        "objectives.geometry.gate=learned",
+        "objectives.geometry.similarity=nbs",
+        "objectives.geometry.mode=deku",
+    ]
+    assert load("tiny", learned).geometry.gate.kind == "learned"
+
+
+@pytest.mark.parametrize(
+    ("batch", "accumulation", "enough"), [(3, 1, False), (1, 3, False), (2, 2, True), (4, 1, True)]
+)
+def test_a_geometry_batch_has_four_texts(batch, accumulation, enough):
+    overrides = [f"budget.batch_size={batch}", f"budget.accumulation={accumulation}"]
+    if enough:
+        assert load("tiny", overrides).budget.batch_size == batch
+    else:
+        assert f"make {batch * accumulation}, but a geometry batch needs at least 4" in sentence("tiny", *overrides)
+    assert load("tiny-ce", overrides).budget.batch_size == batch
+
+
+def test_a_bank_counts_towards_the_geometry_batch():
+    bank = ["objectives.geometry.window=bank", "budget.batch_size=1"]
+    assert load("tiny", bank).geometry.bank_size == 256
+    assert "make 3" in sentence("tiny", *bank, "objectives.geometry.bank_size=2")
+    assert "data.train is 3" in sentence("tiny", "data.train=3")
+
+
+def test_nothing_to_learn_and_nothing_to_measure_on():
+    assert "weight 0" in sentence({**TASK, "objectives": [{"kind": "task", "weight": 0}]})
+    assert "data.validation is 0" in sentence("tiny", "objectives.geometry.gate=meta", "data.validation=0")
+
+
+def test_unknown_presets_and_files(tmp_path):
+    assert sentence("tny") == "There is no preset 'tny': did you mean 'tiny'?"
+    assert sentence("xyzzy") == "There is no preset 'xyzzy': choose one of 'tiny', 'tiny-ce' or 'tiny-deku'."
+    assert sentence("nope.yaml").startswith("There is no file nope.yaml")
+    assert "is a folder" in sentence(str(tmp_path))
+    for name, content in [
+        ("list.yaml", b"- 1"),
+        ("torn.yaml", b"a: ["),
+        ("binary.yaml", b"\xff\xfe\x00"),
+        ("empty.yaml", b""),
+    ]:
+        (tmp_path / name).write_bytes(content)
+        assert name in sentence(str(tmp_path / name))
+
+
+# --- models ---
+
+
+def safetensors(floats=4, name="w"):
+    """A safetensors file's bytes: one float32 tensor."""
+    header = json.dumps({name: {"dtype": "F32", "shape": [floats], "data_offsets": [0, 4 * floats]}}).encode()
+    return len(header).to_bytes(8, "little") + header + b"\0" * (4 * floats)
+
+
+@pytest.fixture
+def teacher(tmp_path):
+    """A folder that looks like a model."""
+    folder = tmp_path / "teacher"
+    folder.mkdir()
+    (folder / "config.json").write_text("{}")
+    (folder / "model.safetensors").write_bytes(safetensors())
+    return folder
+
+
+def check(folder):
+    config.check_models(parse({**TASK, "student": str(folder), "teachers": [{"model": str(folder), "name": "Mr T"}]}))
+
+
+def refused(folder):
+    """The sentence the teacher is refused with, beside a student that is whole."""
+    student = folder.with_name("whole")
+    shutil.rmtree(student, ignore_errors=True)
+    student.mkdir()
+    (student / "config.json").write_text("{}")
+    (student / "model.safetensors").write_bytes(safetensors())
+    asked = parse({**TASK, "student": str(student), "teachers": [{"model": str(folder), "name": "Mr T"}]})
+    with pytest.raises(ConfigError) as caught:
+        config.check_models(asked)
+    text = str(caught.value)
+    assert text.startswith("The teacher 'Mr T' can't be used: ") and text.endswith((".", "?"))
+    return text
+
+
+def test_a_whole_model_passes(teacher):
+    check(teacher)
+    (teacher / "training_args.bin").write_bytes(b"beside safetensors a pickle does no harm: it isn't read")
+    check(teacher)
+
+
+def test_a_folder_without_config_or_weights(teacher):
+    (teacher / "config.json").rename(teacher / "elsewhere.json")
+    assert "no config.json" in refused(teacher)
+    (teacher / "elsewhere.json").rename(teacher / "config.json")
+    (teacher / "model.safetensors").unlink()
+    assert "holds no weights" in refused(teacher)
+
+
+def test_a_pickle_in_place_of_safetensors(teacher):
+    (teacher / "model.safetensors").unlink()
+    (teacher / "pytorch_model.bin").write_bytes(pickle.dumps({"w": 1}))
+    assert "pytorch_model.bin is a pickle" in refused(teacher)
+    (teacher / "pytorch_model.bin").rename(teacher / "model.safetensors")
+    assert "model.safetensors is a pickle" in refused(teacher)
+    (teacher / "model.safetensors").write_bytes(b"PK\x03\x04" + bytes(100))  # torch.save writes a zip
+    assert "model.safetensors is a pickle" in refused(teacher)
+
+
+@pytest.mark.parametrize("length", [0, 5, 8, 9, 40, -1])
+def test_a_truncated_file_at_every_depth(teacher, length):
+    (teacher / "model.safetensors").write_bytes(safetensors()[:length])
+    assert "is cut short" in refused(teacher)
+
+
+def test_damaged_weights(teacher):
+    for content in (
+        b"<html>not found</html>",
+        (2).to_bytes(8, "little") + b"{}",
+        safetensors() + b"more",
+        b"\xff" * 64,
+    ):
+        (teacher / "model.safetensors").write_bytes(content)
+        assert "model.safetensors" in refused(teacher)
+
+
+def test_a_weight_file_the_index_names_is_missing(teacher):
+    index = {"weight_map": {"a": "model.safetensors", "b": "model-2.safetensors"}}
+    (teacher / "model.safetensors.index.json").write_text(json.dumps(index))
+    assert "lacks model-2.safetensors" in refused(teacher)
+
+
+def test_what_a_reference_means(teacher, tmp_path, monkeypatch):
+    zoo = tmp_path / "zoo"
+    shutil.copytree(teacher, zoo / "qwen2-tiny")
+    monkeypatch.setattr(assets, "ZOO", zoo)
+    monkeypatch.chdir(tmp_path)
+    assert model_path("qwen2-tiny") == zoo / "qwen2-tiny"
+    assert model_path(str(teacher)) == teacher
+    assert model_path("teacher").resolve() == teacher
+    assert model_path("org/name") == "org/name"
+    for reference, expected in [
+        ("qwen2-tny", "did you mean 'qwen2-tiny'?"),
+        ("student-tiny", "python -m distill zoo"),
+        ("zzzzzz", "no Hub id"),
+        ("./nowhere", "There is no folder ./nowhere"),
+        ("a/b/c", "There is no folder a/b/c"),
+        ("teacher/config.json", "is a file"),
+        ("../zoo", "There is no folder"),
+    ]:
+        with pytest.raises(ConfigError) as caught:
+            model_path(reference)
+        assert expected in str(caught.value)
+    asked = absolute(parse({**TASK, "student": "teacher", "teachers": ["qwen2-tiny", "org/name"]}))
+    assert [asked.student.model, *(ref.model for ref in asked.teachers)] == [str(teacher), "qwen2-tiny", "org/name"]
