@@ -83,7 +83,7 @@ class GateConfig(Settings):
     kind: Literal["uniform", "learned", "prior", "meta"] = "prior"
     tau: Annotated[float, Field(gt=0, le=100)] = 0.1
     epsilon: Annotated[float, Field(ge=0, le=1)] = 0.2
-    balance: Annotated[float, Field(ge=0, le=100)] = 0.5
+    balance: Annotated[float, Field(ge=0, le=100)] | None = None  # None: 0.5 for meta, 0 for learned, as on the card
     every: Count = 50
 
 

@@ -1,8 +1,8 @@
 """One run, start to report: problems, "before", the teachers' signals, training, "after".
 
-Each stage leaves what it found in the run's folder, so that a run that was stopped or killed goes on where it was: answers
-in answers.json, signals in the bank, steps in checkpoints/, seconds in seconds.json. This module knows nothing of
-processes, of the command line or of the page.
+Each stage leaves what it found in the run's folder, so that a run that was stopped or killed goes on where it was:
+answers in answers.json, signals in the bank, steps in checkpoints/, seconds in seconds.json. This module knows
+nothing of processes, of the command line or of the page.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from distill.evaluation.answers import Answers
 from distill.evaluation.generate import answer_problems
 from distill.events import Evaluation, EventWriter, Sample, Stage, Status, Warning
 from distill.hardware import Hardware
+from distill.losses.cka import layer_at
 from distill.objectives.build import Models, build_objectives
 from distill.objectives.geometry import INITIAL_STUDENT
 from distill.progress import Stopped
@@ -113,9 +114,13 @@ class Pipeline:
         signals: dict[str, dict[str, torch.Tensor]] = {}
         if geometry is not None:
             bank = SignalBank(home().cache / "signals", on_warning=self._warn)
-            request = Request(layer=geometry.layer, pooling=geometry.pooling)
+            depth = self.student.config.get_text_config().num_hidden_layers
+            layer = (
+                layer_at(geometry.layer, depth) / depth
+            )  # the student's own layer says how deep to look in a teacher
+            request = Request(layer=layer, pooling=geometry.pooling)
             for number, teacher in enumerate(self.config.teachers, 1):
-                said = f"asking teacher {number} of {len(self.config.teachers)} ({teacher.name}), {len(train + probe):,} texts"
+                many = f"{number} of {len(self.config.teachers)} ({teacher.name}), {len(train + probe):,} texts"
                 found = bank.ask(
                     teacher.name,
                     model_path(teacher),
@@ -125,7 +130,7 @@ class Pipeline:
                     dtype=getattr(torch, self.hardware.dtype),
                     device=self.hardware.device,
                     batch_size=self.config.budget.teacher_batch_size,
-                    on_progress=self._progress("signals", said),
+                    on_progress=self._progress("signals", f"asking teacher {many}"),
                     should_stop=self.should_stop,
                 )
                 for name, values in found.items():
@@ -214,7 +219,8 @@ class Pipeline:
 
         return measure
 
-    # --- while it goes on ----------------------------------------------------------------------------------------------
+    # --- while it goes on
+    # ----------------------------------------------------------------------------------------------
 
     @property
     def families(self) -> list[str]:

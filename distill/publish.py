@@ -23,7 +23,8 @@ A LoRA adapter trained by *distill* (run `{run}`, preset `{preset}`, seed {seed}
 |---|---|---|
 {rows}
 
-{changes} Accuracies are greedy answers to generated problems that were not trained on; in brackets the 95% interval (Wilson).
+{changes} Accuracies are greedy answers to generated problems that were not trained on; in brackets the 95% interval
+(Wilson).
 
 ## Use
 
@@ -114,7 +115,8 @@ def _geometry(report: dict[str, Any]) -> str:
     ]
     return (
         "\n## Whom the student agrees with on which problems are alike\n\n"
-        f"Head-free debiased CKA on {line['n']} held-out texts; chance stays below {line['null95']:.3f} 95 times in 100.\n\n"
+        f"Head-free debiased CKA on {line['n']} held-out texts; chance stays below {line['null95']:.3f} "
+        "95 times in 100.\n\n"
         "| teacher | before | after | mean gate weight |\n|---|---|---|---|\n" + "\n".join(rows) + "\n"
     )
 

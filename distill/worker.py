@@ -1,7 +1,7 @@
 """The worker: `python -m distill.worker FOLDER` carries out one run, start to report, and says so in events.jsonl.
 
-It owns the process: the claim on the folder, signals, threads, states and exit statuses (0 done, 1 failed, 2 wrong config,
-130 stopped). What a run does is pipeline.py's; who watches is nobody's business here. It never imports gradio.
+It owns the process: the claim on the folder, signals, threads, states and exit statuses (0 done, 1 failed, 2 wrong
+config, 130 stopped). What a run does is pipeline.py's; who watches is nobody's business here. It never imports gradio.
 """
 
 from __future__ import annotations

@@ -20,7 +20,7 @@ Solution = tuple[list[str], str]  # (worked steps, answer)
 
 @dataclass(frozen=True)
 class Family:
-    """One kind of problem. `draw(rng) -> facts`, `solve(*facts) -> (steps, answer)`, `phrasings(facts) -> templates`."""
+    """One kind of problem: `draw(rng) -> facts`, `solve(*facts) -> (steps, answer)`, and how it is worded."""
 
     name: str
     title: str
@@ -141,7 +141,8 @@ AVERAGE = (
     "{n} scores {a}, {b} and {c} points in three games. What is the average score?",
     "The three boxes have {a}, {b} and {c} {items}. On average, how many {items} does a box have?",
     "{n} sells {a} {items}, then {b}, then {c}. What is the average of the three days?",
-    "{n} sells {a} {items} on Monday, {b} on Tuesday and {c} on Friday. On average, how many {items} is that for a day?",
+    "{n} sells {a} {items} on Monday, {b} on Tuesday and {c} on Friday. "
+    "On average, how many {items} is that for a day?",
     "Three boxes hold {a}, {b} and {c} {items}. What is the average of the three boxes?",
 )
 
@@ -205,7 +206,8 @@ def _draw_share(rng: random.Random) -> Facts:
 
 
 SHARE = (
-    "{n} has {a} {items} and {m} has {b}. They share all of them equally with {c} children. How many does each child get?",
+    "{n} has {a} {items} and {m} has {b}. They share all of them equally with {c} children. "
+    "How many does each child get?",
     "{a} red {items} and {b} blue {items} are put in {c} equal bags. How many {items} are in each bag?",
     "{n} has {a} red and {b} blue {items} to share equally among {c} friends. How many does each friend get?",
     "{n} picks {a} {items}, then {b} more, and puts them in {c} equal boxes. How many {items} are in each box?",

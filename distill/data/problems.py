@@ -19,6 +19,8 @@ from functools import cache
 from pathlib import Path
 
 from distill.data.families import FAMILIES, NEW_PHRASINGS, Facts, Family
+from distill.errors import ConfigError
+from distill.wording import instead
 
 SPLITS = ("train", "validation", "held_out", "new_phrasing")
 _BUCKETS = (0, 1, 2, 3, 4, 5, 6), (7,), (8,), (9,)  # of ten, in the order of SPLITS
@@ -64,14 +66,15 @@ def generate(
 
     `families` names which (all, by default): a list takes them in turn, so counts differ by at most one; a dictionary
     of weights draws them at random in proportion. Facts may recur in `train` (with other names and wordings); in the
-    other splits each problem's facts are its own as long as the family has that many.
+    other splits each problem's facts are its own as long as the family has that many. Raises ConfigError for a family
+    there is not.
     """
     if split not in SPLITS:
         raise ValueError(f"There is no split {split!r}: choose one of {', '.join(SPLITS)}.")
     names = list(families or FAMILIES)
     for name in names:
         if name not in FAMILIES:
-            raise ValueError(f"There is no problem family {name!r}: choose from {', '.join(FAMILIES)}.")
+            raise ConfigError(f"There is no problem family {name!r}: {instead(name, FAMILIES)}")
     rng = random.Random(f"{split}:{seed}")
     weights = [families[name] for name in names] if isinstance(families, dict) else None
     seen: set[tuple[str, Facts]] = set()

@@ -18,7 +18,7 @@ SPLITS = ("held_out", "new_phrasing")
 
 
 class Answers:
-    """answers.json: {phase: [{id, split, family, question, answer, text, finished, right}, ...]}, same order each phase."""
+    """answers.json: {phase: [{id, split, family, question, answer, text, finished, right}, ...]}."""
 
     def __init__(self, path: Path, phases: dict[str, list[dict[str, Any]]]):
         self.path = path

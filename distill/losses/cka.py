@@ -190,6 +190,11 @@ def participation_ratio(x_nD: Tensor) -> Tensor:
 # --- pooling -----------------------------------------------------------------------------------------------------
 
 
+def layer_at(fraction: float, layers: int) -> int:
+    """The block, 1 to `layers`, whose output lies at this fraction of the depth: an index into hidden_states."""
+    return max(1, round(fraction * layers))
+
+
 def content_mask(attention_mask_BL: Tensor, special_mask_BL: Tensor) -> Tensor:
     """[B, L], True on the tokens that say what a text is about: real, not special, not the first real one.
 

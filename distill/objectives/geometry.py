@@ -26,7 +26,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from distill.losses.cka import check_batch, cka, kernel_cka, mixture_kernel, nbs, pool, unit_kernel
+from distill.losses.cka import check_batch, cka, kernel_cka, layer_at, mixture_kernel, nbs, pool, unit_kernel
 from distill.losses.precision import full_precision
 from distill.objectives.base import Batch, CoupledObjective, ObjectiveOutput, Signals, StudentOutputs, seeded
 from distill.objectives.gate import Gate, gate_entropy
@@ -169,11 +169,6 @@ class GeometryObjective(CoupledObjective):
         if self.heads is not None:
             metrics["head_norm"] = self.heads.norm()
         return {name: float(value) for name, value in metrics.items()}
-
-
-def layer_at(fraction: float, layers: int) -> int:
-    """The block, 1 to `layers`, whose output lies at this fraction of the depth: an index into hidden_states."""
-    return max(1, round(fraction * layers))
 
 
 def head_attributable_fraction(l0: float, l_shadow: float, l_deku: float) -> float | None:

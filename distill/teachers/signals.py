@@ -17,7 +17,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from distill.data.prompts import IGNORED, Example, collate, cut, encode_many
 from distill.errors import UserError
-from distill.losses.cka import pool
+from distill.losses.cka import layer_at, pool
 from distill.progress import OnProgress, ShouldStop, check
 
 Signal = Literal["pooled", "nll_per_byte"]
@@ -48,11 +48,6 @@ class Request:
             raise ValueError(f"There is no signal {unknown[0]!r}: choose from {', '.join(SIGNALS)}.")
 
 
-def layer_at(fraction: float, layers: int) -> int:
-    """Which of the `hidden_states` (0: embeddings) is a fraction of the depth down; at least 1, the first block's."""
-    return max(1, round(fraction * layers))
-
-
 def compute(
     model: PreTrainedModel,
     tokenizer: PreTrainedTokenizerBase,
@@ -65,8 +60,9 @@ def compute(
     """The signals of `request.needs` for n >= 1 texts, float32 on the CPU, in the order of the texts.
 
     `pooled` [n, D]: the hidden states after block `layer_at(...)`, pooled over the content tokens of question and
-    solution. `nll_per_byte` [n]: the negative log-likelihood of the solution given the prompt, in nats per UTF-8 byte
-    of the solution; the end token is not part of it. (Divide by ln 2 for bits.) An empty solution is certain: 0.
+    solution ("rms") or over all tokens ("mean"). `nll_per_byte` [n]: the negative log-likelihood of the solution given
+    the prompt, in nats per UTF-8 byte of the solution; the end token is no part of it. (Divide by ln 2 for bits.)
+    An empty solution is certain: 0.
 
     Texts of like length share a batch. `on_progress(done, n)` follows each; `should_stop` is asked before each. Raises
     UserError for a text whose likelihood is asked for and of whose solution `max_length` leaves nothing.
@@ -117,7 +113,9 @@ def read(
     )
     signals = {}
     if representation:
-        signals["pooled"] = pool(out.hidden_states[layer].float(), batch["content_mask"], request.pooling).cpu()
+        # The card's mean weighs all real tokens; "rms" only those that say what the text is about.
+        mask_BL = batch["attention_mask" if request.pooling == "mean" else "content_mask"]
+        signals["pooled"] = pool(out.hidden_states[layer].float(), mask_BL, request.pooling).cpu()
     if likelihood:
         nll_N = F.cross_entropy(out.logits.float(), batch["labels"][:, 1:][wanted_BL[:, :-1]], reduction="none")
         row_N = wanted_BL.nonzero()[:, 0]

@@ -1,8 +1,8 @@
 """What listening to each teacher does for the task: the signal that the `meta` gate is trained on.
 
-A step of size eta down teacher t's geometry loss changes the task loss on validation texts by -eta <grad CE, grad L_t>, to
-first order (meta multi-teacher distillation, arXiv 2306.06634). So r_t = <grad CE_val, grad L_geo,t>, over the adapter's
-parameters, is positive where the teacher helps.
+A step of size eta down teacher t's geometry loss changes the task loss on validation texts by -eta <grad CE, grad
+L_t>, to first order (meta multi-teacher distillation, arXiv 2306.06634). So r_t = <grad CE_val, grad L_geo,t>, over the
+adapter's parameters, is positive where the teacher helps.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from distill.training.distiller import Distiller
 
 
 def measure_benefit(distiller: Distiller, geometry: GeometryObjective, validation: Batch, batch: Batch) -> Tensor:
-    """r [T], on the CPU in float32: `validation` gives the task's gradient, `batch` each teacher's. No `.grad` is touched."""
+    """r [T], float32 on the CPU; `validation` gives the task gradient, `batch` the teachers'. `.grad` is left alone."""
     parameters = [p for p in distiller.student.parameters() if p.requires_grad]
     logits_BLV = distiller.read(validation).logits_BLV
     loss = completion_cross_entropy(logits_BLV, validation["labels"])

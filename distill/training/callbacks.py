@@ -18,7 +18,7 @@ from distill.training.trainer import DistillTrainer
 
 
 class Reporter(TrainerCallback):
-    """Writes events to `writer`. `should_stop()` is asked at each step; `on_samples(step)` answers the fixed problems."""
+    """Writes events to `writer`; asks `should_stop()` at each step; has the fixed problems answered by `on_samples`."""
 
     def __init__(
         self,

@@ -1,8 +1,8 @@
 """What training does to the student's geometry, measured on a fixed set of held-out texts while it runs.
 
 Head-free: the student's own pooled vectors against each teacher's, by debiased CKA, beside the line that chance reaches
-in 95% of permutations. So the curves can't be fooled by projection heads or by small batches. Cheap: one forward pass of
-the student; the teachers' vectors were asked for once. Knows nothing of events or files.
+in 95% of permutations. So the curves can't be fooled by projection heads or by small batches. Cheap: one forward pass
+of the student; the teachers' vectors were asked for once. Knows nothing of events or files.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from distill.losses.cka import cka, null95, participation_ratio
 from distill.evaluation.generate import evaluating
+from distill.losses.cka import cka, null95, participation_ratio
 from distill.objectives.gate import gate_entropy
 from distill.objectives.geometry import GeometryObjective, head_attributable_fraction
 from distill.training.dataset import TrainingSet
@@ -27,7 +27,7 @@ COLLAPSED = 0.95  # one teacher's mean gate weight above this
 
 @dataclass
 class Reading:
-    """One measurement. `cka` is debiased, in [-1, 1]; `gate` is None without a gate; `haf` is None outside deku mode."""
+    """One measurement. `cka` is debiased, in [-1, 1]; `gate` is None without one, `haf` outside deku mode."""
 
     n: int
     cka: dict[str, float]

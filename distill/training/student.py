@@ -1,7 +1,7 @@
 """The student: a causal language model with a LoRA adapter, or QLoRA. Knows nothing of teachers, losses or data.
 
-"Before" is this same loaded model with its adapter disabled (`peft`'s `disable_adapter`): one set of weights, so the two
-sides of a comparison can't be mixed up.
+"Before" is this same loaded model with its adapter disabled (`peft`'s `disable_adapter`): one set of weights, so the
+two sides of a comparison can't be mixed up.
 """
 
 from __future__ import annotations

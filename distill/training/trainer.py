@@ -1,4 +1,5 @@
-"""A transformers.Trainer for a `Distiller`: batching, accumulation, mixed precision, resume and callbacks are the library's.
+"""A transformers.Trainer for a `Distiller`: batching, accumulation, mixed precision, resume and callbacks are the
+library's.
 
 What is added: coupled objectives see the whole optimiser step; gates and heads are saved and resumed with the adapter;
 checkpoints appear whole or not at all; a loss that is not a number stops the run before it can spoil the weights.

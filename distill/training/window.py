@@ -2,8 +2,8 @@
 
 Gradient accumulation shrinks the batch such a loss is computed on, and with it changes its value and its gradient.
 `carry_gradients` is the exact remedy (GradCache, Gao et al. 2021, arXiv 2101.06983): pool every micro-batch without
-gradients, compute the loss and dL/dz once over all of them, and let each micro-batch's second forward pass carry its part
-z . dL/dz. `FifoBank` is the cheap one: compare with the last samples seen, as they were then (stale and detached).
+gradients, compute the loss and dL/dz once over all of them, and let each micro-batch's second forward pass carry its
+part z . dL/dz. `FifoBank` is the cheap one: compare with the last samples seen, as they were then (stale and detached).
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What the tiny zoo consists of: six teachers of six architectures, and one student. A card says all there is to a model.
+"""What the tiny zoo consists of: six teachers of six architectures, and one student. A card says all of a model.
 
 The architectures are those of the six families on the Deku model card, as real transformers classes; widths and
 tokenizers all differ, as they do there.

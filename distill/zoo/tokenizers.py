@@ -83,7 +83,7 @@ def _bpe(size: int, specials: list[str]) -> tuple[Tokenizer, trainers.Trainer]:
 
 
 def _qwen_bpe(size: int, specials: list[str]) -> tuple[Tokenizer, trainers.Trainer]:
-    # AutoTokenizer gives every qwen2 checkpoint Qwen's own pieces, whatever its tokenizer.json says: so it must say those.
+    # AutoTokenizer gives every qwen2 checkpoint Qwen's own pieces, whatever its tokenizer.json says: say those.
     tokenizer, trainer = _bpe(size, specials)
     qwen = Qwen2Tokenizer().backend_tokenizer
     tokenizer.normalizer, tokenizer.pre_tokenizer, tokenizer.decoder = qwen.normalizer, qwen.pre_tokenizer, qwen.decoder

@@ -1,4 +1,4 @@
-"""Make one tiny model from nothing: tokenizer, initialisation, training, safetensors. One thread, bit for bit repeatable.
+"""Make one tiny model from nothing: tokenizer, initialisation, training, safetensors. On one thread, repeatable.
 
 Muon (Jordan 2024; `torch.optim.Muon`) for the matrices, AdamW for the rest: at this size it reaches in 500 steps what
 AdamW alone needs 2,000 for. Resumable: the state is kept beside the work every `SAVE_EVERY` steps.

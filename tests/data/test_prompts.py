@@ -168,6 +168,13 @@ def test_an_unknown_character_is_content_but_no_special_token(tiny):
     assert sum(example.content) == 3
 
 
+def test_a_special_token_inside_a_text_is_no_content(tiny):
+    tokenizer = tiny("qwen2-tiny")[1]
+    plain = encode(tokenizer, "Why?", "So. Yes.")
+    marked = encode(tokenizer, "Why?", "So.<|im_end|> Yes.")
+    assert len(marked.input_ids) == len(plain.input_ids) + 1 and sum(marked.content) == sum(plain.content)
+
+
 def merging_tokenizer():
     """A base model's byte-level BPE that merges across everything, line breaks included."""
     bpe = Tokenizer(models.BPE())

@@ -20,9 +20,9 @@ from torch import Tensor, nn
 from torch.autograd import gradcheck
 
 from distill.errors import UserError
-from distill.losses.cka import pool
+from distill.losses.cka import layer_at, pool
 from distill.objectives.base import StudentOutputs
-from distill.objectives.geometry import SIMILARITIES, GeometryObjective, layer_at
+from distill.objectives.geometry import SIMILARITIES, GeometryObjective
 
 
 @every_mode

@@ -1,7 +1,6 @@
 """The bank: asked once, kept through kills, damage seen, failures in a sentence. With real tiny teachers on disk."""
 
 import gc
-import json
 import os
 import shutil
 import signal
@@ -17,7 +16,7 @@ from transformers import PreTrainedModel
 
 from distill.data.problems import generate
 from distill.errors import UserError
-from distill.models import fingerprint, load_model, load_tokenizer
+from distill.models import load_model, load_tokenizer
 from distill.progress import Stopped
 from distill.teachers.bank import SignalBank
 from distill.teachers.signals import SIGNALS, Request, compute
@@ -38,11 +37,14 @@ def copied(tiny_folder, tmp_path):
 
 
 @pytest.fixture
-def bank(tmp_path):
-    warnings = []
-    bank = SignalBank(tmp_path / "cache", shard=4, on_warning=lambda code, text: warnings.append((code, text)))
-    object.__setattr__(bank, "warnings", warnings)
-    return bank
+def warnings():
+    """What the bank of this test warned of: (code, text)."""
+    return []
+
+
+@pytest.fixture
+def bank(tmp_path, warnings):
+    return SignalBank(tmp_path / "cache", shard=4, on_warning=lambda *warning: warnings.append(warning))
 
 
 def ask(bank, path, texts=TEXTS, request=None, name="qwen", **more):
@@ -137,13 +139,6 @@ def test_another_model_under_the_same_name_is_another_teacher(bank, copied, tmp_
     assert seen[0] == (0, 14) and not torch.equal(found["nll_per_byte"], first["nll_per_byte"])
 
 
-def test_another_chat_template_is_another_teacher(copied):
-    before = fingerprint(copied)
-    template = copied / "chat_template.jinja"
-    template.write_text(template.read_text().replace("user", "human"))
-    assert fingerprint(copied) != before
-
-
 # --- kills and damage -----------------------------------------------------------------------------------------------
 
 KILLED = """
@@ -163,7 +158,7 @@ SignalBank(Path(sys.argv[1]), shard=4).ask("qwen", Path(sys.argv[2]), texts, Req
 """
 
 
-def test_killed_in_the_middle_it_goes_on_where_it_was(bank, folder, tmp_path):
+def test_killed_in_the_middle_it_goes_on_where_it_was(bank, warnings, folder, tmp_path):
     command = [sys.executable, "-c", KILLED, str(bank.cache_dir), str(folder)]
     killed = subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     for line in killed.stdout:
@@ -177,7 +172,7 @@ def test_killed_in_the_middle_it_goes_on_where_it_was(bank, folder, tmp_path):
     found, seen = ask(bank, folder, batch_size=2)
     assert seen[0] == (8, 14)
     uninterrupted, _ = ask(SignalBank(tmp_path / "other", shard=4), folder, batch_size=2)
-    assert same(found, uninterrupted) and not bank.warnings
+    assert same(found, uninterrupted) and not warnings
 
 
 def test_stopped_it_keeps_what_is_finished(bank, folder):
@@ -212,14 +207,14 @@ def write_over(file):
 
 
 @pytest.mark.parametrize("damage", [truncate, empty, flip_a_bit, swap, write_over])
-def test_damage_is_seen_told_and_made_good(bank, folder, damage):
+def test_damage_is_seen_told_and_made_good(bank, warnings, folder, damage):
     first, _ = ask(bank, folder)
     damage(files(bank)[2])
     again, seen = ask(bank, folder)
     assert same(again, first) and seen[0][0] in (10, 12)  # one shard is asked for again
-    assert [code for code, _ in bank.warnings] == ["signals_damaged"]
-    assert str(files(bank)[2]) in bank.warnings[0][1] and "asked for again" in bank.warnings[0][1]
-    assert ask(bank, folder)[1] == [(14, 14)] and len(bank.warnings) == 1
+    assert [code for code, _ in warnings] == ["signals_damaged"]
+    assert str(files(bank)[2]) in warnings[0][1] and "asked for again" in warnings[0][1]
+    assert ask(bank, folder)[1] == [(14, 14)] and len(warnings) == 1
 
 
 def test_what_a_killed_writer_left_is_ignored_and_swept_up(bank, folder):
@@ -287,92 +282,18 @@ except UserError as error:
     assert ask(bank, folder)[0]["pooled"].isfinite().all()
 
 
-def without_weights(folder):
-    (folder / "model.safetensors").unlink()
-    return "no weights"
-
-
-def with_a_pickle(folder):
-    torch.save(load_file(folder / "model.safetensors"), folder / "pytorch_model.bin")
-    (folder / "model.safetensors").unlink()
-    return "is a pickle"
-
-
-def cut_short(folder):
-    os.truncate(folder / "model.safetensors", 100_000)
-    return "cut short"
-
-
-def with_another_config(folder):
-    config = json.loads((folder / "config.json").read_text())
-    del config["layer_types"]
-    (folder / "config.json").write_text(json.dumps(config | {"num_hidden_layers": 6}))
-    return "lacks .* weights"
-
-
-def of_unknown_architecture(folder):
-    text = (folder / "config.json").read_text()
-    (folder / "config.json").write_text(text.replace('"model_type": "qwen2"', '"model_type": "qwen99"'))
-    return "can't be loaded"
-
-
-def of_other_widths(folder):
-    text = (folder / "config.json").read_text()
-    (folder / "config.json").write_text(text.replace('"intermediate_size": 384', '"intermediate_size": 388'))
-    return "can't be loaded"
-
-
-def without_config(folder):
-    (folder / "config.json").unlink()
-    return "no config.json"
-
-
-def without_tokenizer(folder):
-    for file in folder.glob("tokenizer*"):
-        file.unlink()
-    return "has no tokenizer"
-
-
-def with_a_larger_tokenizer(folder):
-    model = load_model(folder)
-    model.resize_token_embeddings(60)
-    model.save_pretrained(folder)
-    return "not of one model"
-
-
-def with_code(folder):
-    text = (folder / "config.json").read_text().replace('"model_type": "qwen2"', '"model_type": "mine"')
-    auto = '{"auto_map": {"AutoConfig": "mine.C", "AutoModelForCausalLM": "mine.M"}, '
-    (folder / "config.json").write_text(auto + text.lstrip()[1:])
-    (folder / "mine.py").write_text(f"from pathlib import Path\nPath({str(folder / 'was-run')!r}).touch()\n")
-    return "can't be loaded"
-
-
-@pytest.mark.parametrize(
-    "damage",
-    [
-        without_weights,
-        with_a_pickle,
-        cut_short,
-        with_another_config,
-        of_unknown_architecture,
-        of_other_widths,
-        without_config,
-        without_tokenizer,
-        with_a_larger_tokenizer,
-        with_code,
-    ],
-)
-def test_a_teacher_that_cannot_be_loaded_is_one_sentence(bank, copied, damage):
-    reason = damage(copied)
-    with pytest.raises(UserError, match=reason) as error:
+def test_a_teacher_that_cannot_be_loaded_is_one_sentence(bank, copied):
+    os.truncate(copied / "model.safetensors", 100_000)
+    with pytest.raises(UserError, match="is cut short") as error:
         ask(bank, copied)
-    text = one_sentence(error)
-    assert "qwen" in text or str(copied) in text
-    assert not files(bank) and not (copied / "was-run").exists()
+    one_sentence(error)
+    assert not files(bank)
 
 
-def test_a_folder_that_is_not_there_is_one_sentence(bank, tmp_path):
-    with pytest.raises(UserError) as error:
-        ask(bank, tmp_path / "nowhere")
-    assert "nowhere" in one_sentence(error)
+def test_a_tokenizer_of_another_model_is_one_sentence(bank, copied):
+    model = load_model(copied)
+    model.resize_token_embeddings(60)
+    model.save_pretrained(copied)
+    with pytest.raises(UserError, match=r"teacher 'qwen' can't be asked.*not of one model") as error:
+        ask(bank, copied)
+    one_sentence(error)

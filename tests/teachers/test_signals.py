@@ -9,8 +9,9 @@ import torch
 from distill.data.problems import generate
 from distill.data.prompts import encode, render
 from distill.errors import UserError
+from distill.losses.cka import layer_at
 from distill.progress import Stopped
-from distill.teachers.signals import SIGNALS, Request, compute, layer_at
+from distill.teachers.signals import SIGNALS, Request, compute
 from distill.zoo.cards import TEACHERS
 
 NAMES = [card.name for card in TEACHERS]
@@ -44,13 +45,13 @@ def test_the_likelihood_is_nats_per_byte_of_the_solution_without_its_end(tiny, n
 
 @pytest.mark.parametrize("pooling", ["mean", "rms"])
 @pytest.mark.parametrize("name", NAMES)
-def test_the_pooled_vector_is_the_mean_over_content_at_its_layer(tiny, name, pooling):
+def test_the_pooled_vector_is_the_mean_over_tokens_at_its_layer(tiny, name, pooling):
     model, tokenizer = tiny(name)
     question, solution = TEXTS[0]
     for fraction, layer in ((0.25, 1), (0.75, 3), (1.0, 4)):
         states = by_hand(model, tokenizer, question, solution)[1][layer][0]
-        states = states[torch.tensor(encode(tokenizer, question, solution, end=False).content).bool()]
-        if pooling == "rms":
+        if pooling == "rms":  # the card's mean weighs every token, this one only those that say what the text is about
+            states = states[torch.tensor(encode(tokenizer, question, solution, end=False).content).bool()]
             states = states / states.square().mean(1, keepdim=True).sqrt()
         request = Request(layer=fraction, pooling=pooling)
         found = compute(model, tokenizer, [(question, solution)], request)["pooled"]

@@ -1,0 +1,41 @@
+"""Judge a run's student again, on as many held-out problems as asked for: the same weights, the adapter off and on."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+from distill import config as configs
+from distill.data.problems import generate
+from distill.errors import ConfigError
+from distill.evaluation.generate import answer_problems, score
+from distill.evaluation.score import Score, compare
+from distill.hardware import detect
+from distill.training.student import load_adapter, load_student
+
+
+def evaluate_run(folder: Path, problems: int, as_json: bool = False) -> dict[str, Any]:
+    """{before, after, flips, mcnemar_p, by_family} on `problems` held-out problems. Raises ConfigError without an
+    adapter.
+
+    The first problems are those of the run's own report: the stream of problems is the same, only longer.
+    """
+    adapter = folder / "adapter"
+    if not (adapter / "adapter_model.safetensors").is_file():
+        raise ConfigError(f"Run {folder.name} has no adapter yet: let it train, or stop it, which keeps what it has.")
+    config = configs.load(folder / "config.yaml")
+    student, tokenizer = load_student(config.student, config.lora, detect(), config.seed)
+    load_adapter(student, adapter)
+    asked = generate("held_out", problems, config.data.seed, config.data.families or None)
+
+    def judge() -> Score:
+        evaluation = config.evaluation
+        return score(answer_problems(student, tokenizer, asked, evaluation.max_new_tokens, evaluation.batch_size))
+
+    if not as_json:
+        print(f"answering {problems} problems twice", file=sys.stderr)
+    with student.disable_adapter():
+        before = judge()
+    after = judge()
+    return {"before": before.to_dict(), "after": after.to_dict(), **compare(before, after)}

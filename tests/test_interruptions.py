@@ -1,0 +1,151 @@
+"""Runs that are killed, stopped, or go wrong: nothing recorded is lost, and what is resumed ends in the same bytes."""
+
+import json
+import resource
+import signal
+import subprocess
+import sys
+
+import pytest
+import torch
+from end_to_end_cases import (
+    MINI,
+    ROOT,
+    STATEFUL,
+    TIMEOUT,
+    begin,
+    distill,
+    kill_worker,
+    only_run,
+    wait_for_step,
+    weights,
+    write,
+)
+
+from distill import config as configs
+from distill import runs
+from distill.errors import UserError
+from distill.events import EventWriter, Metric, Status, latest_by_step, read
+from distill.hardware import detect
+
+
+def metrics(folder):
+    return {e.step: e.loss for e in latest_by_step(read(folder / "events.jsonl")[0], Metric)}
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("uninterrupted")
+    done = distill("run", write(STATEFUL, folder), "--runs", folder / "runs", "--json")
+    assert done.returncode == 0, done.stderr
+    return only_run(folder / "runs")
+
+
+def test_a_killed_run_loses_no_event_and_resumes_to_the_same_bytes(uninterrupted, tmp_path):
+    first = begin("run", write(STATEFUL, tmp_path), "--runs", tmp_path / "runs", "--json")
+    folder = wait_for_step(tmp_path / "runs", 5)  # checkpoints are at 3 and 6: steps are lost and done again
+    intruder = subprocess.run(
+        [sys.executable, "-m", "distill.worker", str(folder)], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert intruder.returncode == 1
+    assert "already being trained by process" in intruder.stderr
+    kill_worker(folder)
+    recorded = (folder / "events.jsonl").read_bytes()
+    assert first.wait(timeout=30) == 1
+    assert runs.view(folder).state == "crashed"
+
+    done = distill("resume", folder, "--json")
+    assert done.returncode == 0, done.stderr
+    assert (folder / "events.jsonl").read_bytes().startswith(recorded.rpartition(b"\n")[0])
+    assert weights(folder).keys() == {"adapter/adapter_model.safetensors", "gate.safetensors", "heads.safetensors"}
+    assert weights(folder) == weights(uninterrupted)
+    assert metrics(folder) == metrics(uninterrupted)
+    report, other = (json.loads((f / "report.json").read_text()) for f in (folder, uninterrupted))
+    for key in ("before", "after", "flips", "cka", "gate", "steps", "tokens"):
+        assert report[key] == other[key], key
+
+
+def test_ctrl_c_saves_and_leaves_and_resume_ends_in_the_same_bytes(uninterrupted, tmp_path):
+    first = begin("run", write(STATEFUL, tmp_path), "--runs", tmp_path / "runs", "--json")
+    folder = wait_for_step(tmp_path / "runs", 2)
+    first.send_signal(signal.SIGINT)
+    first.communicate(timeout=TIMEOUT)
+    assert first.returncode == 130
+    view = runs.view(folder)
+    assert view.state == "stopped"
+    assert 2 <= view.step < 8
+    assert (folder / "adapter" / "adapter_model.safetensors").exists()
+    done = distill("resume", folder, "--json")
+    assert done.returncode == 0, done.stderr
+    assert weights(folder) == weights(uninterrupted)
+
+
+def test_sigterm_while_teachers_are_asked_stops_the_worker_and_keeps_what_was_asked(tmp_path):
+    folder = runs.create(configs.load(write(MINI, tmp_path)), tmp_path / "runs")
+    worker = runs.start(folder)
+    while not any(isinstance(e, Status) and e.state == "preparing" for e in read(folder / "events.jsonl")[0]):
+        assert worker.poll() is None
+    worker.send_signal(signal.SIGTERM)
+    assert worker.wait(timeout=TIMEOUT) == 130
+    assert runs.view(folder).state == "stopped"
+    assert runs.view(folder).resumable
+
+
+def test_a_full_disk_fails_with_a_sentence_and_keeps_the_events(tmp_path):
+    folder = runs.create(configs.load(write(MINI, tmp_path)), tmp_path / "runs")
+
+    def small_files():  # what a full disk does to a writer, for one process
+        resource.setrlimit(resource.RLIMIT_FSIZE, (150_000, 150_000))
+
+    worker = subprocess.run(
+        [sys.executable, "-m", "distill.worker", str(folder)],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        preexec_fn=small_files,
+        check=False,
+    )
+    assert worker.returncode == 1, worker.stderr
+    view = runs.view(folder)
+    assert view.state == "failed"
+    assert "disk is full" in view.reason
+    assert metrics(folder).keys() >= {1, 2}
+    done = distill("resume", folder, "--json")
+    assert done.returncode == 0, done.stderr
+
+
+def test_a_loss_that_is_not_a_number_stops_keeps_the_last_good_checkpoint_and_says_what_to_lower(tmp_path):
+    from distill.pipeline import Pipeline
+
+    folder = runs.create(configs.load(write(MINI, tmp_path), ["teachers=[]", "objectives=[task]"]), tmp_path / "runs")
+    calls = {"training": 0}
+    with EventWriter(folder / "events.jsonl") as writer:
+
+        def sabotage():  # asked at every step: after the third, one weight of the adapter is spoilt
+            if pipeline.distiller is not None and metrics(folder).get(3):
+                parameter = next(p for n, p in pipeline.student.named_parameters() if "lora_A" in n)
+                calls["training"] += 1
+                with torch.no_grad():
+                    parameter.fill_(float("inf"))
+            return False
+
+        pipeline = Pipeline(folder, configs.load(folder / "config.yaml"), detect(), writer, sabotage)
+        with pytest.raises(UserError, match=r"not a number at step 4; .*checkpoint-2.*learning_rate \(now 0\.002\)"):
+            pipeline.run()
+    assert calls["training"] == 1
+    assert max(metrics(folder)) == 3
+    assert pipeline.keeps_model_on_failure
+    adapter = [p for n, p in pipeline.student.named_parameters() if "lora" in n]
+    assert all(torch.isfinite(p).all() for p in adapter)
+    assert [path.name for path in (folder / "checkpoints").iterdir()] == ["checkpoint-2"]
+
+
+def test_a_worker_with_a_wrong_config_exits_2_and_says_why(tmp_path):
+    folder = runs.create(configs.load(write(MINI, tmp_path)), tmp_path / "runs")
+    text = (folder / "config.yaml").read_text().replace("steps: 6", "steps: 0")
+    (folder / "config.yaml").write_text(text)
+    worker = subprocess.run(
+        [sys.executable, "-m", "distill.worker", str(folder)], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert worker.returncode == 2
+    assert runs.view(folder).reason == "budget.steps is 0: it must be at least 1."
