@@ -14,23 +14,20 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import psutil
-import torch
 
-from distill.config import RunConfig, model_path
+from distill.config import RunConfig
 from distill.data.problems import Problem, generate, showcase
-from distill.data.prompts import cut, encode_many
+from distill.data.prompts import cut
 from distill.errors import UserError
 from distill.evaluation.answers import Answers
 from distill.evaluation.generate import answer_problems
 from distill.events import Evaluation, EventWriter, Sample, Stage, Status, Warning
+from distill.gather import ask_all, training_set
 from distill.hardware import Hardware
-from distill.losses.cka import layer_at
+from distill.objectives.base import Signals
 from distill.objectives.build import Models, build_objectives
 from distill.objectives.geometry import INITIAL_STUDENT
 from distill.progress import Stopped
-from distill.runs import home
-from distill.teachers.bank import SignalBank
-from distill.teachers.signals import Request
 from distill.training.benefit import measure_benefit
 from distill.training.callbacks import Reporter
 from distill.training.dataset import TrainingSet
@@ -58,7 +55,8 @@ class Pipeline:
         self.seconds = _read_seconds(folder)
         self._earlier = self.seconds.get("total", 0.0)  # what earlier sittings took
         self.keeps_model_on_failure = False
-        self.student = self.tokenizer = self.distiller = None
+        self.callbacks = []  # more of transformers' TrainerCallbacks, for whoever watches closer
+        self.student = self.tokenizer = self.distiller = self.trainer = None
 
     # --- stages ------------------------------------------------------------------------------------------------------
 
@@ -66,19 +64,20 @@ class Pipeline:
         """All stages that are not done yet."""
         self._say("preparing")
         with self._timed("prepare"):
-            self._load()
-        self._evaluate("before")
+            self.load()
+        self.evaluate("before")
         with self._timed("signals"):
-            train, probe = self._signals()
+            train, probe = self.ask_teachers()
         with self._timed("prepare"):
-            self._build(train, probe)
+            self.build(train, probe)
         self._say("training")
         with self._timed("train"):
-            self._train(train, probe)
+            self.train(train, probe)
         self._say("evaluating")
-        self._evaluate("after")
+        self.evaluate("after")
 
-    def _load(self) -> None:
+    def load(self) -> None:
+        """Draw the problems and load the student."""
         self._stage("load", "loading the student", 0, 1)
         data = self.config.data
         families = data.families or None
@@ -94,7 +93,8 @@ class Pipeline:
         )
         self._stage("load", "the student is loaded", 1, 1)
 
-    def _evaluate(self, phase: str) -> None:
+    def evaluate(self, phase: str) -> None:
+        """Have the student answer the held-out problems, unless it has in this phase."""
         if not self.answers.has(phase):
             asked = self.problems["held_out"] + self.problems["new_phrasing"]
             text = f"the student answers {len(asked)} problems, {phase} distillation"
@@ -106,58 +106,25 @@ class Pipeline:
             step = 0 if phase == "before" else self.config.budget.steps
             self.writer.write(Evaluation(phase=phase, split=split, step=step, by_family=by_family, **score.to_dict()))
 
-    def _signals(self) -> tuple[TrainingSet, TrainingSet]:
+    def ask_teachers(self) -> tuple[TrainingSet, TrainingSet]:
         """Ask the teachers, one after another, about the training and the probe texts."""
         train = _texts(self.problems["train"])
         probe = [cut(*text, self.config.probe.characters) for text in _texts(self.problems["probe"])]
-        geometry = self.config.geometry
-        signals: dict[str, dict[str, torch.Tensor]] = {}
-        if geometry is not None:
-            bank = SignalBank(home().cache / "signals", on_warning=self._warn)
-            depth = self.student.config.get_text_config().num_hidden_layers
-            layer = (
-                layer_at(geometry.layer, depth) / depth
-            )  # the student's own layer says how deep to look in a teacher
-            request = Request(layer=layer, pooling=geometry.pooling)
-            for number, teacher in enumerate(self.config.teachers, 1):
-                many = f"{number} of {len(self.config.teachers)} ({teacher.name}), {len(train + probe):,} texts"
-                found = bank.ask(
-                    teacher.name,
-                    model_path(teacher),
-                    train + probe,
-                    request,
-                    revision=teacher.revision,
-                    dtype=getattr(torch, self.hardware.dtype),
-                    device=self.hardware.device,
-                    batch_size=self.config.budget.teacher_batch_size,
-                    on_progress=self._progress("signals", f"asking teacher {many}"),
-                    should_stop=self.should_stop,
-                )
-                for name, values in found.items():
-                    signals.setdefault(name, {})[teacher.name] = values
+        depth = self.student.config.get_text_config().num_hidden_layers
+        signals = ask_all(
+            self.config, self.hardware, train + probe, depth, self._progress, self._warn, self.should_stop
+        )
         first = {name: {t: v[: len(train)] for t, v in by.items()} for name, by in signals.items()}
         rest = {name: {t: v[len(train) :] for t, v in by.items()} for name, by in signals.items()}
         return self._set("train", train, first), self._set("probe", probe, rest)
 
-    def _set(self, split: str, texts: list[tuple[str, str]], signals: dict) -> TrainingSet:
-        encoded = encode_many(self.tokenizer, texts, self.config.budget.max_length)
-        if encoded.truncated:
-            self._warn(
-                f"truncated:{split}",
-                f"{encoded.truncated} of {len(texts)} {split} texts are longer than budget.max_length "
-                f"({self.config.budget.max_length} tokens) and were cut; {encoded.dropped} lost their whole answer "
-                "and are left out.",
-            )
-        kept = torch.as_tensor(encoded.kept)
+    def _set(self, split: str, texts: list[tuple[str, str]], signals: Signals) -> TrainingSet:
         numbers = {family: number for number, family in enumerate(self.families)}
-        return TrainingSet(
-            encoded.examples,
-            {name: {t: values[kept] for t, values in by.items()} for name, by in signals.items()},
-            [numbers[self.problems[split][row].family] for row in encoded.kept],
-            self.tokenizer.pad_token_id,
-        )
+        families = [numbers[problem.family] for problem in self.problems[split]]
+        return training_set(split, texts, families, signals, self.tokenizer, self.config.budget.max_length, self._warn)
 
-    def _build(self, train: TrainingSet, probe: TrainingSet) -> None:
+    def build(self, train: TrainingSet, probe: TrainingSet) -> None:
+        """Make the objectives, which need the teachers' widths, and join them with the student."""
         config = self.student.config.get_text_config()
         widths = {teacher: values.shape[1] for teacher, values in train.signals.get("pooled", {}).items()}
         models = Models(config.hidden_size, config.num_hidden_layers, widths, self.config.seed)
@@ -172,7 +139,8 @@ class Pipeline:
                     states = pooled_states(self.distiller, objective, texts, self.config.budget.batch_size)
                 texts.signals["pooled"][INITIAL_STUDENT] = states.cpu()
 
-    def _train(self, train: TrainingSet, probe_texts: TrainingSet) -> None:
+    def train(self, train: TrainingSet, probe_texts: TrainingSet) -> None:
+        """Train from the last checkpoint, or from the start. Raises `Stopped` when stopped, with all saved."""
         config = self.config
         if len(train) < config.budget.batch_size * config.budget.accumulation:
             raise UserError(
@@ -182,13 +150,13 @@ class Pipeline:
         geometry = self.distiller.coupled.get("geometry")
         probe = geometry and Probe(probe_texts, geometry, self.families, config.budget.batch_size)
         reporter = Reporter(self.writer, self.should_stop, probe, config.probe.every, self._sample)
-        trainer = DistillTrainer(
+        trainer = self.trainer = DistillTrainer(
             self.distiller,
             before_step=self._benefit(geometry),
             args=training_arguments(config.budget, self.checkpoints, self.hardware, config.seed),
             train_dataset=train,
             data_collator=train.collate,
-            callbacks=[reporter],
+            callbacks=[reporter, *self.callbacks],
         )
         reporter.trainer = trainer
         last = next(reversed(checkpoints(self.checkpoints)), None)
@@ -219,8 +187,7 @@ class Pipeline:
 
         return measure
 
-    # --- while it goes on
-    # ----------------------------------------------------------------------------------------------
+    # --- while it goes on --------------------------------------------------------------------------------------------
 
     @property
     def families(self) -> list[str]:
@@ -235,7 +202,7 @@ class Pipeline:
             evaluation.max_new_tokens,
             evaluation.batch_size,
             on_progress=on_progress,
-            should_stop=self.should_stop,
+            should_stop=self.should_stop if on_progress else None,  # a sample is short: it never breaks off a step
         )
 
     def _sample(self, step: int) -> None:

@@ -15,7 +15,7 @@ FLOORS = [
     {"data", "teachers"},
     {"objectives"},
     {"training", "evaluation", "processes", "views", "runs"},
-    {"publish", "finish", "pipeline", "worker", "zero", "zoo", "terminal"},
+    {"publish", "finish", "gather", "pipeline", "worker", "zero", "zoo", "terminal"},
     {"cli", "__main__", "ui"},
     {"app"},
 ]

@@ -59,7 +59,7 @@ class Distiller(nn.Module):
         for kind, objective in self.objectives.items():
             carried = batch.get("carried", {}).get(kind)
             if carried is not None:  # its loss over the whole step is known: only its gradient is still to be passed on
-                total = total + (objective.represent(outputs, batch).float() * carried).sum()
+                total = total + (objective.represent(outputs, batch) * carried).sum()
                 continue
             result = self._result(kind, objective, outputs, batch)
             total = total + objective.weight * result.total() * batch.get("share", {}).get(kind, 1.0)

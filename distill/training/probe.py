@@ -137,5 +137,5 @@ def pooled_states(distiller: Distiller, geometry: GeometryObjective, texts: Trai
         for start in range(0, len(texts), batch_size):
             rows = range(start, min(start + batch_size, len(texts)))
             batch = {k: v.to(device) for k, v in texts.collate(rows).items() if isinstance(v, Tensor)}
-            parts.append(geometry.represent(distiller.read(batch), batch).float())
+            parts.append(geometry.represent(distiller.read(batch), batch))
     return torch.cat(parts)

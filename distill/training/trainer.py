@@ -15,7 +15,7 @@ from pathlib import Path
 import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
-from transformers import Trainer, TrainingArguments
+from transformers import PrinterCallback, Trainer, TrainingArguments
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
 from distill.config import BudgetConfig
@@ -35,6 +35,7 @@ class DistillTrainer(Trainer):
 
     def __init__(self, distiller: Distiller, *, before_step: BeforeStep | None = None, **kwargs):
         super().__init__(model=distiller, **kwargs)
+        self.remove_callback(PrinterCallback)  # the run's events say it better
         self.before_step = before_step
         self.model_accepts_loss_kwargs = True  # so that tokens are counted over the whole step
         self._loss_shifts_labels = True

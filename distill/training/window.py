@@ -33,7 +33,7 @@ def carry_gradients(distiller: Distiller, batches: Sequence[Batch]) -> tuple[dic
             batch["rng"] = rng_state()  # the second pass draws the same dropout
             outputs = distiller.read(batch)
             for kind, zs in parts.items():
-                zs.append(distiller.objectives[kind].represent(outputs, batch).float())
+                zs.append(distiller.objectives[kind].represent(outputs, batch))
     terms: dict[str, Tensor] = {}
     metrics: dict[str, float] = {}
     for kind, zs in parts.items():

@@ -1,0 +1,88 @@
+"""Gather what a run trains on: every teacher's signals about its texts, and the texts as the student reads them.
+
+The teachers are asked one after another, each in memory only while it answers; what they say is kept in the bank for
+the next run. This module knows nothing of training.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import torch
+from transformers import PreTrainedTokenizerBase
+
+from distill.config import RunConfig, model_path
+from distill.data.prompts import encode_many
+from distill.hardware import Hardware
+from distill.losses.cka import layer_at
+from distill.objectives.base import Signals
+from distill.progress import OnProgress, ShouldStop
+from distill.runs import home
+from distill.teachers.bank import SignalBank
+from distill.teachers.signals import Request, Text
+from distill.training.dataset import TrainingSet
+
+Warn = Callable[[str, str], None]  # code, plain words
+
+
+def ask_all(
+    config: RunConfig,
+    hardware: Hardware,
+    texts: Sequence[Text],
+    student_layers: int,
+    progress: Callable[[str, str], OnProgress],
+    warn: Warn,
+    should_stop: ShouldStop,
+) -> Signals:
+    """{signal: {teacher: [n, ...]}} of all teachers about `texts`; nothing where no objective needs any."""
+    geometry = config.geometry
+    if geometry is None:
+        return {}
+    bank = SignalBank(home().cache / "signals", on_warning=warn)
+    # The student's own layer, as a fraction of its depth, says how deep to look in a teacher.
+    layer = layer_at(geometry.layer, student_layers) / student_layers
+    request = Request(layer=layer, pooling=geometry.pooling)
+    signals: dict[str, dict[str, torch.Tensor]] = {}
+    for number, teacher in enumerate(config.teachers, 1):
+        text = f"asking teacher {number} of {len(config.teachers)} ({teacher.name}), {len(texts):,} texts"
+        found = bank.ask(
+            teacher.name,
+            model_path(teacher),
+            texts,
+            request,
+            revision=teacher.revision,
+            dtype=getattr(torch, hardware.dtype),
+            device=hardware.device,
+            batch_size=config.budget.teacher_batch_size,
+            on_progress=progress("signals", text),
+            should_stop=should_stop,
+        )
+        for name, values in found.items():
+            signals.setdefault(name, {})[teacher.name] = values
+    return signals
+
+
+def training_set(
+    split: str,
+    texts: Sequence[Text],
+    families: Sequence[int],
+    signals: Signals,
+    tokenizer: PreTrainedTokenizerBase,
+    max_length: int,
+    warn: Warn,
+) -> TrainingSet:
+    """The texts as the student reads them, with the rows of the signals that belong to them."""
+    encoded = encode_many(tokenizer, texts, max_length)
+    if encoded.truncated:
+        warn(
+            f"truncated:{split}",
+            f"{encoded.truncated} of {len(texts)} {split} texts are longer than budget.max_length "
+            f"({max_length} tokens) and were cut; {encoded.dropped} lost their whole answer and are left out.",
+        )
+    kept = torch.as_tensor(encoded.kept)
+    return TrainingSet(
+        encoded.examples,
+        {name: {t: values[kept] for t, values in by.items()} for name, by in signals.items()},
+        [families[row] for row in encoded.kept],
+        tokenizer.pad_token_id,
+    )
