@@ -1,5 +1,7 @@
 """Tiny real models, untrained, one of each card of the zoo: made once a session."""
 
+import os
+import tempfile
 from functools import cache
 
 import pytest
@@ -10,6 +12,9 @@ from distill.zoo.cards import CARDS, build_model
 from distill.zoo.tokenizers import train_tokenizer
 
 torch.set_num_threads(1)
+# Runs and the bank of this session only: nothing is read from the user's cache, nothing is left in it.
+_HOME = tempfile.TemporaryDirectory(prefix="distill-tests-")
+os.environ["DISTILL_HOME"] = _HOME.name
 
 
 @cache

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import psutil
 import yaml
+from safetensors.torch import load_file
 
 from distill.events import Metric, read
 
@@ -19,7 +20,7 @@ TIMEOUT = 300  # seconds any one of these runs may take on two busy cores
 MINI = {
     "name": "mini",
     "student": "student-tiny",
-    "teachers": ["qwen2-tiny", "minicpm3-tiny"],
+    "teachers": ["gemma2-tiny", "minicpm3-tiny"],
     "data": {"train": 64, "held_out": 24, "new_phrasing": 12, "validation": 24},
     "objectives": [{"kind": "task"}, {"kind": "geometry", "mode": "kernel", "gate": "prior"}],
     "budget": {"steps": 6, "batch_size": 8, "save_every": 2, "learning_rate": 0.002},
@@ -34,6 +35,7 @@ STATEFUL = {
         {"kind": "task"},
         {"kind": "geometry", "mode": "deku", "gate": "learned", "similarity": "biased", "weight": 0.5},
     ],
+    "data": {**MINI["data"], "train": 40},  # five steps an epoch: a resume crosses into the next
     "lora": {"r": 8, "alpha": 16, "dropout": 0.1},
     "budget": {**MINI["budget"], "steps": 8, "batch_size": 4, "accumulation": 2, "save_every": 3},
 }
@@ -85,6 +87,13 @@ def kill_worker(folder):
 
 
 def weights(folder):
-    """The bytes of everything a run trained."""
-    names = ["adapter/adapter_model.safetensors", "gate.safetensors", "heads.safetensors"]
-    return {name: (folder / name).read_bytes() for name in names if (folder / name).exists()}
+    """The bytes of everything a run trained: the adapter's file, and every tensor of gate and heads.
+
+    (safetensors writes the metadata that these two carry in no fixed order, so their files may differ.)
+    """
+    found = {"adapter": (folder / "adapter" / "adapter_model.safetensors").read_bytes()}
+    for name in ("gate", "heads"):
+        if (folder / f"{name}.safetensors").exists():
+            tensors = load_file(folder / f"{name}.safetensors")
+            found |= {f"{name}/{key}": value.numpy().tobytes() for key, value in tensors.items()}
+    return found

@@ -57,7 +57,7 @@ def test_a_killed_run_loses_no_event_and_resumes_to_the_same_bytes(uninterrupted
     done = distill("resume", folder, "--json")
     assert done.returncode == 0, done.stderr
     assert (folder / "events.jsonl").read_bytes().startswith(recorded.rpartition(b"\n")[0])
-    assert weights(folder).keys() == {"adapter/adapter_model.safetensors", "gate.safetensors", "heads.safetensors"}
+    assert {name.split("/")[0] for name in weights(folder)} == {"adapter", "gate", "heads"}
     assert weights(folder) == weights(uninterrupted)
     assert metrics(folder) == metrics(uninterrupted)
     report, other = (json.loads((f / "report.json").read_text()) for f in (folder, uninterrupted))

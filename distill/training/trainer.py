@@ -43,10 +43,13 @@ class DistillTrainer(Trainer):
         self.step_terms: dict[str, float] = {}
         self.step_metrics: dict[str, float] = {}
         self.step_tokens = 0
+        self._rng_of: str | None = None  # the checkpoint whose random state is still to be taken up
 
     def get_batch_samples(self, epoch_iterator, num_batches, device):
         batches, num_items = super().get_batch_samples(epoch_iterator, num_batches, device)
         batches = [self._prepare_inputs(batch) for batch in batches]
+        if self._rng_of is not None:  # Trainer takes it up after this, which is too late for what is computed here
+            self._load_rng_state(self._rng_of)
         self.step_terms, self.step_metrics = {}, {}
         self.step_tokens = sum(int(batch["attention_mask"].sum()) for batch in batches)
         if self.before_step is not None:
@@ -100,6 +103,11 @@ class DistillTrainer(Trainer):
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model=None) -> None:
         self.restore(Path(resume_from_checkpoint))
+        self._rng_of = resume_from_checkpoint
+
+    def _load_rng_state(self, checkpoint: str | None) -> None:
+        super()._load_rng_state(checkpoint)
+        self._rng_of = None
 
     def restore(self, checkpoint: Path) -> None:
         """Adapter, gate, heads and banks as they were saved in `checkpoint`."""
