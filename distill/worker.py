@@ -11,7 +11,6 @@ import logging
 import os
 import signal
 import sys
-import time
 import traceback
 from pathlib import Path
 
@@ -63,31 +62,39 @@ class StopFlag:
 
 
 def _work(folder: Path, writer: EventWriter, stop: StopFlag) -> int:
-    from distill.finish import keep_model, report_failure  # torch from here on
-
-    pipeline = None
+    kept: list = []  # the pipeline, once there is one, for what can be saved of a failure
     try:
-        config = configs.load(folder / "config.yaml")
-        configs.check_models(config)
-        pipeline = _pipeline(folder, config, writer, stop)
-        pipeline.run()
-        keep_model(pipeline, finished=True)
-        writer.write(Status(state="done"))
-        return DONE
-    except Stopped:
-        writer.write(Status(state="stopping"))
-        if pipeline is not None:
-            keep_model(pipeline, finished=False)
-        writer.write(Status(state="stopped", reason="stopped on request; resume goes on from here"))
-        return STOPPED
+        return _carry_out(folder, writer, stop, kept)
     except Exception as error:
         if not isinstance(error, UserError):
             traceback.print_exc()
         reason = reason_for(error, folder)
         writer.write(Error(text=reason))
-        report_failure(pipeline)
+        if kept:
+            from distill.finish import report_failure
+
+            report_failure(kept[0])
         writer.write(Status(state="failed", reason=reason))
         return WRONG_CONFIG if isinstance(error, ConfigError) else FAILED
+
+
+def _carry_out(folder: Path, writer: EventWriter, stop: StopFlag, kept: list) -> int:
+    config = configs.load(folder / "config.yaml")
+    configs.check_models(config)
+    from distill.finish import keep_model  # torch from here on, and only for a run that can start
+
+    pipeline = _pipeline(folder, config, writer, stop)
+    kept.append(pipeline)
+    try:
+        pipeline.run()
+    except Stopped:
+        writer.write(Status(state="stopping"))
+        keep_model(pipeline, finished=False)
+        writer.write(Status(state="stopped", reason="stopped on request; resume goes on from here"))
+        return STOPPED
+    keep_model(pipeline, finished=True)
+    writer.write(Status(state="done"))
+    return DONE
 
 
 def _pipeline(folder: Path, config: configs.RunConfig, writer: EventWriter, stop: StopFlag):
@@ -123,5 +130,4 @@ def reason_for(error: BaseException, folder: Path) -> str:
 
 if __name__ == "__main__":
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-    _began = time.monotonic()
     sys.exit(main())

@@ -1,0 +1,84 @@
+"""Every mode, gate and window, from config to report, on the shipped zoo."""
+
+import json
+
+import pytest
+from end_to_end_cases import MINI
+
+from distill import config as configs
+from distill import runs
+from distill.data.problems import generate
+from distill.events import EventWriter, Metric, Probe, latest_by_step, read
+from distill.finish import keep_model
+from distill.hardware import detect
+from distill.pipeline import Pipeline
+
+GEOMETRIES = {
+    "deku": {"mode": "deku", "gate": "learned", "similarity": "biased"},
+    "deku_frozen": {"mode": "deku_frozen", "gate": "uniform", "similarity": "nbs"},
+    "meta": {"mode": "kernel", "gate": {"kind": "meta", "every": 2}},
+    "bank": {"mode": "kernel", "gate": "prior", "window": "bank", "bank_size": 12},
+}
+
+
+@pytest.fixture(scope="module", params=GEOMETRIES)
+def trained(request, tmp_path_factory):
+    """(name, pipeline, folder) of a short run with accumulation."""
+    folder = tmp_path_factory.mktemp(request.param)
+    settings = {
+        **MINI,
+        "objectives": [{"kind": "task"}, {"kind": "geometry", **GEOMETRIES[request.param]}],
+        "data": {**MINI["data"], "held_out": 12, "new_phrasing": 0},
+        "budget": {**MINI["budget"], "steps": 5, "batch_size": 4, "accumulation": 2, "threads": 1},
+        "probe": {"texts": 24, "every": 5, "samples": 0},
+    }
+    run = runs.create(configs.parse(settings), folder)
+    with EventWriter(run / "events.jsonl") as writer:
+        pipeline = Pipeline(run, configs.load(run / "config.yaml"), detect(), writer, lambda: False)
+        pipeline.run()
+        keep_model(pipeline, finished=True)
+    return request.param, pipeline, run
+
+
+def test_a_run_ends_with_a_report_and_everything_it_trained(trained):
+    name, _, run = trained
+    report = json.loads((run / "report.json").read_text())
+    assert report["steps"] == 5
+    assert report["new_phrasing"] is None
+    assert (run / "heads.safetensors").exists() == name.startswith("deku")
+    assert (run / "gate.safetensors").exists()
+    assert report["cka"].keys() == {"gemma2-tiny", "minicpm3-tiny"}
+
+
+def test_the_reported_loss_is_the_weighted_sum_of_what_the_student_is_trained_on(trained):
+    _, pipeline, run = trained
+    weights = {objective.kind: objective.weight for objective in pipeline.config.objectives}
+    for metric in latest_by_step(read(run / "events.jsonl")[0], Metric):
+        expected = sum(weights[kind] * metric.terms[kind] for kind in weights)
+        assert metric.loss == pytest.approx(expected)
+        assert metric.tokens > 0
+
+
+def test_what_only_some_modes_have(trained):
+    name, pipeline, run = trained
+    events, _ = read(run / "events.jsonl")
+    last = latest_by_step(events, Metric)[-1]
+    probes = latest_by_step(events, Probe)
+    assert ("shadow" in last.terms) == (name == "deku")
+    assert ("gate" in last.terms) == (name == "meta")
+    if name == "meta":
+        assert pipeline.distiller.objectives["geometry"].gate.benefit_T.abs().sum() > 0
+    if name == "bank":
+        assert len(pipeline.distiller.banks["geometry"].entries["z"]) == 12
+    if name == "deku":
+        assert probes[0].haf is None  # nothing has fallen yet
+    else:
+        assert all(probe.haf is None for probe in probes)
+
+
+def test_training_and_probe_texts_are_of_other_facts(trained):
+    _, pipeline, _ = trained
+    probe, train = pipeline.problems["probe"], pipeline.problems["train"]
+    assert {problem.split for problem in probe} == {"validation"}
+    assert not {p.question for p in probe} & {p.question for p in train}
+    assert len(generate("validation", 24)) == 24
