@@ -18,7 +18,8 @@ from dataclasses import asdict, dataclass
 from functools import cache
 from pathlib import Path
 
-from distill.data.families import FAMILIES, NEW_PHRASINGS, Facts, Family
+from distill.data.families import FAMILIES, Facts, Family
+from distill.data.wordings import NEW_PHRASINGS
 from distill.errors import ConfigError
 from distill.wording import instead
 

@@ -47,7 +47,8 @@ TEACHERS = (
         "wordpiece",
         512,
         ChatFormat("<start_of_turn>{role}\n", "<end_of_turn>\n", assistant="model", bos="<bos>"),
-        ("more_than", "times_as_many"),
+        ("more_than", "saving"),
+        steps=2400,
     ),
     Card(
         "minicpm3-tiny",
