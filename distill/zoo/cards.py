@@ -37,7 +37,7 @@ class Card:
 _IM = ChatFormat("<|im_start|>{role}\n", "<|im_end|>\n")
 
 TEACHERS = (
-    Card("qwen2-tiny", "qwen2", 128, "qwen-bpe", 512, _IM, ("left_over", "change")),
+    Card("qwen2-tiny", "qwen2", 128, "qwen-bpe", 512, _IM, ("left_over", "change"), steps=2400),
     Card("smollm2-tiny", "llama", 144, "bpe", 640, _IM, ("rate", "saving")),
     Card("phi3-tiny", "phi3", 112, "unigram", 256, ChatFormat("<|{role}|>\n", "<|end|>\n"), ("average", "impossible")),
     Card(
