@@ -41,7 +41,7 @@ def main() -> None:
         arms=figures,
         seeds=list(SEEDS),
         n=n,
-        reading="[mean, smallest, largest] over seeds; cka: mean over six teachers, after (before is the same in all arms)",
+        reading="[mean, smallest, largest] over seeds; cka: mean over teachers; deku is read with its own pooling",
     )
 
 
