@@ -36,14 +36,32 @@ Solution = tuple[list[str], str]  # (worked steps, answer)
 
 
 @dataclass(frozen=True)
+class Reserve:
+    """For facts that show too few numbers to be told apart by chance: numbers that training never uses.
+
+    `needed(facts)`: whether these are such facts; `holds(facts)`: whether they are of the reserve; `draw(rng)`: facts
+    for the splits other than train; `shown(facts)`: what every wording of them shows.
+    """
+
+    needed: Callable[[Facts], bool]
+    holds: Callable[[Facts], bool]
+    draw: Callable[[random.Random], Facts]
+    shown: Callable[[Facts], Facts]
+
+
+@dataclass(frozen=True)
 class Family:
-    """One kind of problem: `draw(rng) -> facts`, `solve(*facts) -> (steps, answer)`, and how it is worded."""
+    """One kind of problem: `draw(rng) -> facts`, `solve(*facts) -> (steps, answer)`, and how it is worded.
+
+    Every wording shows all facts, unless there is a `reserve`.
+    """
 
     name: str
     title: str
     draw: Callable[[random.Random], Facts]
     solve: Callable[..., Solution]
     templates: tuple[str, ...] | dict[int, tuple[str, ...]]
+    reserve: Reserve | None = None
 
     def phrasings(self, facts: Facts) -> tuple[str, ...]:
         """All templates that fit `facts`; a family with several kinds of facts keys them by the first number."""
@@ -206,8 +224,8 @@ def _solve_difference(a: int, b: int) -> Solution:
 
 # --- impossible: facts that contradict each other, or are not all there ----------------------------------------------
 # The first number says which kind. 0: more given away than there is; 1: parts larger than the whole; 2: no price;
-# 3: no number per box; 4: a comparison that contradicts itself. Kinds 0 to 3 wear the wording of possible families,
-# so the wording alone gives nothing away.
+# 3: no number per box; 4: a comparison that contradicts itself. Kinds 0 and 1 wear the very wording of possible
+# families, and 2 and 3 that wording less one fact, so a phrase alone gives nothing away.
 
 
 def _draw_impossible(rng: random.Random) -> Facts:
@@ -221,6 +239,29 @@ def _draw_impossible(rng: random.Random) -> Facts:
     if kind == 2:
         return kind, _between(rng, 2, 9), _between(rng, 2, 12), (20, 50, 100)[_between(rng, 0, 2)]
     return kind, _between(rng, 2, 9), _between(rng, 3, 24), _between(rng, 2, 40)
+
+
+# Kinds 2 to 4 leave facts out, and show so few numbers that one text could fall into two splits. What is not for
+# training is therefore drawn from amounts ($30, 40, 60, 80; 41 to 60 given away; 25 to 44 more) that training never
+# uses.
+_TELLING = {2: 3, 3: 3, 4: 2}  # which of the facts tells, by kind
+_RESERVED = {2: (30, 40, 60, 80), 3: tuple(range(41, 61)), 4: tuple(range(25, 45))}
+
+
+def _draw_reserved(rng: random.Random) -> Facts:
+    facts = list(_draw_impossible(rng))
+    if facts[0] in _TELLING:
+        amounts = _RESERVED[facts[0]]
+        facts[_TELLING[facts[0]]] = amounts[_between(rng, 0, len(amounts) - 1)]
+    return tuple(facts)
+
+
+IMPOSSIBLE_RESERVE = Reserve(
+    needed=lambda facts: facts[0] in _TELLING,
+    holds=lambda facts: facts[_TELLING[facts[0]]] in _RESERVED[facts[0]],
+    draw=_draw_reserved,
+    shown=lambda facts: (facts[0], facts[2]) if facts[0] == 4 else (facts[0], facts[1], facts[3]),
+)
 
 
 def _solve_impossible(kind: int, a: int, b: int, c: int) -> Solution:
@@ -256,6 +297,7 @@ FAMILIES: dict[str, Family] = {
             _draw_impossible,
             _solve_impossible,
             {0: LEFT_OVER, 1: PARTS, 2: MISSING_PRICE, 3: MISSING_NUMBER, 4: CONTRADICTION},
+            IMPOSSIBLE_RESERVE,
         ),
     )
 }

@@ -47,11 +47,23 @@ class Problem:
         return json.dumps(asdict(self))
 
 
-def split_of(family: str, facts: Facts) -> str:
-    """The split that the facts of a problem belong to; a pure function, so splits are disjoint by construction."""
-    digest = hashlib.sha256(f"{family}:{','.join(map(str, facts))}".encode()).digest()
-    bucket = int.from_bytes(digest[:4], "big") % 10
+def split_of(family: str, facts: Facts) -> str | None:
+    """The split that the facts of a problem belong to; a pure function, so splits are disjoint by construction.
+
+    None for facts that no split uses (see `families.Reserve`).
+    """
+    reserve = FAMILIES[family].reserve
+    if reserve and reserve.needed(facts):
+        if reserve.holds(facts):
+            return SPLITS[1 + _bucket(family, reserve.shown(facts), 3)]
+        return "train" if _bucket(family, facts, 10) in _BUCKETS[0] else None
+    bucket = _bucket(family, facts, 10)
     return next(split for split, buckets in zip(SPLITS, _BUCKETS, strict=True) if bucket in buckets)
+
+
+def _bucket(family: str, facts: Facts, buckets: int) -> int:
+    digest = hashlib.sha256(f"{family}:{','.join(map(str, facts))}".encode()).digest()
+    return int.from_bytes(digest[:4], "big") % buckets
 
 
 def facts_of(problem: Problem) -> tuple[str, Facts]:
@@ -118,7 +130,8 @@ def _problem(rng: random.Random, family: Family, split: str, seen: set[tuple[str
 
 
 def _draw(rng: random.Random, family: Family, split: str) -> Facts:
-    while split_of(family.name, facts := family.draw(rng)) != split:
+    draw = family.reserve.draw if family.reserve and split != "train" else family.draw
+    while split_of(family.name, facts := draw(rng)) != split:
         pass
     return facts
 
