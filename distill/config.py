@@ -87,23 +87,31 @@ class GateConfig(Settings):
     every: Count = 50
 
 
+# What a geometry objective does where it is not said: as on the model card in the deku modes, else what we found
+# better.
+_CARD = {"gate": "learned", "similarity": "biased", "pooling": "mean"}
+_OURS = {"gate": "prior", "similarity": "debiased", "pooling": "rms"}
+
+
 class GeometryConfig(Settings):
-    """Gated CKA with the teachers. `layer` is a fraction of the depth; `pooling` left out follows the mode."""
+    """Gated CKA with the teachers. `layer` is a fraction of the depth; what is left out follows the mode."""
 
     kind: Literal["geometry"] = "geometry"
     weight: Weight = 0.5
     mode: Literal["deku", "deku_frozen", "kernel"] = "kernel"
-    gate: GateConfig = GateConfig()
-    similarity: Literal["debiased", "biased", "nbs"] = "debiased"
+    gate: GateConfig | None = Field(default=None, validate_default=True)
+    similarity: Literal["debiased", "biased", "nbs"] | None = Field(default=None, validate_default=True)
     pooling: Literal["rms", "mean"] | None = Field(default=None, validate_default=True)
     layer: Annotated[float, Field(gt=0, le=1)] = 0.75
     window: Literal["gradcache", "bank"] = "gradcache"
     bank_size: Annotated[int, Field(ge=1, le=65536)] = 256
 
-    @field_validator("pooling", mode="before")
+    @field_validator("gate", "similarity", "pooling", mode="before")
     @classmethod
     def _follow_mode(cls, value: Any, info: Any) -> Any:
-        return value if value is not None else ("mean" if info.data.get("mode") == "deku" else "rms")
+        if value is not None:
+            return value
+        return _CARD[info.field_name] if info.data.get("mode", "").startswith("deku") else _OURS[info.field_name]
 
     @model_validator(mode="after")
     def _consistent(self) -> GeometryConfig:
@@ -192,10 +200,6 @@ class RunConfig(Settings):
     probe: ProbeConfig = ProbeConfig()
 
     @property
-    def task(self) -> TaskConfig | None:
-        return next((objective for objective in self.objectives if objective.kind == "task"), None)
-
-    @property
     def geometry(self) -> GeometryConfig | None:
         return next((objective for objective in self.objectives if objective.kind == "geometry"), None)
 
@@ -249,15 +253,14 @@ class RunConfig(Settings):
                 "teachers", " is empty, but objectives.geometry needs at least one: add a teacher or drop geometry."
             )
         budget = self.budget
-        if geometry.window == "bank":
-            texts, made_of = (
-                budget.batch_size + geometry.bank_size,
-                "budget.batch_size and objectives.geometry.bank_size",
-            )
+        if (
+            geometry.window == "bank" or geometry.gate.kind == "meta"
+        ):  # at first the bank is empty; meta looks at one batch
+            texts, made_of = budget.batch_size, "budget.batch_size makes"
         else:
-            texts, made_of = budget.batch_size * budget.accumulation, "budget.batch_size times budget.accumulation"
+            texts, made_of = budget.batch_size * budget.accumulation, "budget.batch_size times budget.accumulation make"
         if texts < 4:
-            raise fault("", f"{made_of} make {texts}, but a geometry batch needs at least 4 texts: raise one of them.")
+            raise fault("", f"{made_of} {texts}, but a geometry batch needs at least 4 texts: raise it.")
         if self.data.train < 4:
             raise fault("data.train", f" is {self.data.train}, but a geometry batch needs at least 4 texts: raise it.")
         if geometry.gate.kind == "meta" and not self.data.validation:

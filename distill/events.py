@@ -82,6 +82,7 @@ class Probe(Event):
     participation_ratio: float | None
     gate: dict[str, Any] | None = None
     haf: float | None = None
+    loss: float | None = None  # the geometry loss on these texts, in deku mode
 
 
 @dataclass(frozen=True, kw_only=True)

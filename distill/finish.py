@@ -56,6 +56,7 @@ def _save_adapter(pipeline: Pipeline, folder: Path) -> None:
     base = model_path(pipeline.config.student)
     for adapter in pipeline.student.peft_config.values():
         adapter.base_model_name_or_path = str(base.resolve()) if isinstance(base, Path) else base
+        adapter.revision = pipeline.config.student.revision
         adapter.inference_mode = True
     pipeline.student.save_pretrained(folder)
     pipeline.tokenizer.save_pretrained(folder)
@@ -89,7 +90,7 @@ def build_report(pipeline: Pipeline, probes: list[Probe]) -> dict[str, Any]:
         "preset": config.name,
         "seed": config.seed,
         "student": config.student.name,
-        "teachers": [teacher.name for teacher in config.teachers],
+        "teachers": [teacher.name for teacher in config.teachers] if config.geometry else [],
         "objectives": dumped["objectives"],
         "data": dumped["data"],
         "versions": {package: version(package) for package in _PACKAGES},

@@ -13,9 +13,11 @@ from transformers import PreTrainedTokenizerBase
 
 from distill.config import RunConfig, model_path
 from distill.data.prompts import encode_many
+from distill.errors import UserError
 from distill.hardware import Hardware
 from distill.losses.cka import layer_at
 from distill.objectives.base import Signals
+from distill.objectives.build import signals_needed
 from distill.progress import OnProgress, ShouldStop
 from distill.runs import home
 from distill.teachers.bank import SignalBank
@@ -35,13 +37,18 @@ def ask_all(
     should_stop: ShouldStop,
 ) -> Signals:
     """{signal: {teacher: [n, ...]}} of all teachers about `texts`; nothing where no objective needs any."""
-    geometry = config.geometry
-    if geometry is None:
+    geometry, needs = config.geometry, signals_needed(config.objectives)
+    if not needs:
+        if config.teachers:
+            warn(
+                "teachers_unasked",
+                "Teachers are listed, but no objective asks them anything: add one, such as geometry.",
+            )
         return {}
     bank = SignalBank(home().cache / "signals", on_warning=warn)
     # The student's own layer, as a fraction of its depth, says how deep to look in a teacher.
     layer = layer_at(geometry.layer, student_layers) / student_layers
-    request = Request(layer=layer, pooling=geometry.pooling)
+    request = Request(needs, layer, geometry.pooling)
     signals: dict[str, dict[str, torch.Tensor]] = {}
     for number, teacher in enumerate(config.teachers, 1):
         text = f"asking teacher {number} of {len(config.teachers)} ({teacher.name}), {len(texts):,} texts"
@@ -72,14 +79,17 @@ def training_set(
     warn: Warn,
 ) -> TrainingSet:
     """The texts as the student reads them, with the rows of the signals that belong to them."""
-    encoded = encode_many(tokenizer, texts, max_length)
+    probing = split == "probe"  # its texts are only read: one whose answer was cut off still says something
+    encoded = encode_many(tokenizer, texts, max_length, keep_unlabelled=probing)
+    if texts and not encoded.kept:
+        raise UserError(f"budget.max_length is {max_length} tokens, which leaves nothing of any answer: raise it.")
     if encoded.truncated:
         warn(
             f"truncated:{split}",
             f"{encoded.truncated} of {len(texts)} {split} texts are longer than budget.max_length "
             f"({max_length} tokens) and were cut; {encoded.dropped} lost their whole answer and are left out.",
         )
-    kept = torch.as_tensor(encoded.kept)
+    kept = torch.as_tensor(encoded.kept, dtype=torch.long)
     return TrainingSet(
         encoded.examples,
         {name: {t: values[kept] for t, values in by.items()} for name, by in signals.items()},

@@ -38,7 +38,7 @@ def detect() -> Hardware:
 
     if torch.cuda.is_available():
         properties = torch.cuda.get_device_properties(0)
-        dtype = "bfloat16" if properties.major >= 8 else "float16"
+        dtype = "bfloat16" if properties.major >= 8 else "float32"  # float16 overflows in training
         gpu = f"{properties.name} with {properties.total_memory / GIB:.0f} GB"
         return Hardware("cuda", cores, memory, dtype, f"{gpu}, {machine}")
     if torch.backends.mps.is_available():

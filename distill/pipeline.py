@@ -11,17 +11,19 @@ import json
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import fields, replace
 from pathlib import Path
 
 import psutil
 
+from distill import events
 from distill.config import RunConfig
 from distill.data.problems import Problem, generate, showcase
 from distill.data.prompts import cut
 from distill.errors import UserError
 from distill.evaluation.answers import Answers
 from distill.evaluation.generate import answer_problems
-from distill.events import Evaluation, EventWriter, Sample, Stage, Status, Warning
+from distill.events import Evaluation, EventWriter, Sample, Stage, Status, Warning, latest_by_step, read
 from distill.gather import ask_all, training_set
 from distill.hardware import Hardware
 from distill.objectives.base import Signals
@@ -32,7 +34,7 @@ from distill.training.benefit import measure_benefit
 from distill.training.callbacks import Reporter
 from distill.training.dataset import TrainingSet
 from distill.training.distiller import Distiller
-from distill.training.probe import Probe, pooled_states
+from distill.training.probe import Probe, Reading, pooled_states
 from distill.training.student import load_adapter, load_student
 from distill.training.trainer import DistillTrainer, NotANumberError, checkpoints, training_arguments
 
@@ -142,13 +144,9 @@ class Pipeline:
     def train(self, train: TrainingSet, probe_texts: TrainingSet) -> None:
         """Train from the last checkpoint, or from the start. Raises `Stopped` when stopped, with all saved."""
         config = self.config
-        if len(train) < config.budget.batch_size * config.budget.accumulation:
-            raise UserError(
-                f"There are {len(train)} training texts, fewer than one step of {config.budget.batch_size} x "
-                f"{config.budget.accumulation}: raise data.train or lower budget.batch_size."
-            )
+        train = self._whole_windows(train)
         geometry = self.distiller.coupled.get("geometry")
-        probe = geometry and Probe(probe_texts, geometry, self.families, config.budget.batch_size)
+        probe = geometry and Probe(probe_texts, geometry, self.families, config.budget.batch_size, self._readings())
         reporter = Reporter(self.writer, self.should_stop, probe, config.probe.every, self._sample)
         trainer = self.trainer = DistillTrainer(
             self.distiller,
@@ -160,7 +158,7 @@ class Pipeline:
         )
         reporter.trainer = trainer
         last = next(reversed(checkpoints(self.checkpoints)), None)
-        reached = int(last.name.rsplit("-", 1)[1]) if last else 0
+        reached = _step_of(last) if last else 0
         if last is not None:
             self.writer.write(Status(state="training", resumed_from=reached))
         if reached >= config.budget.steps:
@@ -173,6 +171,28 @@ class Pipeline:
             raise UserError(self._not_a_number(error)) from error
         if trainer.state.global_step < config.budget.steps:
             raise Stopped
+
+    def _whole_windows(self, train: TrainingSet) -> TrainingSet:
+        """As many texts as whole steps use: a smaller last step of an epoch would be a geometry batch of another size."""
+        window = self.config.budget.batch_size * self.config.budget.accumulation
+        whole = len(train) // window * window
+        if not whole:
+            raise UserError(
+                f"There are {len(train)} training texts, fewer than one step of {self.config.budget.batch_size} x "
+                f"{self.config.budget.accumulation}: raise data.train or lower budget.batch_size."
+            )
+        if whole < len(train):
+            unused = len(train) - whole
+            self._warn("texts_unused", f"{unused} of {len(train)} training texts are unused: a step takes {window}.")
+        return replace(train, examples=train.examples[:whole])
+
+    def _readings(self) -> list[Reading]:
+        """What the probe read in earlier sittings, up to the checkpoint this one goes on from."""
+        probes = latest_by_step(read(self.folder / "events.jsonl")[0], events.Probe)
+        names = [field.name for field in fields(Reading)]
+        last = next(reversed(checkpoints(self.checkpoints)), None)
+        reached = _step_of(last) if last else -1
+        return [Reading(**{name: getattr(probe, name) for name in names}) for probe in probes if probe.step <= reached]
 
     def _benefit(self, geometry) -> Callable | None:
         if geometry is None or self.config.geometry.gate.kind != "meta":
@@ -261,7 +281,13 @@ class Pipeline:
         finally:
             self.seconds[name] = self.seconds.get(name, 0.0) + time.monotonic() - began
             self.seconds["total"] = self._earlier + time.time() - psutil.Process().create_time()
-            (self.folder / "seconds.json").write_text(json.dumps(self.seconds))
+            part = self.folder / "seconds.part"
+            part.write_text(json.dumps(self.seconds))
+            part.replace(self.folder / "seconds.json")
+
+
+def _step_of(checkpoint: Path) -> int:
+    return int(checkpoint.name.rsplit("-", 1)[1])
 
 
 def _texts(problems: list[Problem]) -> list[tuple[str, str]]:

@@ -50,13 +50,17 @@ class Answers:
             }
             for answer in answers
         ]
-        part = self.path.with_suffix(".part")
-        part.write_text(json.dumps(self.phases, ensure_ascii=False), encoding="utf-8")
-        os.replace(part, self.path)
+        self._write()
 
     def drop(self, phase: str) -> None:
         """Forget a phase: the weights it was answered with have changed."""
-        self.phases.pop(phase, None)
+        if self.phases.pop(phase, None) is not None:
+            self._write()
+
+    def _write(self) -> None:
+        part = self.path.with_suffix(".part")
+        part.write_text(json.dumps(self.phases, ensure_ascii=False), encoding="utf-8")
+        os.replace(part, self.path)
 
     def scores(self, phase: str) -> dict[str, Score]:
         """A score for each split that has problems."""

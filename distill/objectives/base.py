@@ -6,7 +6,7 @@ computes. This module knows nothing of teachers, of how signals are made or kept
 A batch is a dictionary; all [B, L] tensors share one padding:
     input_ids, attention_mask, labels [B, L]    labels are -100 where no loss is wanted
     content_mask [B, L]                         1 on tokens that count for pooling (`losses.cka.content_mask`)
-    index [B], family [B]                       the text's row in the bank, and its problem family
+    family [B]                                  the number of its problem family
     signals {signal: {teacher: [B, ...]}}       what the teachers said of these texts
     num_items                                   optional: labelled tokens in the whole optimiser step
 """

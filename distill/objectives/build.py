@@ -52,3 +52,12 @@ CONSTRUCTORS: dict[str, Callable[..., Objective]] = {
 def build_objectives(configs: Iterable[ObjectiveConfig], models: Models) -> list[Objective]:
     """The objectives in the order of the config."""
     return [CONSTRUCTORS[config.kind](config, models) for config in configs]
+
+
+def signals_needed(configs: Iterable[ObjectiveConfig]) -> frozenset[str]:
+    """What the teachers have to be asked before these objectives can be made: the same as the objectives' own `needs`."""
+    needs: set[str] = set()
+    for config in configs:
+        if config.kind == "geometry":
+            needs |= {"pooled", "nll_per_byte"} if config.gate.kind in ("prior", "meta") else {"pooled"}
+    return frozenset(needs)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from distill.evaluation.generate import evaluating
 from distill.objectives.base import Batch
 from distill.objectives.geometry import GeometryObjective
 from distill.objectives.task import completion_cross_entropy
@@ -18,6 +19,11 @@ from distill.training.distiller import Distiller
 
 def measure_benefit(distiller: Distiller, geometry: GeometryObjective, validation: Batch, batch: Batch) -> Tensor:
     """r [T], float32 on the CPU; `validation` gives the task gradient, `batch` the teachers'. `.grad` is left alone."""
+    with evaluating(distiller):  # no dropout: a measurement, and nothing drawn that a resumed run would not draw
+        return _measure(distiller, geometry, validation, batch)
+
+
+def _measure(distiller: Distiller, geometry: GeometryObjective, validation: Batch, batch: Batch) -> Tensor:
     parameters = [p for p in distiller.student.parameters() if p.requires_grad]
     logits_BLV = distiller.read(validation).logits_BLV
     loss = completion_cross_entropy(logits_BLV, validation["labels"])

@@ -61,14 +61,14 @@ class Reporter(TrainerCallback):
                 tokens=trainer.step_tokens,
                 tokens_per_second=trainer.step_tokens / seconds,
                 memory_mb=memory_mb(),
+                grad_norm=trainer.grad_norm,
                 seconds_left=self._pace * (state.max_steps - state.global_step),
             )
         )
-        if self.should_stop():
-            control.should_training_stop = True
-            control.should_save = True
-        elif state.global_step % self.every == 0 or state.global_step == state.max_steps:
+        if state.global_step % self.every == 0 or state.global_step == state.max_steps:
             self._look(state.global_step)
+        if self.should_stop():
+            control.should_training_stop = control.should_save = True
         if state.global_step == state.max_steps:
             control.should_save = True
         self._step_began = time.monotonic()

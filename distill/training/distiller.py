@@ -36,11 +36,6 @@ class Distiller(nn.Module):
         """The objectives whose loss depends on all samples of a step together."""
         return {kind: o for kind, o in self.objectives.items() if isinstance(o, CoupledObjective)}
 
-    @property
-    def needs(self) -> frozenset[str]:
-        """Every signal some objective needs."""
-        return frozenset().union(*(objective.needs for objective in self.objectives.values()))
-
     def read(self, batch: Batch) -> StudentOutputs:
         """One forward pass of the student over a batch."""
         out = self.student(

@@ -35,17 +35,20 @@ class Reading:
     participation_ratio: float
     gate: dict | None = None  # {"mean": {teacher: w}, "by_family": {family: {teacher: w}}, "entropy": nats}
     haf: float | None = None
+    loss: float | None = None  # the geometry loss on these texts, in deku mode: what haf is made from
 
 
 @dataclass
 class Probe:
-    """A fixed set of texts, and the geometry objective whose gate and heads are looked at."""
+    """A fixed set of texts, and the geometry objective whose gate and heads are looked at.
+
+    `readings` holds what was read before, by an earlier sitting too: the first is what later ones are compared with.
+    """
 
     texts: TrainingSet
     geometry: GeometryObjective
     family_names: Sequence[str]
     batch_size: int = 64
-    first_loss: float | None = None
     readings: list[Reading] = field(default_factory=list)
 
     def measure(self, distiller: Distiller) -> Reading:
@@ -57,13 +60,16 @@ class Probe:
         }
         pooled = signals["pooled"]
         teachers = self.geometry.teachers
+        loss, shadow = self._losses(z_nD, signals)
+        first = self.readings[0].loss if self.readings else loss
         reading = Reading(
             n=len(z_nD),
             cka={t: cka(z_nD, pooled[t], kind="debiased").item() for t in teachers},
             null95=null95(len(z_nD)),
             participation_ratio=participation_ratio(z_nD).item(),
             gate=self._gate(z_nD, signals),
-            haf=self._haf(z_nD, signals),
+            haf=None if loss is None else head_attributable_fraction(first, shadow, loss),
+            loss=loss,
         )
         self.readings.append(reading)
         return reading
@@ -80,14 +86,12 @@ class Probe:
         return {"mean": mean, "by_family": by_family, "entropy": gate_entropy(g_nT).item()}
 
     @torch.no_grad()
-    def _haf(self, z_nD: Tensor, signals: dict) -> float | None:
-        if self.geometry.mode != "deku":
-            return None
+    def _losses(self, z_nD: Tensor, signals: dict) -> tuple[float | None, float | None]:
+        """(geometry loss, what heads alone reach) on the probe texts; only deku's heads can take part of the fall."""
+        if not self.geometry.wants_initial_student:
+            return None, None
         terms = self.geometry.couple(z_nD, signals).terms
-        loss, shadow = terms["geometry"].item(), terms["shadow"].item()
-        if self.first_loss is None:
-            self.first_loss = loss
-        return head_attributable_fraction(self.first_loss, shadow, loss)
+        return terms["geometry"].item(), terms["shadow"].item()
 
     def warnings(self) -> list[tuple[str, str]]:
         """(code, plain words) for whatever the readings so far give reason to say."""

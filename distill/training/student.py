@@ -26,7 +26,8 @@ def load_student(
     """The student with a fresh adapter (its output is the base model's until trained) and its tokenizer."""
     path = model_path(ref)
     kwargs = _quantisation(lora, hardware)
-    base = load_model(path, dtype=getattr(torch, hardware.dtype), device=hardware.device, **kwargs)
+    dtype = getattr(torch, hardware.dtype)
+    base = load_model(path, dtype, hardware.device, ref.revision, ref.name, **kwargs)
     if lora.quantize:
         base = prepare_model_for_kbit_training(base)
     torch.manual_seed(seed)  # the adapter's initialisation
@@ -40,7 +41,7 @@ def load_student(
             target_modules=lora.targets if isinstance(lora.targets, str) else list(lora.targets),
         ),
     )
-    return student, load_tokenizer(path)
+    return student, load_tokenizer(path, ref.revision, ref.name)
 
 
 def load_adapter(student: PeftModel, folder: Path) -> None:

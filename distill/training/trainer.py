@@ -12,7 +12,6 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
-import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 from transformers import PrinterCallback, Trainer, TrainingArguments
@@ -43,6 +42,7 @@ class DistillTrainer(Trainer):
         self.step_terms: dict[str, float] = {}
         self.step_metrics: dict[str, float] = {}
         self.step_tokens = 0
+        self.grad_norm: float | None = None
         self._rng_of: str | None = None  # the checkpoint whose random state is still to be taken up
 
     def get_batch_samples(self, epoch_iterator, num_batches, device):
@@ -84,14 +84,26 @@ class DistillTrainer(Trainer):
         # What only measures or only trains a gate is clipped apart: it must not slow the student down.
         apart = [p for o in self.model.objectives.values() for p in o.auxiliary_parameters()]
         inside = set(map(id, apart))
-        norm = self.accelerator.clip_grad_norm_(
-            [p for p in model.parameters() if id(p) not in inside], self.args.max_grad_norm
-        )
-        if apart:
-            self.accelerator.clip_grad_norm_(apart, self.args.max_grad_norm)
-        if norm is not None and not math.isfinite(float(norm)):
+        rest = [p for p in model.parameters() if id(p) not in inside]
+        norms = [self.accelerator.clip_grad_norm_(group, self.args.max_grad_norm) for group in (rest, apart) if group]
+        if not all(math.isfinite(float(norm)) for norm in norms if norm is not None):
             raise NotANumberError(self.state.global_step + 1)
-        return norm
+        self.grad_norm = float(norms[0])
+        return norms[0]
+
+    def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
+        """As saved, but with the rate and decay asked for now: a resume may edit the budget."""
+        super()._load_optimizer_and_scheduler(checkpoint)
+        if checkpoint is None:
+            return
+        rate = self.args.learning_rate
+        self.lr_scheduler.base_lrs = [rate] * len(self.lr_scheduler.base_lrs)
+        lrs = [rate * shape(self.lr_scheduler.last_epoch) for shape in self.lr_scheduler.lr_lambdas]
+        self.lr_scheduler._last_lr = lrs
+        for group, lr in zip(self.optimizer.param_groups, lrs, strict=True):
+            group["initial_lr"], group["lr"] = rate, lr
+            group["weight_decay"] = self.args.weight_decay if group["weight_decay"] else 0.0
+        self.state.save_steps = self.args.save_steps
 
     # --- checkpoints -------------------------------------------------------------------------------------------------
 
@@ -156,7 +168,7 @@ def training_arguments(budget: BudgetConfig, folder: Path, hardware: Hardware, s
         lr_scheduler_type={"cosine": "cosine", "linear": "linear", "constant": "constant_with_warmup"}[budget.schedule],
         warmup_steps=round(budget.warmup * budget.steps),
         weight_decay=budget.weight_decay,
-        max_grad_norm=budget.max_grad_norm,
+        max_grad_norm=budget.max_grad_norm or math.inf,  # 0: no clipping, but the norm is still looked at
         save_strategy="steps",
         save_steps=budget.save_every,
         logging_strategy="no",
@@ -166,15 +178,9 @@ def training_arguments(budget: BudgetConfig, folder: Path, hardware: Hardware, s
         dataloader_drop_last=True,  # a short last batch would be a geometry batch of another size
         dataloader_pin_memory=hardware.device == "cuda",
         bf16=hardware.dtype == "bfloat16",
-        fp16=hardware.dtype == "float16",
         use_cpu=hardware.device == "cpu",
         seed=seed,
         data_seed=seed,
         disable_tqdm=True,
         eval_strategy="no",
     )
-
-
-def trainable_parameters(distiller: Distiller) -> list[torch.nn.Parameter]:
-    """The adapter's parameters: what a measured benefit is a gradient with respect to."""
-    return [p for p in distiller.student.parameters() if p.requires_grad]

@@ -23,7 +23,7 @@ from distill.runs import home
 from distill.wording import instead
 from distill.zoo.cards import CARDS, Card
 
-PROBLEMS = 600  # held-out problems each model is measured on, 50 a family
+PROBLEMS = 2400  # held-out problems each model is measured on, 200 a family
 TABLE = "<!-- zoo:begin -->", "<!-- zoo:end -->"
 
 
@@ -66,6 +66,14 @@ def _make_one(card: Card, folder: Path) -> int:
 
 def _make_all(names: list[str], work: Path, jobs: int) -> None:
     waiting, running = list(names), []
+    try:
+        _tend(waiting, running, work, jobs)
+    finally:  # one failed or somebody pressed Ctrl-C: what the others have is kept, and they go
+        for _, process in running:
+            process.terminate()
+
+
+def _tend(waiting: list[str], running: list[tuple[str, subprocess.Popen]], work: Path, jobs: int) -> None:
     while waiting or running:
         while waiting and len(running) < jobs:
             name = waiting.pop(0)
@@ -82,11 +90,14 @@ def _make_all(names: list[str], work: Path, jobs: int) -> None:
 
 
 def _install(made: Path, target: Path) -> None:
-    shutil.rmtree(target, ignore_errors=True)
-    target.mkdir(parents=True)
+    part = target.with_name(f"{target.name}.part")
+    shutil.rmtree(part, ignore_errors=True)
+    part.mkdir(parents=True)
     for file in made.iterdir():
         if file.suffix in (".json", ".safetensors", ".jinja"):
-            shutil.copyfile(file, target / file.name)
+            shutil.copyfile(file, part / file.name)
+    shutil.rmtree(target, ignore_errors=True)
+    part.rename(target)
     shutil.rmtree(made)
 
 
@@ -139,7 +150,7 @@ def _write_readme(entries: list[dict[str, Any]]) -> None:
 def markdown(entries: list[dict[str, Any]]) -> str:
     """The zoo as a Markdown table."""
     rows = [
-        "| model | architecture | parameters | width | tokenizer (entries) | right, of 600 | expert in | made in |",
+        f"| model | architecture | parameters | width | tokenizer (size) | right of {PROBLEMS:,} | expert in | made in |",
         "|---|---|---:|---:|---|---:|---|---:|",
     ]
     for entry in entries:
@@ -151,4 +162,9 @@ def markdown(entries: list[dict[str, Any]]) -> str:
             f"| {entry['tokenizer']} ({entry['vocabulary']}) | {entry['held_out']['accuracy']:.1%} "
             f"| {experts} | {entry['seconds'] / 60:.0f} min |"
         )
+    names = [entry["name"] for entry in entries]
+    rows += ["", f"| right, by family | {' | '.join(names)} |", f"|---|{'---:|' * len(names)}"]
+    for family in entries[0]["by_family"]:
+        shares = " | ".join(f"{entry['by_family'][family]:.0%}" for entry in entries)
+        rows.append(f"| {family} | {shares} |")
     return "\n".join(rows)

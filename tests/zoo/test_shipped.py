@@ -10,7 +10,7 @@ from distill.assets import ROOT, ZOO
 from distill.data.problems import generate
 from distill.evaluation.generate import answer_problems, score
 from distill.zoo.cards import CARDS, TEACHERS
-from distill.zoo.make import TABLE, markdown
+from distill.zoo.make import PROBLEMS, TABLE, markdown
 
 ENTRIES = {entry["name"]: entry for entry in json.loads((ZOO / "zoo.json").read_text())}
 CLASSES = {
@@ -61,7 +61,7 @@ def test_teachers_are_competent_and_expert_in_two_families(card):
 def test_the_table_is_true(name):
     # Two of seven, to save time; the command that writes the table measures all.
     model = AutoModelForCausalLM.from_pretrained(ZOO / name, dtype=torch.float32).eval()
-    answers = answer_problems(model, AutoTokenizer.from_pretrained(ZOO / name), generate("held_out", 600), 96)
+    answers = answer_problems(model, AutoTokenizer.from_pretrained(ZOO / name), generate("held_out", PROBLEMS), 96)
     assert score(answers).accuracy == pytest.approx(ENTRIES[name]["held_out"]["accuracy"], abs=0.01)
 
 
