@@ -14,6 +14,9 @@ from distill.wording import instead
 # What a bare string stands for where a group is allowed too: `gate: prior` is `gate: {kind: prior}`.
 _BARE = {"gate": "kind", "objectives": "kind", "student": "model", "teachers": "model"}
 
+# Names a setting has besides its own.
+_OTHER_NAMES = {"evaluation.problems": ["data", "held_out"]}
+
 
 def split(override: str) -> tuple[list[str], Any]:
     """ "budget.steps=60" as (["budget", "steps"], 60): the value is YAML. Raises ConfigError."""
@@ -32,6 +35,7 @@ def split(override: str) -> tuple[list[str], Any]:
 def apply(settings: dict[str, Any], override: str) -> None:
     """Changes `settings` in place. Items of lists go by position, kind or name. Raises ConfigError."""
     keys, value = split(override)
+    keys = _OTHER_NAMES.get(".".join(keys), keys)
     node: Any = settings
     for depth, key in enumerate(keys):
         at = _index(node, key, ".".join(keys[:depth])) if isinstance(node, list) else key

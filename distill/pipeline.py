@@ -147,7 +147,8 @@ class Pipeline:
         train = self._whole_windows(train)
         geometry = self.distiller.coupled.get("geometry")
         probe = geometry and Probe(probe_texts, geometry, self.families, config.budget.batch_size, self._readings())
-        reporter = Reporter(self.writer, self.should_stop, probe, config.probe.every, self._sample)
+        warned = {e.code for e in read(self.folder / "events.jsonl")[0] if isinstance(e, Warning)}
+        reporter = Reporter(self.writer, self.should_stop, probe, config.probe.every, self._sample, warned)
         trainer = self.trainer = DistillTrainer(
             self.distiller,
             before_step=self._benefit(geometry),
@@ -173,7 +174,7 @@ class Pipeline:
             raise Stopped
 
     def _whole_windows(self, train: TrainingSet) -> TrainingSet:
-        """As many texts as whole steps use: a smaller last step of an epoch would be a geometry batch of another size."""
+        """As many texts as whole steps use: a shorter last step would be a geometry batch of another size."""
         window = self.config.budget.batch_size * self.config.budget.accumulation
         whole = len(train) // window * window
         if not whole:

@@ -26,10 +26,10 @@ def test_the_newest_run_in_a_sentence(home):
     runs.claim(folder)  # this process plays the worker, so that the run counts as alive
     with EventWriter(folder / "events.jsonl") as writer:
         writer.write(Status(state="training"))
-        writer.write(Metric(step=61, steps=100, loss=0.1, seconds_left=34))
+        writer.write(Metric(step=61, steps=140, loss=0.1, seconds_left=34))
     said = sentence(latest())
     assert folder.name in said
-    assert "step 61 of 100" in said
+    assert "step 61 of 140" in said
     assert "34 s left" in said
 
 

@@ -29,14 +29,17 @@ def test_the_presets_ask_for_what_they_say():
     assert [teacher.name for teacher in tiny.teachers] == [teacher.name for teacher in deku.teachers] == names
     assert (tiny.geometry.mode, tiny.geometry.gate.kind, tiny.geometry.weight) == ("kernel", "prior", 0.5)
     assert (deku.geometry.mode, deku.geometry.gate.kind, deku.geometry.similarity) == ("deku", "learned", "biased")
-    assert plain.teachers == [] and plain.geometry is None and plain.task.weight == 1.0
+    assert plain.teachers == [] and plain.geometry is None
     assert all(preset.name == name for preset, name in [(tiny, "tiny"), (deku, "tiny-deku"), (plain, "tiny-ce")])
     assert all(load(name).description for name in assets.preset_names())
 
 
 def test_pooling_follows_the_mode_unless_it_is_set():
     assert load("tiny").geometry.pooling == "rms"
-    assert load("tiny", ["objectives.geometry.mode=deku_frozen"]).geometry.pooling == "rms"
+    # deku_frozen is deku with frozen heads: what is left out is the card's.
+    assert load("tiny", ["objectives.geometry.mode=deku_frozen"]).geometry.pooling == "mean"
+    card = parse({**TASK, "teachers": ["a/b"], "objectives": ["task", {"kind": "geometry", "mode": "deku"}]}).geometry
+    assert (card.gate.kind, card.similarity, card.pooling) == ("learned", "biased", "mean")
     assert load("tiny", ["objectives.geometry.mode=deku"]).geometry.pooling == "mean"
     assert load("tiny", ["objectives.geometry.mode=deku", "objectives.geometry.pooling=rms"]).geometry.pooling == "rms"
 
@@ -143,7 +146,9 @@ def test_a_value_that_is_no_yaml():
 
 
 def test_two_names_for_the_held_out_problems_must_agree():
-    assert "another name for data.held_out, which is 9" in sentence("tiny", "data.held_out=9", "evaluation.problems=8")
+    both = {**TASK, "data": {"held_out": 9}, "evaluation": {"problems": 8}}
+    assert "another name for data.held_out, which is 9" in sentence(both)
+    assert load("tiny", ["data.held_out=9", "evaluation.problems=8"]).data.held_out == 8  # on the command line the last
     assert load("tiny", ["data.held_out=9", "evaluation.problems=9"]).data.held_out == 9
 
 
@@ -172,10 +177,12 @@ def test_a_geometry_batch_has_four_texts(batch, accumulation, enough):
     assert load("tiny-ce", overrides).budget.batch_size == batch
 
 
-def test_a_bank_counts_towards_the_geometry_batch():
-    bank = ["objectives.geometry.window=bank", "budget.batch_size=1"]
-    assert load("tiny", bank).geometry.bank_size == 256
-    assert "make 3" in sentence("tiny", *bank, "objectives.geometry.bank_size=2")
+def test_a_geometry_batch_is_large_enough_from_the_first_step():
+    few = ["budget.batch_size=3", "budget.accumulation=4"]
+    assert load("tiny", few).budget.accumulation == 4
+    # A bank is empty at first, and a meta gate looks at one batch of the window.
+    assert "budget.batch_size makes 3" in sentence("tiny", *few, "objectives.geometry.window=bank")
+    assert "budget.batch_size makes 3" in sentence("tiny", *few, "objectives.geometry.gate=meta")
     assert "data.train is 3" in sentence("tiny", "data.train=3")
 
 

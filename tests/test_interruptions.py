@@ -5,6 +5,7 @@ import resource
 import signal
 import subprocess
 import sys
+import time
 
 import pytest
 import torch
@@ -21,12 +22,15 @@ from end_to_end_cases import (
     weights,
     write,
 )
+from safetensors.torch import load_file
 
 from distill import config as configs
 from distill import runs
 from distill.errors import UserError
-from distill.events import EventWriter, Metric, Status, latest_by_step, read
+from distill.events import EventWriter, Metric, Stage, latest_by_step, read
+from distill.finish import report_failure
 from distill.hardware import detect
+from distill.pipeline import Pipeline
 
 
 def metrics(folder):
@@ -61,7 +65,7 @@ def test_a_killed_run_loses_no_event_and_resumes_to_the_same_bytes(uninterrupted
     assert weights(folder) == weights(uninterrupted)
     assert metrics(folder) == metrics(uninterrupted)
     report, other = (json.loads((f / "report.json").read_text()) for f in (folder, uninterrupted))
-    for key in ("before", "after", "flips", "cka", "gate", "steps", "tokens"):
+    for key in ("before", "after", "flips", "cka", "gate", "haf", "participation_ratio", "warnings", "steps", "tokens"):
         assert report[key] == other[key], key
 
 
@@ -80,15 +84,51 @@ def test_ctrl_c_saves_and_leaves_and_resume_ends_in_the_same_bytes(uninterrupted
     assert weights(folder) == weights(uninterrupted)
 
 
-def test_sigterm_while_teachers_are_asked_stops_the_worker_and_keeps_what_was_asked(tmp_path):
+def test_sigterm_while_teachers_are_asked_stops_the_worker_and_keeps_what_was_asked(tmp_path, monkeypatch):
+    monkeypatch.setenv("DISTILL_HOME", str(tmp_path / "home"))
     folder = runs.create(configs.load(write(MINI, tmp_path)), tmp_path / "runs")
     worker = runs.start(folder)
-    while not any(isinstance(e, Status) and e.state == "preparing" for e in read(folder / "events.jsonl")[0]):
+    bank = tmp_path / "home" / "cache" / "signals"
+    while not list(bank.rglob("*.safetensors")):  # the first teacher has answered; the second is next
         assert worker.poll() is None
+        time.sleep(0.02)
     worker.send_signal(signal.SIGTERM)
     assert worker.wait(timeout=TIMEOUT) == 130
     assert runs.view(folder).state == "stopped"
-    assert runs.view(folder).resumable
+    assert not metrics(folder)
+    kept = {path: path.stat().st_mtime_ns for path in bank.rglob("*.safetensors")}
+    assert distill("resume", folder, "--json").returncode == 0
+    assert {path: path.stat().st_mtime_ns for path in kept} == kept
+
+
+@pytest.mark.parametrize("moment", ["evaluate-before", "evaluate-after"])
+def test_a_run_killed_between_its_stages_is_finished_by_resume(tmp_path, moment):
+    folder = runs.create(configs.load(write(MINI, tmp_path)), tmp_path / "runs")
+    worker = runs.start(folder)
+    while not any(isinstance(e, Stage) and e.name == moment for e in read(folder / "events.jsonl")[0]):
+        assert worker.poll() is None
+        time.sleep(0.02)
+    kill_worker(folder)
+    worker.wait()
+    steps = metrics(folder)
+    assert distill("resume", folder, "--json").returncode == 0
+    assert metrics(folder).items() >= steps.items()
+    report = json.loads((folder / "report.json").read_text())
+    assert report["steps"] == 6
+    assert report["seconds"]["total"] > report["seconds"]["train"]
+
+
+def test_a_resume_with_an_edited_budget_trains_at_the_new_rate(tmp_path):
+    first = begin("run", write(MINI, tmp_path), "--runs", tmp_path / "runs", "--set", "budget.schedule=constant")
+    folder = wait_for_step(tmp_path / "runs", 2)
+    first.send_signal(signal.SIGINT)
+    first.communicate(timeout=TIMEOUT)
+    reached = runs.view(folder).step
+    done = distill("resume", folder, "--set", "budget.learning_rate=0.0005", "budget.steps=9")
+    assert done.returncode == 0, done.stderr
+    rates = {e.step: e.learning_rate for e in latest_by_step(read(folder / "events.jsonl")[0], Metric)}
+    assert rates.keys() == set(range(1, 10))
+    assert all(rate == pytest.approx(0.002 if step <= reached else 0.0005) for step, rate in rates.items() if step > 1)
 
 
 def test_a_full_disk_fails_with_a_sentence_and_keeps_the_events(tmp_path):
@@ -115,8 +155,6 @@ def test_a_full_disk_fails_with_a_sentence_and_keeps_the_events(tmp_path):
 
 
 def test_a_loss_that_is_not_a_number_stops_keeps_the_last_good_checkpoint_and_says_what_to_lower(tmp_path):
-    from distill.pipeline import Pipeline
-
     folder = runs.create(configs.load(write(MINI, tmp_path), ["teachers=[]", "objectives=[task]"]), tmp_path / "runs")
     calls = {"training": 0}
     with EventWriter(folder / "events.jsonl") as writer:
@@ -134,7 +172,11 @@ def test_a_loss_that_is_not_a_number_stops_keeps_the_last_good_checkpoint_and_sa
             pipeline.run()
     assert calls["training"] == 1
     assert max(metrics(folder)) == 3
-    assert pipeline.keeps_model_on_failure
+    report_failure(pipeline)
+    kept = load_file(folder / "adapter" / "adapter_model.safetensors")
+    good = load_file(folder / "checkpoints" / "checkpoint-2" / "adapter_model.safetensors")
+    assert kept.keys() == good.keys()
+    assert all(torch.equal(kept[name], good[name]) for name in kept)
     adapter = [p for n, p in pipeline.student.named_parameters() if "lora" in n]
     assert all(torch.isfinite(p).all() for p in adapter)
     assert [path.name for path in (folder / "checkpoints").iterdir()] == ["checkpoint-2"]

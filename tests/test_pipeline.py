@@ -8,9 +8,11 @@ from end_to_end_cases import MINI
 from distill import config as configs
 from distill import runs
 from distill.data.problems import generate
-from distill.events import EventWriter, Metric, Probe, latest_by_step, read
+from distill.errors import UserError
+from distill.events import EventWriter, Metric, Probe, Warning, latest_by_step, read
 from distill.finish import keep_model
 from distill.hardware import detect
+from distill.objectives.build import signals_needed
 from distill.pipeline import Pipeline
 
 GEOMETRIES = {
@@ -82,3 +84,43 @@ def test_training_and_probe_texts_are_of_other_facts(trained):
     assert {problem.split for problem in probe} == {"validation"}
     assert not {p.question for p in probe} & {p.question for p in train}
     assert len(generate("validation", 24)) == 24
+
+
+def test_the_teachers_are_asked_for_just_what_the_objectives_need(trained):
+    _, pipeline, _ = trained
+    needs = frozenset().union(*(o.needs for o in pipeline.distiller.objectives.values()))
+    assert signals_needed(pipeline.config.objectives) == needs
+
+
+def pipeline_of(folder, **changes):
+    run = runs.create(configs.parse({**MINI, **changes}), folder)
+    return Pipeline(run, configs.load(run / "config.yaml"), detect(), EventWriter(run / "events.jsonl"), lambda: False)
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        ({"budget": {**MINI["budget"], "max_length": 16}}, "budget.max_length is 16 tokens"),
+        ({"data": {**MINI["data"], "train": 6}}, "There are 6 training texts, fewer than one step of 8 x 1"),
+        (
+            {"data": {**MINI["data"], "families": ["shares"]}},
+            "There is no problem family 'shares': did you mean 'share'",
+        ),
+    ],
+)
+def test_what_can_only_be_seen_once_there_are_texts_is_said_in_a_sentence(tmp_path, changes, sentence):
+    with pytest.raises(UserError, match=sentence):
+        pipeline_of(tmp_path, **changes).run()
+
+
+def test_a_probe_cut_short_still_reads_and_unused_texts_and_teachers_are_announced(tmp_path):
+    data = {**MINI["data"], "train": 21, "held_out": 12, "new_phrasing": 0}
+    pipeline = pipeline_of(tmp_path, data=data, probe={"texts": 24, "characters": 20, "every": 6, "samples": 0})
+    pipeline.run()
+    events, _ = read(pipeline.folder / "events.jsonl")
+    assert len(latest_by_step(events, Probe)) == 2
+    assert "texts_unused" in {e.code for e in events if isinstance(e, Warning)}
+    other = pipeline_of(tmp_path, data=data, objectives=["task"])
+    other.load()
+    other.ask_teachers()
+    assert "teachers_unasked" in {e.code for e in read(other.folder / "events.jsonl")[0] if isinstance(e, Warning)}

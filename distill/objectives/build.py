@@ -55,7 +55,7 @@ def build_objectives(configs: Iterable[ObjectiveConfig], models: Models) -> list
 
 
 def signals_needed(configs: Iterable[ObjectiveConfig]) -> frozenset[str]:
-    """What the teachers have to be asked before these objectives can be made: the same as the objectives' own `needs`."""
+    """What to ask teachers before these objectives can be made: the same as the objectives' own `needs`."""
     needs: set[str] = set()
     for config in configs:
         if config.kind == "geometry":

@@ -6,7 +6,7 @@ The trainer doesn't know of events; this is where they are written. A step's num
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import asdict
 
 from transformers import TrainerCallback
@@ -27,6 +27,7 @@ class Reporter(TrainerCallback):
         probe: Probe | None,
         every: int,
         on_samples: Callable[[int], None],
+        warned: Iterable[str] = (),
     ):
         self.writer = writer
         self.should_stop = should_stop
@@ -37,7 +38,7 @@ class Reporter(TrainerCallback):
         self.probe_seconds = 0.0
         self._began = self._step_began = 0.0
         self._pace: float | None = None  # seconds a step, smoothed
-        self._warned: set[str] = set()
+        self._warned = set(warned)  # codes, those of earlier sittings too: each is said once
 
     def on_train_begin(self, args, state, control, **kwargs):
         self._began = self._step_began = time.monotonic()

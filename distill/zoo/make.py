@@ -150,7 +150,7 @@ def _write_readme(entries: list[dict[str, Any]]) -> None:
 def markdown(entries: list[dict[str, Any]]) -> str:
     """The zoo as a Markdown table."""
     rows = [
-        f"| model | architecture | parameters | width | tokenizer (size) | right of {PROBLEMS:,} | expert in | made in |",
+        f"| model | architecture | parameters | width | tokenizer | right of {PROBLEMS:,} | expert in | made in |",
         "|---|---|---:|---:|---|---:|---|---:|",
     ]
     for entry in entries:
