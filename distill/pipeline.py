@@ -146,7 +146,7 @@ class Pipeline:
         config = self.config
         train = self._whole_windows(train)
         geometry = self.distiller.coupled.get("geometry")
-        probe = geometry and Probe(probe_texts, geometry, self.families, config.budget.batch_size, self._readings())
+        probe = geometry and Probe(probe_texts, geometry, self.families, readings=self._readings())
         warned = {e.code for e in read(self.folder / "events.jsonl")[0] if isinstance(e, Warning)}
         reporter = Reporter(self.writer, self.should_stop, probe, config.probe.every, self._sample, warned)
         trainer = self.trainer = DistillTrainer(

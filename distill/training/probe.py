@@ -48,7 +48,7 @@ class Probe:
     texts: TrainingSet
     geometry: GeometryObjective
     family_names: Sequence[str]
-    batch_size: int = 64
+    batch_size: int = 32
     readings: list[Reading] = field(default_factory=list)
 
     def measure(self, distiller: Distiller) -> Reading:
