@@ -1,8 +1,9 @@
 """Does geometry help? `python benchmarks/does_geometry_help.py` (about six minutes).
 
-The tiny run, 100 steps, in three arms with three paired seeds each (same problems, same steps): the task alone (geometry
-measured, with weight 0), `kernel` with the prior gate, and `deku`. For each arm: accuracy on held-out problems and in new
-wordings, and head-free CKA with the teachers, as mean, smallest and largest over seeds; the null is the first arm.
+The tiny run, 100 steps, in three arms with three paired seeds each (same problems, same steps): the task alone
+(geometry measured, with weight 0), `kernel` with the prior gate, and `deku`. For each arm: accuracy on held-out
+problems and in new wordings, and head-free CKA with the teachers, as mean, smallest and largest over seeds; the
+null is the first arm.
 """
 
 from __future__ import annotations
