@@ -146,8 +146,12 @@ class Pipeline:
         config = self.config
         train = self._whole_windows(train)
         geometry = self.distiller.coupled.get("geometry")
-        probe = geometry and Probe(probe_texts, geometry, self.families, readings=self._readings())
-        warned = {e.code for e in read(self.folder / "events.jsonl")[0] if isinstance(e, Warning)}
+        said, _ = read(self.folder / "events.jsonl")
+        last = self._last_checkpoint()
+        reached = _step_of(last) if last else 0
+        earlier = _readings(said, reached) if last else []
+        probe = geometry and Probe(probe_texts, geometry, self.families, readings=earlier)
+        warned = {e.code for e in said if isinstance(e, Warning)}
         reporter = Reporter(self.writer, self.should_stop, probe, config.probe.every, self._sample, warned)
         trainer = self.trainer = DistillTrainer(
             self.distiller,
@@ -158,8 +162,6 @@ class Pipeline:
             callbacks=[reporter, *self.callbacks],
         )
         reporter.trainer = trainer
-        last = next(reversed(checkpoints(self.checkpoints)), None)
-        reached = _step_of(last) if last else 0
         if last is not None:
             self.writer.write(Status(state="training", resumed_from=reached))
         if reached >= config.budget.steps:
@@ -187,13 +189,8 @@ class Pipeline:
             self._warn("texts_unused", f"{unused} of {len(train)} training texts are unused: a step takes {window}.")
         return replace(train, examples=train.examples[:whole])
 
-    def _readings(self) -> list[Reading]:
-        """What the probe read in earlier sittings, up to the checkpoint this one goes on from."""
-        probes = latest_by_step(read(self.folder / "events.jsonl")[0], events.Probe)
-        names = [field.name for field in fields(Reading)]
-        last = next(reversed(checkpoints(self.checkpoints)), None)
-        reached = _step_of(last) if last else -1
-        return [Reading(**{name: getattr(probe, name) for name in names}) for probe in probes if probe.step <= reached]
+    def _last_checkpoint(self) -> Path | None:
+        return next(reversed(checkpoints(self.checkpoints)), None)
 
     def _benefit(self, geometry) -> Callable | None:
         if geometry is None or self.config.geometry.gate.kind != "meta":
@@ -241,7 +238,7 @@ class Pipeline:
             yield
 
     def _not_a_number(self, error: NotANumberError) -> str:
-        good = next(reversed(checkpoints(self.checkpoints)), None)
+        good = self._last_checkpoint()
         kept = "no checkpoint had been saved yet"
         if good is not None:
             load_adapter(self.student, good)
@@ -289,6 +286,13 @@ class Pipeline:
 
 def _step_of(checkpoint: Path) -> int:
     return int(checkpoint.name.rsplit("-", 1)[1])
+
+
+def _readings(said: list[events.Event], reached: int) -> list[Reading]:
+    """What the probe read in earlier sittings, up to the step that this one goes on from."""
+    names = [field.name for field in fields(Reading)]
+    probes = [probe for probe in latest_by_step(said, events.Probe) if probe.step <= reached]
+    return [Reading(**{name: getattr(probe, name) for name in names}) for probe in probes]
 
 
 def _texts(problems: list[Problem]) -> list[tuple[str, str]]:
