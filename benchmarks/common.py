@@ -13,18 +13,20 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-import torch
-
 from distill import config as configs
 from distill.events import EventWriter
 from distill.hardware import detect
-from distill.pipeline import Pipeline
 
 RESULTS = Path(__file__).parent / "results"
 
 
 def prepared(preset: str, *overrides: str):
     """(pipeline, training texts, probe texts) of a preset, ready to train in a folder of its own."""
+    # Only here: what reads runs is measured without what trains them.
+    import torch
+
+    from distill.pipeline import Pipeline
+
     folder = Path(tempfile.mkdtemp(prefix="benchmark-"))
     hardware = detect()
     torch.set_num_threads(hardware.cores)

@@ -15,15 +15,21 @@ from typing import Any
 
 from distill.assets import read_yaml
 from distill.config import ConfigError, RunConfig, parse
-from distill.events import FINAL, AnyEvent, Error, Event, Metric, Probe, Status, latest_by_step, read
+from distill.events import FINAL, AnyEvent, Error, Metric, Probe, Status, read
 from distill.processes import live_process, was_started
+from distill.timeline import Events, Snapshot, Timeline
 
-_KEPT = 256  # runs whose parsed events stay in memory
+_KEPT = 1000  # runs whose parsed events stay in memory: 0.3 MB for one of 150 steps, 2 kB more for each further step
+_TAIL = 2**16  # bytes of stdout.log that are read at most
+_LINE = 4096  # characters of its last line that a reason quotes at most
 
 
 @dataclass(frozen=True)
 class RunView:
-    """A run at one moment. `mark` changes whenever anything else here may have; `created` is a Unix time in seconds."""
+    """A run at one moment, for any number of threads to read.
+
+    `mark` changes whenever anything else here may have; `created` is a Unix time in seconds.
+    """
 
     id: str
     folder: Path
@@ -34,9 +40,14 @@ class RunView:
     step: int
     steps: int
     created: float
-    events: tuple[Event, ...]
+    timeline: Snapshot
     report: dict[str, Any] | None
     mark: tuple[int, str, int]
+
+    @property
+    def events(self) -> Events:
+        """Everything recorded, in order; the same object until there is something new."""
+        return self.timeline.events
 
     @property
     def final(self) -> bool:
@@ -48,11 +59,11 @@ class RunView:
 
     def last(self, kind: type[AnyEvent]) -> AnyEvent | None:
         """The newest event of a kind, or None."""
-        return next((event for event in reversed(self.events) if isinstance(event, kind)), None)
+        return self.timeline.last(kind)
 
     def series(self, kind: type[AnyEvent]) -> list[AnyEvent]:
-        """The events of a kind by step, repeats after a resume left out."""
-        return latest_by_step(self.events, kind)
+        """The events of a kind by step, repeats after a resume left out. For long metrics: `timeline.columns`."""
+        return self.timeline.series(kind)
 
 
 @dataclass
@@ -62,7 +73,7 @@ class _Parsed:
     lock: threading.Lock = field(default_factory=threading.Lock)
     offset: int = 0
     inode: int = 0
-    events: tuple[Event, ...] = ()
+    timeline: Timeline = field(default_factory=Timeline)
     files: dict[str, tuple[int, Any]] = field(default_factory=dict)  # name -> (modified at, content)
 
 
@@ -77,15 +88,14 @@ def view(folder: str | os.PathLike[str]) -> RunView:
         raise ConfigError(f"There is no run at {folder}.")
     parsed = _parsed_for(folder)
     with parsed.lock:
-        # Asked before the events are read: a worker that ends in between has written its last word by then.
-        living = live_process(folder) is not None
-        _read_on(folder, parsed)
+        living = _catch_up(folder, parsed)
         config = _file(parsed, folder / "config.yaml", _read_config)
         report = _file(parsed, folder / "report.json", _read_report)
         modified = parsed.files.get("report.json", (0, None))[0]
-        events = parsed.events
-    state, reason = _state(folder, events, living)
-    step, steps = _progress(events, config)
+        timeline = parsed.timeline.snapshot()
+    events = timeline.events
+    state, reason = _state(folder, timeline, living)
+    step, steps = _progress(timeline, config)
     return RunView(
         id=folder.name,
         folder=folder,
@@ -96,7 +106,7 @@ def view(folder: str | os.PathLike[str]) -> RunView:
         step=step,
         steps=steps,
         created=events[0].t if events else folder.stat().st_mtime,
-        events=events,
+        timeline=timeline,
         report=report,
         mark=(parsed.offset, state, modified),
     )
@@ -117,6 +127,22 @@ def _parsed_for(folder: Path) -> _Parsed:
         return parsed
 
 
+def _catch_up(folder: Path, parsed: _Parsed) -> bool:
+    """Read what is new; whether a worker is at the run. After a run's last word there is none, and none is looked for.
+
+    It is looked for before the events are read: a worker that ends in between has written its last word by then.
+    """
+    over = _is_over(parsed)
+    living = not over and live_process(folder) is not None
+    _read_on(folder, parsed)
+    return _catch_up(folder, parsed) if over and not _is_over(parsed) else living  # resumed since the last view
+
+
+def _is_over(parsed: _Parsed) -> bool:
+    last = parsed.timeline.snapshot().last(Status)
+    return last is not None and last.state in FINAL
+
+
 def _read_on(folder: Path, parsed: _Parsed) -> None:
     path = folder / "events.jsonl"
     try:
@@ -124,10 +150,10 @@ def _read_on(folder: Path, parsed: _Parsed) -> None:
     except FileNotFoundError:
         return
     if stat.st_size < parsed.offset or stat.st_ino != parsed.inode:  # another file than the one read so far
-        parsed.offset, parsed.inode, parsed.events = 0, stat.st_ino, ()
+        parsed.offset, parsed.inode, parsed.timeline = 0, stat.st_ino, Timeline()
     if stat.st_size > parsed.offset:
         new, parsed.offset = read(path, parsed.offset)
-        parsed.events += tuple(new)
+        parsed.timeline.extend(new)
 
 
 def _file(parsed: _Parsed, path: Path, reader: Any) -> Any:
@@ -158,8 +184,8 @@ def _read_report(path: Path) -> dict[str, Any] | None:
     return report if isinstance(report, dict) else None
 
 
-def _state(folder: Path, events: tuple[Event, ...], living: bool) -> tuple[str, str | None]:
-    last = next((event for event in reversed(events) if isinstance(event, Status)), None)
+def _state(folder: Path, timeline: Snapshot, living: bool) -> tuple[str, str | None]:
+    last = timeline.last(Status)
     state, reason = (last.state, last.reason) if last else ("queued", None)
     if state in FINAL:
         return state, reason
@@ -167,36 +193,38 @@ def _state(folder: Path, events: tuple[Event, ...], living: bool) -> tuple[str, 
         return ("stopping" if (folder / "STOP").exists() else state), reason
     if state == "queued" and not was_started(folder):
         return state, reason
-    return "crashed", _why_crashed(folder, events)
+    return "crashed", _why_crashed(folder, timeline)
 
 
-def _why_crashed(folder: Path, events: tuple[Event, ...]) -> str:
+def _why_crashed(folder: Path, timeline: Snapshot) -> str:
     """The error it wrote down, else how its output ended."""
-    if events and isinstance(events[-1], Error):
-        return events[-1].text
+    if timeline.events and isinstance(timeline.events[-1], Error):
+        return timeline.events[-1].text
     reason = "The worker is gone without a word, as after a kill or for want of memory"
-    said = _last_line(folder / "stdout.log")
-    return f"{reason}; the last line of stdout.log is: {said}" if said else f"{reason}."
+    said = next((line.strip() for line in reversed(tail(folder)) if line.strip()), "")
+    return f"{reason}; the last line of stdout.log is: {said[-_LINE:]}" if said else f"{reason}."
 
 
-def _last_line(path: Path) -> str:
+def tail(folder: str | os.PathLike[str], lines: int = 200) -> list[str]:
+    """The last `lines` lines of a run's stdout.log, oldest first, of its last 64 kB; [] where nothing was said."""
     try:
-        with path.open("rb") as stream:
-            stream.seek(max(0, path.stat().st_size - 4096))
-            lines = stream.read().decode("utf-8", errors="replace").splitlines()
+        with (Path(folder) / "stdout.log").open("rb") as stream:
+            begins = max(0, stream.seek(0, os.SEEK_END) - _TAIL)
+            stream.seek(begins)
+            said = stream.read(_TAIL).decode("utf-8", errors="replace").splitlines()
     except OSError:
-        return ""
-    return next((line.strip() for line in reversed(lines) if line.strip()), "")
+        return []
+    if begins and len(said) > 1:
+        del said[0]  # it began before the part that was read
+    return said[-lines:] if lines > 0 else []
 
 
-def _progress(events: tuple[Event, ...], config: RunConfig | None) -> tuple[int, int]:
+def _progress(timeline: Snapshot, config: RunConfig | None) -> tuple[int, int]:
     """The last step done, and of how many."""
     steps = config.budget.steps if config else 0
-    for event in reversed(events):
-        if isinstance(event, Metric):
-            return event.step, config.budget.steps if config else event.steps
-        if isinstance(event, Probe):
-            return event.step, steps
-        if isinstance(event, Status) and event.resumed_from is not None:
-            return event.resumed_from, steps
-    return 0, steps
+    reached = timeline.reached
+    if isinstance(reached, Status):
+        return reached.resumed_from, steps
+    if isinstance(reached, Metric):
+        return reached.step, steps if config else reached.steps
+    return reached.step if isinstance(reached, Probe) else 0, steps

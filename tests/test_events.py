@@ -2,6 +2,7 @@
 
 import json
 import os
+import random
 import subprocess
 import sys
 from pathlib import Path
@@ -100,6 +101,26 @@ def test_broken_and_unknown_lines_are_skipped(path):
     write(path, metric(2))
     assert read(path)[0][1] == events.Error(text="x", t=1.5)
     assert [event.kind for event in read(path)[0]] == ["metric", "error", "metric"]
+
+
+def test_what_holds_the_wrong_thing_is_a_broken_line(path):
+    pairs = [("1", "{}"), ('"2"', "{}"), ("null", "{}"), ("3", "[]"), ("4", "null"), ("5", '{"a":1}')]
+    lines = [f'{{"kind":"metric","t":1,"step":{step},"steps":9,"loss":1,"terms":{terms}}}' for step, terms in pairs]
+    lines += ['{"kind":"status","t":1,"state":"training","resumed_from":"1"}', "[" * 100_000]
+    path.write_text("\n".join(lines) + "\n")
+    assert [event.step for event in read(path)[0]] == [1, 5]
+
+
+def test_many_lines_read_at_once_are_what_each_is_alone(path):
+    chance = random.Random(0)
+    whole = [events.to_json({"t": 1.0, "kind": event.kind, **vars(event)}).encode() for event in EVERY_KIND]
+    for _ in range(300):
+        lines = [chance.choice(whole) for _ in range(chance.randint(1, 600))]
+        for _ in range(chance.randint(0, 3)):
+            broken = chance.randrange(len(lines))
+            lines[broken] = lines[broken][: chance.randrange(len(lines[broken]) + 1)]
+        path.write_bytes(b"\n".join(lines) + b"\n")
+        assert read(path)[0] == [event for event in map(events.parse, lines) if event]
 
 
 def test_several_processes_write_to_one_file(path):

@@ -11,7 +11,7 @@ ROOT = Path(__file__).parents[1]
 # From the ground up: a room imports from its own floor and those below.
 FLOORS = [
     {"errors", "assets", "wording", "overrides", "references", "config", "events", "hardware", "progress", "models"}
-    | {"losses"},
+    | {"losses", "timeline"},
     {"data", "teachers"},
     {"objectives"},
     {"training", "evaluation", "processes", "views", "runs"},
@@ -21,7 +21,7 @@ FLOORS = [
 ]
 FLOOR = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
 SLOW = {"torch", "transformers", "peft", "accelerate", "datasets", "gradio", "numpy", "spaces"}
-QUICK = ["config", "events", "hardware", "runs", "processes", "views", "terminal", "cli", "__main__"]
+QUICK = ["config", "events", "timeline", "hardware", "runs", "processes", "views", "terminal", "cli", "__main__"]
 
 
 def sources():
