@@ -81,10 +81,11 @@ def alive(folder: str | os.PathLike[str]) -> bool:
     return live_process(Path(folder)) is not None
 
 
-def start(folder: str | os.PathLike[str]) -> subprocess.Popen[bytes]:
+def start(folder: str | os.PathLike[str], in_turn: bool = False) -> subprocess.Popen[bytes]:
     """The run's worker, started in a session of its own, so that no terminal or page takes it along when it goes.
 
-    Its output goes to stdout.log, as a pipe nobody drains would stop it. Raises UserError unless the run is queued.
+    Its output goes to stdout.log, as a pipe nobody drains would stop it. `in_turn`: it waits until no other run of its
+    folder of runs trains. Raises UserError unless the run is queued.
     """
     folder = Path(folder).resolve()
     with _starting(folder):
@@ -94,7 +95,7 @@ def start(folder: str | os.PathLike[str]) -> subprocess.Popen[bytes]:
             raise UserError(
                 f"Run {folder.name} is {seen.state} already: resume goes on with a run, run makes a new one."
             )
-        return _spawn(folder)
+        return _spawn(folder, in_turn)
 
 
 @contextlib.contextmanager
@@ -113,11 +114,11 @@ def _writable(folder: Path) -> Iterator[None]:
         raise UserError(f"Run {folder.name} can't be written to ({reason}): check {folder}.") from error
 
 
-def _spawn(folder: Path) -> subprocess.Popen[bytes]:
+def _spawn(folder: Path, in_turn: bool) -> subprocess.Popen[bytes]:
     path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
     with open(folder / "stdout.log", "ab") as log:
         worker = subprocess.Popen(
-            [sys.executable, "-m", "distill.worker", str(folder)],
+            [sys.executable, "-m", "distill.worker", str(folder), *(["--in-turn"] if in_turn else [])],
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=subprocess.STDOUT,
@@ -146,7 +147,9 @@ def stop(folder: str | os.PathLike[str], grace: float | None = 60.0, wait: bool 
         waiter.join()
 
 
-def resume(folder: str | os.PathLike[str], overrides: list[str] | tuple[str, ...] = ()) -> subprocess.Popen[bytes]:
+def resume(
+    folder: str | os.PathLike[str], overrides: list[str] | tuple[str, ...] = (), in_turn: bool = False
+) -> subprocess.Popen[bytes]:
     """Start a stopped, crashed or failed run again where it was saved, with `overrides` of its budget.
 
     Raises UserError where the run is done or running, ConfigError for an override that is wrong or not of the budget.
@@ -162,7 +165,7 @@ def resume(folder: str | os.PathLike[str], overrides: list[str] | tuple[str, ...
         (folder / "STOP").unlink(missing_ok=True)
         (folder / "process.json").unlink(missing_ok=True)  # or the run would look crashed until its worker has started
         _say(folder, Status(state="queued", reason="resumed"))
-        return _spawn(folder)
+        return _spawn(folder, in_turn)
 
 
 def delete(folder: str | os.PathLike[str]) -> None:

@@ -1,4 +1,4 @@
-"""The worker: `python -m distill.worker FOLDER` carries out one run, start to report, and says so in events.jsonl.
+"""The worker: `python -m distill.worker FOLDER [--in-turn]` carries out one run, start to report, and says so in events.jsonl.
 
 It owns the process: the claim on the folder, signals, threads, states and exit statuses (0 done, 1 failed, 2 wrong
 config, 130 stopped). What a run does is pipeline.py's; who watches is nobody's business here. It never imports gradio.
@@ -15,6 +15,7 @@ import traceback
 from pathlib import Path
 
 from distill import config as configs
+from distill import turns
 from distill.errors import ConfigError, UserError
 from distill.events import Error, EventWriter, Status
 from distill.processes import claim
@@ -25,12 +26,12 @@ _NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Work on the run in the folder named by the one argument; the exit status."""
+    """Work on the run in the folder named first, now or in its turn; the exit status."""
     arguments = sys.argv[1:] if arguments is None else arguments
-    if len(arguments) != 1:
-        print("usage: python -m distill.worker FOLDER", file=sys.stderr)
+    if not arguments or arguments[1:] not in ([], ["--in-turn"]):
+        print("usage: python -m distill.worker FOLDER [--in-turn]", file=sys.stderr)
         return WRONG_CONFIG
-    folder = Path(arguments[0]).resolve()
+    folder, in_turn = Path(arguments[0]).resolve(), len(arguments) > 1
     stop = StopFlag(folder / "STOP")
     try:
         claim(folder)
@@ -39,7 +40,7 @@ def main(arguments: list[str] | None = None) -> int:
         return FAILED
     try:
         with EventWriter(folder / "events.jsonl") as writer:
-            return _work(folder, writer, stop)
+            return _work(folder, writer, stop, in_turn)
     except UserError as error:  # events can't be written: stdout.log is all that is left to say it in
         print(error, file=sys.stderr)
         return FAILED
@@ -61,10 +62,10 @@ class StopFlag:
         return self.signalled or self.path.exists()
 
 
-def _work(folder: Path, writer: EventWriter, stop: StopFlag) -> int:
+def _work(folder: Path, writer: EventWriter, stop: StopFlag, in_turn: bool) -> int:
     kept: list = []  # the pipeline, once there is one, for what can be saved of a failure
     try:
-        return _carry_out(folder, writer, stop, kept)
+        return _carry_out(folder, writer, stop, kept, in_turn)
     except Exception as error:
         if not isinstance(error, UserError):
             traceback.print_exc()
@@ -78,7 +79,12 @@ def _work(folder: Path, writer: EventWriter, stop: StopFlag) -> int:
         return WRONG_CONFIG if isinstance(error, ConfigError) else FAILED
 
 
-def _carry_out(folder: Path, writer: EventWriter, stop: StopFlag, kept: list) -> int:
+def _carry_out(folder: Path, writer: EventWriter, stop: StopFlag, kept: list, in_turn: bool) -> int:
+    try:
+        turns.take(folder, in_turn, stop)
+    except Stopped:
+        writer.write(Status(state="stopped", reason="stopped while it waited for its turn; resume queues it again"))
+        return STOPPED
     config = configs.load(folder / "config.yaml")
     configs.check_models(config)
     from distill.finish import keep_model  # torch from here on, and only for a run that can start

@@ -11,17 +11,18 @@ ROOT = Path(__file__).parents[1]
 # From the ground up: a room imports from its own floor and those below.
 FLOORS = [
     {"errors", "assets", "wording", "overrides", "references", "config", "events", "hardware", "progress", "models"}
-    | {"losses", "timeline"},
+    | {"losses", "settings", "timeline"},
     {"data", "teachers"},
     {"objectives"},
-    {"training", "evaluation", "processes", "views", "runs"},
-    {"publish", "finish", "gather", "pipeline", "worker", "zero", "zoo", "terminal"},
+    {"training", "evaluation", "processes", "turns", "views", "runs", "owners"},
+    {"publish", "finish", "gather", "pipeline", "worker", "zero", "zoo", "terminal", "preview"},
     {"cli", "__main__", "ui"},
     {"app"},
 ]
 FLOOR = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
 SLOW = {"torch", "transformers", "peft", "accelerate", "datasets", "gradio", "numpy", "spaces"}
-QUICK = ["config", "events", "timeline", "hardware", "runs", "processes", "views", "terminal", "cli", "__main__"]
+QUICK = ["config", "events", "hardware", "runs", "turns", "owners", "processes", "views", "terminal", "cli", "__main__"]
+QUICK += ["settings", "preview", "data.sources", "timeline"]
 
 
 def sources():
