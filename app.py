@@ -1,34 +1,48 @@
-"""The page: `python app.py`. For now one tab that follows the latest run; it trains nothing itself."""
+"""The page: `python app.py`. It builds and launches; training is done by processes of their own."""
 
 from __future__ import annotations
 
+import argparse
+import os
+from typing import Any
+
 import gradio as gr
 
-from distill.ui.latest import latest, numbers, sentence
+from distill.runs import home
+from distill.ui.page import build
+from distill.ui.theme import CSS, head, theme
 
-POLL_SECONDS = 2
+_LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
-def build() -> gr.Blocks:
-    """The page, not launched."""
+def main(arguments: list[str] | None = None) -> None:
+    """Open the page on this machine; reached from others only where that is asked for."""
+    parser = argparse.ArgumentParser(description="Distill: many teachers, one small student, in a web page.")
+    host = os.environ.get("GRADIO_SERVER_NAME", "127.0.0.1")  # Spaces set it
+    parser.add_argument("--host", default=host, help="address to listen on (default: this machine alone)")
+    parser.add_argument("--port", type=int, help="port (default: the first free one from 7860)")
+    parser.add_argument("--share", action="store_true", help="a public link through gradio.live, for 72 hours")
+    parser.add_argument("--open", action="store_true", help="open a browser too")
+    options = parser.parse_args(arguments)
+    public = options.share or options.host not in _LOOPBACK
+    launch(public, server_name=options.host, server_port=options.port, share=options.share, inbrowser=options.open)
 
-    def tick(mark):
-        run = latest()
-        now = list(run.mark) if run else None
-        if now == mark:
-            return gr.skip(), gr.skip(), gr.skip()
-        return sentence(run), numbers(run), now
 
-    with gr.Blocks(title="Distill") as page:
-        gr.Markdown("# Distill\nmany teachers, one small student")
-        with gr.Tab("Latest run"):
-            state = gr.Markdown(sentence(latest()))
-            table = gr.Code(numbers(latest()), language=None, label="What came of it", interactive=False)
-        mark = gr.State(0)
-        gr.Timer(POLL_SECONDS).tick(tick, mark, [state, table, mark], queue=False, show_progress="hidden")
-        page.load(lambda: tick(0), None, [state, table, mark], show_progress="hidden")
+def launch(public: bool = False, **kwargs: Any) -> gr.Blocks:
+    """The launched page, the same wherever it runs; `kwargs` go to gr.Blocks.launch."""
+    page = build(public).queue(max_size=64, default_concurrency_limit=8)
+    page.launch(
+        theme=theme(),
+        css_paths=CSS,
+        head=head(),
+        footer_links=["api"],
+        run_history=False,
+        blocked_paths=[str(home().runs.resolve()), str(home().cache.resolve())],
+        max_file_size="20mb",
+        **kwargs,
+    )
     return page
 
 
 if __name__ == "__main__":
-    build().launch()
+    main()

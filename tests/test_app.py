@@ -1,46 +1,47 @@
-"""The page opens, shows the latest run, and survives there being none."""
+"""The page opens, on this machine alone unless told otherwise, without torch, and survives there being no run."""
 
+import subprocess
+import sys
 import urllib.request
+from pathlib import Path
 
 import pytest
 
-from distill import config as configs
-from distill import runs
-from distill.events import EventWriter, Metric, Status
-from distill.ui.latest import HOW_TO_START, latest, numbers, sentence
+import app
+
+ROOT = Path(__file__).parents[1]
 
 
 @pytest.fixture
-def home(tmp_path, monkeypatch):
-    monkeypatch.setenv("DISTILL_HOME", str(tmp_path))
-    return tmp_path
+def page():
+    launched = app.launch(prevent_thread_lock=True, quiet=True, server_name="127.0.0.1")
+    yield launched.local_url
+    launched.close()
 
 
-def test_no_run_yet(home):
-    assert sentence(latest()) == HOW_TO_START
-    assert "appear here" in numbers(latest())
+def test_the_page_opens(page):
+    with urllib.request.urlopen(page, timeout=30) as answer:
+        assert answer.status == 200
+        assert b"Distill" in answer.read()
 
 
-def test_the_newest_run_in_a_sentence(home):
-    folder = runs.create(configs.load("tiny"))
-    runs.claim(folder)  # this process plays the worker, so that the run counts as alive
-    with EventWriter(folder / "events.jsonl") as writer:
-        writer.write(Status(state="training"))
-        writer.write(Metric(step=61, steps=140, loss=0.1, seconds_left=34))
-    said = sentence(latest())
-    assert folder.name in said
-    assert "step 61 of 140" in said
-    assert "34 s left" in said
+def test_the_page_loads_no_torch():
+    code = "import sys, app; app.build(); print(*({'torch', 'transformers', 'datasets'} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=120)
+    assert (done.stdout, done.returncode) == ("\n", 0), done.stderr
 
 
-def test_the_page_opens(home):
-    from app import build
-
-    page = build()
-    _, url, _ = page.launch(prevent_thread_lock=True, quiet=True, server_name="127.0.0.1")
-    try:
-        with urllib.request.urlopen(url, timeout=30) as answer:
-            assert answer.status == 200
-            assert b"Distill" in answer.read()
-    finally:
-        page.close()
+@pytest.mark.parametrize(
+    ("arguments", "public", "host", "share"),
+    [
+        ([], False, "127.0.0.1", False),
+        (["--host", "0.0.0.0"], True, "0.0.0.0", False),
+        (["--share"], True, "127.0.0.1", True),
+    ],
+)
+def test_it_is_open_to_others_only_where_that_is_asked_for(monkeypatch, arguments, public, host, share):
+    said = {}
+    monkeypatch.delenv("GRADIO_SERVER_NAME", raising=False)
+    monkeypatch.setattr(app, "launch", lambda public, **kwargs: said.update(public=public, **kwargs))
+    app.main(arguments)
+    assert (said["public"], said["server_name"], said["share"]) == (public, host, share)

@@ -1,0 +1,34 @@
+/* What the page does in the browser besides Gradio: light and dark by choice, a log that stays where its reader is. */
+(() => {
+  const KEY = "distill-look";
+  const apply = (look) => document.body.classList.toggle("dark", look === "dark");
+  const wanted = () => new URLSearchParams(location.search).get("__theme") || localStorage.getItem(KEY);
+
+  addEventListener("DOMContentLoaded", () => {
+    const look = wanted();
+    if (look) apply(look);
+  });
+
+  document.addEventListener("click", (event) => {
+    if (!event.target.closest("#look")) return;
+    const look = document.body.classList.contains("dark") ? "light" : "dark";
+    localStorage.setItem(KEY, look);
+    apply(look);
+  });
+
+  /* A log follows its end, unless its reader has scrolled up to read. */
+  const follows = new Map();
+  document.addEventListener("scroll", (event) => {
+    const log = event.target;
+    if (log.classList?.contains("log")) {
+      follows.set(log.id, log.scrollHeight - log.scrollTop - log.clientHeight < 40 ? Infinity : log.scrollTop);
+    }
+  }, true);
+  new MutationObserver(() => {
+    for (const log of document.querySelectorAll(".log")) {
+      if (log.dataset.placed) continue;
+      log.dataset.placed = "yes";
+      log.scrollTop = Math.min(follows.get(log.id) ?? Infinity, log.scrollHeight);
+    }
+  }).observe(document.documentElement, { childList: true, subtree: true });
+})();

@@ -1,0 +1,118 @@
+"""What a visitor may do to runs: start, stop, resume. What a public server refuses, and how many runs may wait.
+
+The page's buttons and its named endpoints both come here. This module knows nothing of components or of how a config
+came about.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+
+from distill import assets, runs
+from distill.config import ConfigError, RunConfig, check_models
+from distill.errors import UserError
+from distill.owners import Visitor
+from distill.views import forget
+
+MOST_WAITING = 8  # runs in the queue: whoever comes later would wait for hours
+
+_HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
+_UPLOAD = re.compile(r"[0-9a-f]{64}\.(jsonl|csv)")
+_starting = threading.Lock()  # or visitors who press at once would all find room in the queue
+
+
+def start(config: RunConfig, visitor: Visitor, public: bool) -> str:
+    """Make a run, give it to the visitor and queue it; its id.
+
+    Raises UserError or ConfigError, one sentence, where a model is unknown or broken, where a public server refuses it,
+    where too many runs wait already or the run can't be started; then no folder is left behind.
+    """
+    if public:
+        check_public(config)
+    check_models(config)
+    with _starting:
+        check_queue()
+        folder = runs.create(config)
+        try:
+            visitor.claim(folder)
+            runs.start(folder, in_turn=True)
+        except (OSError, UserError) as error:
+            shutil.rmtree(folder, ignore_errors=True)
+            forget(folder.resolve())
+            if isinstance(error, UserError):
+                raise
+            reason = (error.strerror or str(error)).lower()
+            raise UserError(f"The run could not be started ({reason}): try again in a minute.") from error
+    return folder.name
+
+
+def stop(run_id: str, visitor: Visitor) -> str:
+    """Ask a run to save its model and leave; its id. Raises UserError where it isn't the visitor's or isn't running."""
+    folder = runs.find(run_id)
+    visitor.check(folder, "stop")
+    runs.stop(folder)
+    return folder.name
+
+
+def resume(run_id: str, visitor: Visitor, overrides: Sequence[str] = ()) -> str:
+    """Queue a run that ended early, with overrides of its budget; its id. Raises UserError or ConfigError."""
+    folder = runs.find(run_id)
+    visitor.check(folder, "resume")
+    with _starting:
+        check_queue()
+        runs.resume(folder, list(overrides), in_turn=True)
+    return folder.name
+
+
+def check_queue() -> None:
+    """Raises UserError where as many runs wait as may."""
+    waiting = sum(run.state == "queued" for run in runs.list_runs())
+    if waiting >= MOST_WAITING:
+        raise UserError(f"{waiting} runs are waiting already, which is as many as may: try again when one is done.")
+
+
+def check_public(config: RunConfig) -> None:
+    """Raises ConfigError where the config names a place on this machine that is neither the zoo's nor an upload.
+
+    What it says is the same whether or not there is such a place, so that nobody learns what is on the server's disk.
+    """
+    for ref in (config.student, *config.teachers):
+        check_public_model(ref.model)
+    if config.data.path is not None and upload_name(config.data.path) is None:
+        raise ConfigError("On a public server problems come from a file you upload: data.path can't name another.")
+    if config.data.dataset is not None and not _on_the_hub(config.data.dataset):
+        raise ConfigError(
+            f"{config.data.dataset!r} is no data set of the Hub (organisation/name), and a public server reads no "
+            "folders: give such an id, or upload a file."
+        )
+
+
+def check_public_model(model: str) -> None:
+    """Raises ConfigError unless the model is of the zoo or, by its name, of the Hub."""
+    if assets.zoo_folder(model) is None and model not in assets.zoo_names() and not _on_the_hub(model):
+        raise ConfigError(
+            f"{model!r} is no zoo model and no Hub id (organisation/name), and a public server reads no folders: "
+            "give one of those."
+        )
+
+
+def uploads() -> Path:
+    """The folder that uploaded files are kept in."""
+    return runs.home().cache / "uploads"
+
+
+def upload_name(path: str | os.PathLike[str]) -> str | None:
+    """The file's name in the folder of uploads, None where it isn't one of them."""
+    path = Path(path)
+    known = _UPLOAD.fullmatch(path.name) and path.parent.resolve() == uploads().resolve() and not path.is_symlink()
+    return path.name if known else None
+
+
+def _on_the_hub(name: str) -> bool:
+    """Whether a name is shaped like the Hub's and is no folder beside the server."""
+    return bool(_HUB_ID.fullmatch(name)) and not Path(name).exists()

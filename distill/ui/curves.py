@@ -1,0 +1,107 @@
+"""The curves of the Train tab, from a run's columns of numbers. Pure: a view in, pictures out.
+
+A curve is drawn again only when a new point would be seen, so a long run sends little.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from distill.events import Evaluation
+from distill.runs import RunView
+from distill.ui.colours import Style, teacher_style
+from distill.ui.lines import Series, line_chart, thin
+
+INK = Style("var(--ink)")
+ACCENT = Style("var(--accent)")
+POINTS = 120
+_TERMS = {
+    "task": "worked solutions (task)",
+    "geometry": "teachers' geometry",
+    "gate": "gate (trained apart)",
+    "shadow": "shadow heads (a check)",
+    "shadow_gate": "shadow gate (a check)",
+}
+
+
+def loss(run: RunView | None) -> str:
+    """The loss that is minimised, and its parts before their weights."""
+    names = [name for name in run.timeline.names if name.startswith("term:")] if run else []
+    series = [_column(run, "loss", "loss", INK)] if run else []
+    for number, name in enumerate(names):
+        term = name.removeprefix("term:")
+        series.append(_column(run, name, _TERMS.get(term, term), teacher_style(number)))
+    return line_chart(
+        [one for one in series if len(one.xs)],
+        title="Loss and its parts",
+        x_label="step",
+        y_label="loss",
+        x_range=_range(run),
+        empty="The loss appears here with the first step. It should fall; parts are shown before their weights.",
+        name="loss",
+    )
+
+
+def accuracy(run: RunView | None) -> str:
+    """How many of the validation problems are right, as training goes."""
+    points = [e for e in run.series(Evaluation) if e.phase == "during"] if run else []
+    n = points[-1].n if points else _asked(run)
+    band = ([e.ci95[0] if e.ci95 else None for e in points], [e.ci95[1] if e.ci95 else None for e in points])
+    series = [Series(f"right, of {n}", [e.step for e in points], [e.accuracy for e in points], ACCENT, band=band)]
+    return line_chart(
+        series if points else [],
+        title=f"Accuracy on {n} problems not trained on" if n else "Accuracy while training",
+        x_label="step",
+        y_label="right",
+        x_range=_range(run),
+        percent=True,
+        markers=True,
+        empty=f"Every so often the student answers {n or 'some'} validation problems: how many it gets right appears "
+        "here, with the 95% interval.",
+        name="accuracy",
+    )
+
+
+def pace(run: RunView | None) -> str:
+    """Learning rate, speed and memory."""
+    small = {"x_label": "step", "x_range": _range(run), "height": 120, "empty": "Appears with the first step."}
+    columns = {
+        "learning_rate": ("Learning rate", "rate"),
+        "tokens_per_second": ("Speed", "tokens a second"),
+        "memory_mb": ("Memory of the training process", "MB"),
+    }
+    pictures = []
+    for column, (title, unit) in columns.items():
+        one = _column(run, column, unit, ACCENT, points=60) if run else None
+        shown = [one] if one is not None and len(one.xs) else []
+        pictures.append(line_chart(shown, title=title, y_label=unit, name=column, **small))
+    return f'<div class="pictures">{"".join(pictures)}</div>'
+
+
+def _column(run: RunView, column: str, name: str, style: Style, points: int = POINTS) -> Series:
+    steps, values = run.timeline.columns(column)
+    steps, values = _settled(np.asarray(steps), run.steps, points), np.asarray(values)
+    return Series(name, *thin(steps, values[: len(steps)], points), style)
+
+
+def _settled(steps: np.ndarray, of: int, points: int) -> np.ndarray:
+    """The steps up to the last that a picture of so many points would show anew; all of a run that is complete."""
+    quantum = max(1, of // (2 * points))
+    if quantum == 1 or not len(steps) or steps[-1] >= of:
+        return steps
+    return (
+        steps[: np.searchsorted(steps, steps[-1] // quantum * quantum, side="right")] if steps[-1] >= quantum else steps
+    )
+
+
+def _range(run: RunView | None) -> tuple[float, float] | None:
+    return (0, run.steps) if run and run.steps else None
+
+
+def _asked(run: RunView | None) -> int:
+    return getattr(run.config.probe, "problems", 0) if run and run.config else 0
+
+
+__all__: Sequence[str] = ("accuracy", "loss", "pace")

@@ -1,0 +1,87 @@
+"""The page's named endpoints, for programs: start, stop, resume, status, report, generate. README.md shows their use.
+
+They do what the buttons do, through the same functions; who may stop a run is who holds the token that start gave.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import gradio as gr
+
+from distill import assets
+from distill import config as configs
+from distill.errors import UserError
+from distill.owners import new_token, visitor
+from distill.runs import RunView
+from distill.ui import actions
+from distill.ui.plain import plainly
+from distill.ui.shell import Shell, shown
+from distill.ui.text import progress
+
+
+def build(shell: Shell) -> None:
+    """Register the endpoints of this page."""
+    local = not shell.public
+
+    def start(preset: str = "tiny", overrides: list[str] | None = None, token: str = "") -> dict[str, Any]:
+        """Start a run of a preset with overrides such as "budget.steps=60"; it waits for its turn. Returns its id and
+        the token that stop and resume ask for: keep it."""
+        if preset not in assets.preset_names():  # a path would let anyone read this machine's files
+            raise UserError(f"There is no preset {preset!r}: choose one of {', '.join(assets.preset_names())}.")
+        token = token or new_token()
+        run = actions.start(configs.load(preset, overrides or []), visitor(token, local), shell.public)
+        return {"run": run, "token": token}
+
+    def stop(run: str, token: str = "") -> dict[str, Any]:
+        """Ask a run to save its model and leave."""
+        return summary(found(actions.stop(run, visitor(token, local))))
+
+    def resume(run: str, token: str = "", overrides: list[str] | None = None) -> dict[str, Any]:
+        """Go on with a run that was stopped or broke off, with overrides of its budget."""
+        return summary(found(actions.resume(run, visitor(token, local), overrides or [])))
+
+    def status(run: str = "") -> dict[str, Any]:
+        """What a run is doing: state, step, steps, share of the present stage, in words. No id: the newest run."""
+        return summary(found(run))
+
+    def report(run: str = "") -> dict[str, Any]:
+        """A finished run's report.json: accuracies with intervals, flips, agreement, times."""
+        view = found(run)
+        if view.report is None:
+            raise UserError(f"Run {view.id} has no report yet: it is {view.state}.")
+        return view.report
+
+    def generate(run: str, question: str, answer: str = "") -> dict[str, Any]:
+        """The run's student answers a question with its adapter off and on; graded if the right answer is given."""
+        from distill.ui.compare import generate_once
+
+        return generate_once(found(run).folder, question, answer or None)
+
+    for function in (start, stop, resume, status, report):
+        gr.api(plainly(function), api_name=function.__name__, queue=False)
+    gr.api(plainly(generate), api_name="generate", concurrency_id="model", concurrency_limit=1)
+
+
+def found(run: str) -> RunView:
+    """The run of an id, or the newest for "". Raises UserError."""
+    view = shown(run)
+    if view is None:
+        raise UserError(f"There is no run {run!r} here." if run else "There is no run here yet: start one.")
+    return view
+
+
+def summary(run: RunView) -> dict[str, Any]:
+    """A run's state as a program wants it."""
+    share, what = progress(run)
+    return {
+        "run": run.id,
+        "name": run.name,
+        "state": run.state,
+        "reason": run.reason,
+        "step": run.step,
+        "steps": run.steps,
+        "stage": what,
+        "share": round(share, 4),
+        "final": run.final,
+    }

@@ -1,0 +1,81 @@
+"""Frames: parts of the page that show a run, drawn once for all who watch it and sent only when they changed.
+
+A frame is a component and a pure function from a view of a run to what the component shows. Thirty tabs that watch one
+run cost one drawing; a tab whose frame is unchanged is sent nothing. This module knows nothing of what is drawn.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import gradio as gr
+
+from distill.runs import RunView
+
+Marks = dict[str, str]  # frame name -> digest of what a tab shows already
+
+_KEPT = 400  # drawings kept: a few runs, each with a score of frames
+
+
+@dataclass(frozen=True)
+class Frame:
+    """A part of the page. `tab`: drawn only while that tab is open, None: always. `inputs`: components whose values
+    `draw(run, *values)` takes too. `key()`: what the drawing depends on besides the run and those values.
+
+    `draw` returns the component's new value, or an update such as gr.update(interactive=False).
+    """
+
+    name: str
+    component: Any
+    draw: Callable[..., Any]
+    tab: str | None = None
+    inputs: Sequence[Any] = ()
+    key: Callable[[], Hashable] | None = None
+
+
+class Drawings:
+    """What was drawn, shared by every visitor's tab."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._kept: OrderedDict[Hashable, tuple[Any, str]] = OrderedDict()
+
+    def updates(
+        self, frames: Sequence[Frame], run: RunView | None, tab: str, values: Mapping[Any, Any], marks: Marks
+    ) -> tuple[list[Any], Marks]:
+        """An update a frame (gr.skip() where a tab with these `marks` shows it already), and the tab's new marks."""
+        out, now = [], dict(marks)
+        for frame in frames:
+            if frame.tab not in (None, tab):
+                out.append(gr.skip())
+                continue
+            value, digest = self._draw(frame, run, [values[component] for component in frame.inputs])
+            out.append(gr.skip() if now.get(frame.name) == digest else value)
+            now[frame.name] = digest
+        return out, now
+
+    def _draw(self, frame: Frame, run: RunView | None, values: list[Any]) -> tuple[Any, str]:
+        key = (
+            frame.name,
+            run.id if run else None,
+            run.mark if run else None,
+            repr(values),
+            frame.key() if frame.key else None,
+        )
+        with self._lock:
+            known = self._kept.get(key)
+            if known is not None:
+                self._kept.move_to_end(key)
+                return known
+        value = frame.draw(run, *values)
+        drawn = value, hashlib.blake2b(repr(value).encode(), digest_size=8).hexdigest()
+        with self._lock:
+            self._kept[key] = drawn
+            while len(self._kept) > _KEPT:
+                self._kept.popitem(last=False)
+        return drawn

@@ -1,0 +1,37 @@
+"""The page: title and status line above five tabs. It builds; what each part shows is its own module's."""
+
+from __future__ import annotations
+
+import gradio as gr
+
+from distill.hardware import cpu_cores, is_zerogpu, memory_gb
+from distill.ui import endpoints, status, train
+from distill.ui.shell import Shell
+
+TITLES = {"configure": "Configure", "train": "Train", "insight": "Insight", "compare": "Compare", "runs": "Runs"}
+
+
+def build(public: bool = False) -> gr.Blocks:
+    """The page, not launched. `public`: it is reached from other machines, so strangers may look but not touch."""
+    tabs: dict[str, gr.Tab] = {}
+    builders = {"train": train.build}
+    with gr.Blocks(title="Distill: many teachers, one small student", analytics_enabled=False) as page:
+        shell = Shell(public)
+        status.build(shell, header())
+        with gr.Tabs(elem_id="tabs", selected="configure") as shell.tabs:
+            for name, title in TITLES.items():
+                with gr.Tab(title, id=name, elem_id=f"tab-{name}") as tabs[name]:
+                    if name in builders:
+                        builders[name](shell)
+        shell.connect(page, tabs)
+        endpoints.build(shell)
+    return page
+
+
+def header() -> str:
+    """Title, what this machine is, and the choice of light or dark."""
+    machine = "ZeroGPU" if is_zerogpu() else f"{cpu_cores()} cores, {memory_gb():.0f} GB of memory"
+    return (
+        "<h1>Distill <small>many teachers, one small student</small></h1>"
+        f'<p class="machine">{machine} · <button id="look" type="button">light or dark</button></p>'
+    )

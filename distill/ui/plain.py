@@ -1,0 +1,52 @@
+"""Errors as visitors see them: one sentence on the page, never a traceback; the details go to the server's log."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import logging
+from collections.abc import Callable
+from typing import Any
+
+import gradio as gr
+
+from distill.errors import UserError
+
+_LOG = logging.getLogger("distill.page")
+_SECONDS = 20  # how long a sentence stays, for those who read slowly
+
+
+def plainly(handler: Callable[..., Any]) -> Callable[..., Any]:
+    """`handler`, with whatever it raises turned into one sentence."""
+    if inspect.isgeneratorfunction(handler):
+
+        @functools.wraps(handler)
+        def streaming(*args: Any, **kwargs: Any) -> Any:
+            try:
+                yield from handler(*args, **kwargs)
+            except Exception as error:
+                raise sentence(error) from None
+
+        return streaming
+
+    @functools.wraps(handler)
+    def calling(*args: Any, **kwargs: Any) -> Any:
+        try:
+            return handler(*args, **kwargs)
+        except Exception as error:
+            raise sentence(error) from None
+
+    return calling
+
+
+def sentence(error: Exception) -> gr.Error:
+    """What the page says of an error."""
+    if isinstance(error, gr.Error):
+        return error
+    if isinstance(error, UserError):
+        return gr.Error(str(error), duration=_SECONDS, print_exception=False, title="That can't be done")
+    _LOG.error("a handler of the page failed", exc_info=error)
+    text = (
+        f"Something unforeseen went wrong ({type(error).__name__}); the server's log has the details. Nothing is lost."
+    )
+    return gr.Error(text, duration=_SECONDS, print_exception=False, title="Sorry")

@@ -1,0 +1,187 @@
+"""What every tab of the page shares: which run is shown, who is looking, and the tick that keeps all frames current.
+
+Nothing here trains, and nothing is lost when the browser goes: a run is a process of its own, and the page reads its
+folder. This module knows nothing of what any tab shows.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import gradio as gr
+
+from distill import runs
+from distill.errors import UserError
+from distill.owners import Visitor, new_token, visitor
+from distill.runs import RunView
+from distill.ui.frames import Drawings, Frame
+from distill.ui.plain import plainly
+
+TABS = ("configure", "train", "insight", "compare", "runs")
+FASTEST, SLOWEST, AT_REST = 1.0, 10.0, 5.0  # seconds between ticks
+WATCHERS_A_SECOND = 8  # with more tabs than this, each looks less often
+
+_QUIET = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}
+
+
+class Shell:
+    """The states and frames of one page. Build it inside gr.Blocks; tabs add frames; `connect` wires them at the end.
+
+    `run_id`: State, the run this tab shows, "" for whichever is newest. `token`: BrowserState, who the visitor is.
+    `tab`: State, the tab that is open. `public`: the server is reached from other machines.
+    """
+
+    def __init__(self, public: bool):
+        self.public = public
+        self.run_id = gr.State("")
+        self.tab = gr.State(TABS[0])
+        self.marks = gr.State({})
+        self.token = gr.BrowserState("", storage_key="distill-visitor", secret="distill")
+        self.timer = gr.Timer(FASTEST)
+        self.tabs: gr.Tabs | None = None
+        self.frames: list[Frame] = []
+        self._actions: list[tuple[Any, ...]] = []
+        self._drawings = Drawings()
+        self._watchers = Watchers()
+
+    def frame(self, *args: Any, **kwargs: Any) -> Frame:
+        """Add a frame; the arguments are `Frame`'s."""
+        added = Frame(*args, **kwargs)
+        self.frames.append(added)
+        return added
+
+    def who(self, token: str | None, request: gr.Request | None) -> Visitor:
+        """The visitor of a request: by the name they signed in with, where there is one, else by their token."""
+        return visitor(token, local=not self.public, name=signed_in(request))
+
+    # --- wiring ------------------------------------------------------------------------------------------------------
+
+    @property
+    def _inputs(self) -> list[Any]:
+        more = {component: None for frame in self.frames for component in frame.inputs}
+        return [self.run_id, self.tab, self.marks, *more]
+
+    @property
+    def _outputs(self) -> list[Any]:
+        return [*[frame.component for frame in self.frames], self.marks, self.timer]
+
+    def connect(self, page: gr.Blocks, tabs: dict[str, gr.Tab]) -> None:
+        """Wire the tick, opening a tab, and opening the page."""
+        self.timer.tick(self._tick, self._inputs, self._outputs, **_QUIET)
+        for name, tab in tabs.items():
+            tab.select(lambda name=name: name, None, self.tab, **_QUIET).then(
+                self._tick, self._inputs, self._outputs, **_QUIET
+            )
+        chosen = {component: None for frame in self.frames for component in frame.inputs}
+        for component in chosen:
+            if isinstance(component, (gr.State, gr.BrowserState)):
+                continue
+            component.change(self._tick, self._inputs, self._outputs, **_QUIET)
+        page.load(self._arrive, [self.token], [self.run_id, self.token, self.marks], **_QUIET).then(
+            self._tick, self._inputs, self._outputs, **_QUIET
+        )
+        for action in self._actions:
+            self._wire(*action)
+
+    def act(
+        self,
+        trigger: Callable[..., Any],
+        handler: Callable[..., str],
+        inputs: Sequence[Any] = (),
+        opens: str | None = None,
+    ) -> None:
+        """On `trigger` call `handler(visitor, run_id, *inputs)`, which gives the id of the run to show from then on.
+
+        What it raises becomes one sentence. `opens`: the tab to open then.
+        """
+        self._actions.append((trigger, handler, list(inputs), opens))
+
+    def _wire(
+        self, trigger: Callable[..., Any], handler: Callable[..., str], inputs: list[Any], opens: str | None
+    ) -> None:
+        def acted(request: gr.Request, run_id: str, token: str, *values: Any) -> list[Any]:
+            shown_now = handler(self.who(token, request), run_id, *values)
+            return [shown_now, *([gr.Tabs(selected=opens), opens] if opens else [])]
+
+        outputs = [self.run_id, *([self.tabs, self.tab] if opens else [])]
+        done = trigger(
+            plainly(acted),
+            [self.run_id, self.token, *inputs],
+            outputs,
+            api_visibility="private",
+            show_progress="hidden",
+        )
+        done.success(self._tick, self._inputs, self._outputs, **_QUIET)
+
+    # --- what happens ------------------------------------------------------------------------------------------------
+
+    def _arrive(self, request: gr.Request, token: str) -> tuple[str, str, dict]:
+        """A tab was opened: what it shows (`?run=`, else the newest) and who it is."""
+        known = visitor(token, local=not self.public).id
+        asked = str(request.query_params.get("run", ""))[:64]
+        return asked, token if known else new_token(), {}
+
+    def _tick(self, request: gr.Request, run_id: str, tab: str, marks: dict, *values: Any) -> list[Any]:
+        run = shown(run_id)
+        inputs = dict(zip(self._inputs[3:], values, strict=True))
+        updates, now = self._drawings.updates(self.frames, run, tab, inputs, marks)
+        seconds = self._watchers.pace(request.session_hash or "", run)
+        timer = gr.skip() if marks.get("timer") == str(seconds) else gr.Timer(seconds)
+        now["timer"] = str(seconds)
+        return [*updates, now if now != marks else gr.skip(), timer]
+
+
+class Watchers:
+    """How many tabs look, and so how often each may: many tabs together cost about what `WATCHERS_A_SECOND` do."""
+
+    def __init__(self) -> None:
+        self._seen: dict[str, float] = {}
+        self._lock = threading.Lock()
+
+    def pace(self, session: str, run: RunView | None) -> float:
+        """Seconds until this tab's next look, in whole steps so that it rarely changes."""
+        now = time.monotonic()
+        with self._lock:
+            self._seen[session] = now
+            if len(self._seen) > 2 * WATCHERS_A_SECOND:
+                self._seen = {s: t for s, t in self._seen.items() if now - t < 3 * SLOWEST}
+            watchers = len(self._seen)
+        resting = run is None or run.final
+        return max(AT_REST if resting else FASTEST, min(SLOWEST, -(-watchers // WATCHERS_A_SECOND)))
+
+
+def shown(run_id: str) -> RunView | None:
+    """The run of an id (or the start of one); for "" the newest that is going, else the newest; None where none is."""
+    if not run_id:
+        every = recent_runs()
+        return next((run for run in every if not run.final), next(iter(every), None))
+    try:
+        return runs.view(runs.find(run_id) if not (runs.home().runs / run_id).is_dir() else runs.home().runs / run_id)
+    except UserError:
+        return None
+
+
+_recent: tuple[float, str, list[RunView]] = (0.0, "", [])
+
+
+def recent_runs(fresh: bool = False) -> list[RunView]:
+    """Every run, the newest first, as of at most a second ago: many tabs ask at once."""
+    global _recent
+    where = str(runs.home().runs.resolve())
+    when, of, every = _recent
+    if fresh or of != where or time.monotonic() - when > 1.0:
+        every = runs.list_runs()
+        _recent = (time.monotonic(), where, every)
+    return every
+
+
+def signed_in(request: gr.Request | None) -> str | None:
+    """The name a visitor signed in with at the Hub, on a Space that has sign-in; else None."""
+    if request is None or not os.environ.get("OAUTH_CLIENT_ID"):
+        return None
+    session = getattr(request, "session", None) or {}
+    return session.get("oauth_info", {}).get("userinfo", {}).get("preferred_username")

@@ -1,0 +1,64 @@
+"""The line under the title: which run this is, what it is doing, how long that takes, and Stop."""
+
+from __future__ import annotations
+
+import gradio as gr
+
+from distill import turns
+from distill.errors import UserError
+from distill.owners import Visitor, visitor
+from distill.runs import RunView
+from distill.ui import actions
+from distill.ui.shell import Shell, recent_runs, shown
+from distill.ui.text import NO_RUN, progress, words
+
+
+def build(shell: Shell, header: str) -> None:
+    """The title, the machine, and the line that follows the run."""
+    with gr.Row(elem_id="top"):
+        gr.HTML(header, elem_id="title")
+    with gr.Row(elem_id="status", equal_height=True):
+        line = gr.HTML(bar(None, ""), elem_id="status-line", scale=5)
+        stop = gr.Button("Stop and keep the model", elem_id="stop", interactive=False, scale=0, min_width=190)
+    shell.frame("status", line, bar, inputs=[shell.run_id], key=going)
+
+    def can_stop(run: RunView | None, token: str) -> dict:
+        mine = run is not None and not run.final and visitor(token, local=not shell.public).owns(run.folder)
+        return gr.Button(interactive=bool(mine and run.state != "stopping"))
+
+    shell.frame("can-stop", stop, can_stop, inputs=[shell.token])
+    shell.act(stop.click, stop_run)
+
+
+def stop_run(who: Visitor, run_id: str) -> str:
+    """Ask the run to save and leave. Raises UserError where it isn't the visitor's, or isn't running."""
+    run = shown(run_id)
+    if run is None:
+        raise UserError(NO_RUN)
+    return actions.stop(run.id, who)
+
+
+def going() -> str:
+    """The id of the run that is training now, "" for none: so that watchers of another learn of it."""
+    return next((run.id for run in recent_runs() if not run.final and run.state != "queued"), "")
+
+
+def bar(run: RunView | None, run_id: str) -> str:
+    """The line, as HTML."""
+    if run is None:
+        missing = f"There is no run {words(run_id)} here: it may have been deleted. " if run_id else ""
+        return f'<p class="quiet">{missing}{NO_RUN}</p>'
+    share, what = progress(run)
+    waiting = turns.waiting(run.folder.parent) if run.state == "queued" else []
+    if run.id in waiting:
+        place = waiting.index(run.id)
+        what += f" · {place} before it in the queue" if place else " · next in the queue"
+    why = f'<p class="reason">{words(run.reason)}</p>' if run.reason and run.state in ("failed", "crashed") else ""
+    now = going()
+    other = f' · <a href="?run={words(now)}">another run is training: watch it</a>' if now not in ("", run.id) else ""
+    return (
+        f'<p class="line" data-state="{run.state}"><a href="?run={words(run.id)}">run {words(run.id[:6])}</a> · '
+        f"<b>{words(run.name)}</b> · <span class='what'>{words(what)}</span>{other}</p>{why}"
+        '<div class="meter" role="progressbar" aria-label="progress of this stage" aria-valuemin="0"'
+        f' aria-valuemax="100" aria-valuenow="{100 * share:.0f}"><span style="width:{100 * share:.1f}%"></span></div>'
+    )

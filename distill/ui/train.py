@@ -1,0 +1,142 @@
+"""Train: what the run is doing, its curves, its log and how three fixed problems are answered by now; Resume."""
+
+from __future__ import annotations
+
+import gradio as gr
+
+from distill import turns
+from distill.data.problems import Problem, showcase
+from distill.errors import UserError
+from distill.events import Sample, Stage
+from distill.owners import Visitor, visitor
+from distill.runs import RunView, home
+from distill.ui import actions, curves, log
+from distill.ui.shell import Shell, recent_runs, shown
+from distill.ui.text import NO_RUN, left, state_words, words
+
+STAGES = (  # (the stage's name in events, before ":" or a number; what the page calls it)
+    ("load", "Load the student"),
+    ("evaluate-before", "Test before"),
+    ("signals", "Ask the teachers"),
+    ("train", "Train"),
+    ("evaluate-after", "Test after"),
+)
+
+
+def build(shell: Shell) -> None:
+    """The tab."""
+    shell.frame("stages", gr.HTML(stages(None)), stages, tab="train")
+    with gr.Row(elem_classes="pictures-row"):
+        shell.frame("loss", gr.HTML(curves.loss(None), min_width=300), curves.loss, tab="train")
+        shell.frame("accuracy", gr.HTML(curves.accuracy(None), min_width=300), curves.accuracy, tab="train")
+    with gr.Row():
+        with gr.Column(min_width=300):
+            gr.HTML("<h2>Log</h2>")
+            with gr.Row():
+                level = gr.Dropdown(list(log.LEVELS), value=log.LEVELS[0], label="Show", min_width=140)
+                search = gr.Textbox(label="Search", placeholder="text in the line", max_lines=1, min_width=140)
+            shell.frame("log", gr.HTML(log.html(None)), log.html, tab="train", inputs=[level, search])
+        with gr.Column(min_width=300):
+            gr.HTML("<h2>Three fixed problems, as the student answers them now</h2>")
+            shell.frame("samples", gr.HTML(samples(None)), samples, tab="train")
+    with gr.Accordion("Learning rate, speed and memory", open=False):
+        shell.frame("pace", gr.HTML(curves.pace(None)), curves.pace, tab="train")
+    _resume(shell)
+    shell.frame("queue", gr.HTML(queue(None)), queue, tab="train", key=_waiting)
+
+
+def _resume(shell: Shell) -> None:
+    """The controls of a run that ended early."""
+    with gr.Accordion("Resume a run that was stopped or broke off", open=False, elem_id="resume-part"):
+        gr.HTML(
+            "<p class='quiet'>It goes on from its last checkpoint. An empty field keeps the run's own setting.</p>"
+        )
+        with gr.Row(equal_height=True):
+            steps = gr.Number(label="Steps in all", value=None, precision=0, min_width=130)
+            rate = gr.Number(label="Learning rate", value=None, min_width=130)
+            button = gr.Button("Resume", elem_id="resume", interactive=False, min_width=130)
+
+    def can_resume(run: RunView | None, token: str) -> dict:
+        mine = run is not None and visitor(token, local=not shell.public).owns(run.folder)
+        return gr.Button(interactive=bool(mine and run.resumable))
+
+    def resume(who: Visitor, run_id: str, steps: float | None, rate: float | None) -> str:
+        changed = [f"budget.steps={steps:.0f}"] if steps else []
+        changed += [f"budget.learning_rate={rate:g}"] if rate else []
+        run = shown(run_id)
+        if run is None:
+            raise UserError(NO_RUN)
+        return actions.resume(run.id, who, changed)
+
+    shell.frame("can-resume", button, can_resume, tab="train", inputs=[shell.token])
+    shell.act(button.click, resume, [steps, rate])
+
+
+def stages(run: RunView | None) -> str:
+    """The stages of a run in order, each done, going on or still to come."""
+    if run is None:
+        return f"<p class='quiet'>{NO_RUN}</p>"
+    now, detail = _present(run)
+    items = []
+    for number, (_, title) in enumerate(STAGES):
+        state = "done" if number < now else "now" if number == now and not run.final else ""
+        current = ' aria-current="step"' if state == "now" else ""
+        more = f"<small>{words(detail)}</small>" if state == "now" and detail else ""
+        items.append(f'<li class="{state}"{current}>{title}{more}</li>')
+    return f'<ol class="stages">{"".join(items)}</ol>'
+
+
+def _present(run: RunView) -> tuple[int, str]:
+    """The number of the stage a run is in (as many as there are: all done), and what it says of itself."""
+    if run.state == "done":
+        return len(STAGES), ""
+    if run.state in ("queued", "failed", "crashed", "stopped") and run.last(Stage) is None:
+        return 0, state_words(run)
+    if run.state in ("training", "stopping") and run.step:
+        return 3, f"step {run.step:,} of {run.steps:,}"
+    stage = run.last(Stage)
+    names = [name for name, _ in STAGES]
+    at = names.index(stage.name) if stage and stage.name in names else 0
+    at = 3 if run.state == "training" else at
+    detail = ", ".join(part for part in (stage.text, left(stage.seconds_left)) if part) if stage else ""
+    return at, "" if run.state == "training" else detail
+
+
+def samples(run: RunView | None) -> str:
+    """The fixed problems with the student's newest answers, and how the earlier ones went."""
+    said: dict[str, list[Sample]] = {}
+    for sample in run.series(Sample) if run else []:
+        said.setdefault(sample.problem, []).append(sample)
+    count = run.config.probe.samples if run and run.config else 3
+    return f'<div class="samples">{"".join(_sample(p, said.get(p.id, [])) for p in showcase()[:count])}</div>'
+
+
+def _sample(problem: Problem, said: list[Sample]) -> str:
+    question = problem.question if len(problem.question) < 180 else problem.question[:177].rstrip() + "…"
+    if not said:
+        answer = "<blockquote class='quiet'>The student's answer appears here before the first step.</blockquote>"
+    else:
+        last = said[-1]
+        wrong = f'<b class="wrong">wrong</b>: it is {words(problem.answer)}'
+        verdict = '<b class="right">right</b>' if last.right else wrong
+        past = ", ".join(f"step {s.step:,} {'right' if s.right else 'wrong'}" for s in said[:-1][-4:])
+        answer = f"<blockquote>{words(last.text)}</blockquote><p class='verdict'>{verdict} at step {last.step:,}"
+        answer += f" <span class='quiet'>(before that: {past})</span></p>" if past else "</p>"
+    return f"<div><p class='question'>{words(question)}</p>{answer}</div>"
+
+
+def _waiting() -> tuple[str, ...]:
+    return tuple(turns.waiting(home().runs))
+
+
+def queue(run: RunView | None) -> str:
+    """Who waits: one run trains at a time."""
+    names = {one.id: one.name for one in recent_runs()}
+    rows = [
+        f'<li><a href="?run={words(name)}">run {words(name[:6])}</a> · {words(names.get(name, "?"))}</li>'
+        for name in _waiting()
+    ]
+    if not rows:
+        return "<h2>Queue</h2><p class='quiet'>One run trains at a time. Nothing is waiting.</p>"
+    said = "<p class='quiet'>One run trains at a time; these wait, the next one first.</p>"
+    return f"<h2>Queue</h2>{said}<ol class='queue'>{''.join(rows)}</ol>"
