@@ -1,4 +1,4 @@
-"""What a run is asked to do: RunConfig and its parts, from a preset or a YAML file, with `--set` on top.
+"""What a run is asked to do: RunConfig, from a preset or a YAML file, with `--set` on top.
 
 Everything wrong with the settings is a ConfigError of one sentence. This module knows nothing of tensors, of the files
 a run writes, or of how a setting is carried out.
@@ -7,45 +7,32 @@ a run writes, or of how a setting is carried out.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
 
 from distill import assets
 from distill.errors import ConfigError
 from distill.overrides import apply
 from distill.references import check_models, model_path
-from distill.wording import fault, instead, sentence, show, unknown
+from distill.settings import (
+    BudgetConfig,
+    ColumnsConfig,
+    Count,
+    DataConfig,
+    EvaluationConfig,
+    LoraConfig,
+    Name,
+    ProbeConfig,
+    Settings,
+    Text,
+    Weight,
+)
+from distill.wording import fault, instead, sentence, show
 
-__all__ = ["ConfigError", "RunConfig", "check_models", "load", "model_path", "parse", "to_yaml"]
-
-Count = Annotated[int, Field(ge=1, le=1_000_000)]
-Size = Annotated[int, Field(ge=1, le=4096)]
-Weight = Annotated[float, Field(ge=0, le=1000)]
-Text = Annotated[str, Field(min_length=1, max_length=200)]
-Name = Annotated[str, Field(min_length=1, max_length=80, pattern=r"^[^/\\\x00-\x1f]+$")]
-
-
-class Settings(BaseModel):
-    """A group of settings: unknown keys refused, frozen, and a bare string taken for the setting `bare` names."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, coerce_numbers_to_str=True)
-    bare: ClassVar[str] = ""
-
-    @model_validator(mode="before")
-    @classmethod
-    def _plain(cls, data: Any) -> Any:
-        if isinstance(data, str) and cls.bare:
-            return {cls.bare: data}
-        if not isinstance(data, dict):
-            return data
-        for key, value in data.items():
-            if key not in cls.model_fields:
-                raise unknown(str(key), cls.model_fields)
-            if isinstance(value, bool):  # pydantic would read `true` as 1
-                raise fault(str(key), f" is {show(value)}: it must be a number or text, not yes or no.")
-        return data
+__all__ = ["BudgetConfig", "ColumnsConfig", "ConfigError", "DataConfig", "LoraConfig", "ModelRef", "RunConfig"]
+__all__ += ["check_models", "load", "model_path", "parse", "to_yaml"]
 
 
 class ModelRef(Settings):
@@ -55,18 +42,6 @@ class ModelRef(Settings):
     model: Text
     name: Name = Field(default_factory=lambda data: _last_part(data.get("model", "")))
     revision: Text | None = None
-
-
-class DataConfig(Settings):
-    """The problems, and how many of each split; no families means all of them."""
-
-    source: Literal["problems"] = "problems"
-    train: Count = 1280
-    held_out: Count = 240
-    new_phrasing: Annotated[int, Field(ge=0, le=1_000_000)] = 120
-    validation: Annotated[int, Field(ge=0, le=1_000_000)] = 192
-    families: list[Text] = []
-    seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
 
 
 class TaskConfig(Settings):
@@ -131,59 +106,6 @@ class GeometryConfig(Settings):
 ObjectiveConfig = Annotated[TaskConfig | GeometryConfig, Field(discriminator="kind")]
 
 
-class LoraConfig(Settings):
-    """What is trained in the student: low-rank updates of its linear layers."""
-
-    r: Annotated[int, Field(ge=1, le=1024)] = 16
-    alpha: Annotated[int, Field(ge=1, le=65536)] = 32
-    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
-    targets: str | list[str] = "all-linear"
-    quantize: Literal["4bit", "8bit"] | None = None
-
-    @field_validator("targets", mode="plain")
-    @classmethod
-    def _targets(cls, value: Any) -> str | list[str]:
-        names = isinstance(value, list) and value and all(isinstance(name, str) and name for name in value)
-        if not names and value != "all-linear":
-            raise fault(
-                "", f" is {show(value)}: it must be 'all-linear' or a list of layer names such as [q_proj, v_proj]."
-            )
-        return value
-
-
-class BudgetConfig(Settings):
-    """How long and hard to train. `warmup`: a fraction of the steps; `max_length`: tokens; `threads` 0: every core."""
-
-    steps: Count = 100
-    batch_size: Size = 64
-    accumulation: Annotated[int, Field(ge=1, le=1024)] = 1
-    learning_rate: Annotated[float, Field(gt=0, le=1)] = 2e-3
-    warmup: Annotated[float, Field(ge=0, le=1)] = 0.05
-    schedule: Literal["cosine", "linear", "constant"] = "cosine"
-    max_length: Annotated[int, Field(ge=16, le=131_072)] = 256
-    max_grad_norm: Annotated[float, Field(ge=0, le=1_000_000)] = 1.0
-    weight_decay: Annotated[float, Field(ge=0, le=1)] = 0.0
-    save_every: Count = 25
-    threads: Annotated[int, Field(ge=0, le=1024)] = 0
-    teacher_batch_size: Size = 64
-
-
-class EvaluationConfig(Settings):
-    """How the student answers the held-out problems; how many there are is `data.held_out`."""
-
-    max_new_tokens: Annotated[int, Field(ge=1, le=8192)] = 64
-    batch_size: Size = 256
-
-
-class ProbeConfig(Settings):
-    """The diagnostics during training: `texts` cut at `characters`, looked at `every` so many steps."""
-
-    texts: Annotated[int, Field(ge=4, le=4096)] = 128
-    characters: Annotated[int, Field(ge=16, le=100_000)] = 400
-    every: Count = 25
-    samples: Annotated[int, Field(ge=0, le=16)] = 3
-
-
 class RunConfig(Settings):
     """All a run is asked to do."""
 
@@ -191,7 +113,7 @@ class RunConfig(Settings):
     description: Annotated[str, Field(max_length=500)] = ""
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
     student: ModelRef
-    teachers: list[ModelRef] = []
+    teachers: list[ModelRef] = Field(default_factory=list)
     data: DataConfig = DataConfig()
     objectives: list[ObjectiveConfig]
     lora: LoraConfig = LoraConfig()

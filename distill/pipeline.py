@@ -18,8 +18,9 @@ import psutil
 
 from distill import events
 from distill.config import RunConfig
-from distill.data.problems import Problem, generate, showcase
+from distill.data.problems import Problem, showcase
 from distill.data.prompts import cut
+from distill.data.sources import problems_for
 from distill.errors import UserError
 from distill.evaluation.answers import Answers
 from distill.evaluation.generate import answer_problems
@@ -37,8 +38,6 @@ from distill.training.distiller import Distiller
 from distill.training.probe import Probe, Reading, pooled_states
 from distill.training.student import load_adapter, load_student
 from distill.training.trainer import DistillTrainer, NotANumberError, checkpoints, training_arguments
-
-PROBE_SEED = 1
 
 
 class Pipeline:
@@ -81,15 +80,7 @@ class Pipeline:
     def load(self) -> None:
         """Draw the problems and load the student."""
         self._stage("load", "loading the student", 0, 1)
-        data = self.config.data
-        families = data.families or None
-        self.problems = {
-            "train": generate("train", data.train, data.seed, families),
-            "validation": generate("validation", data.validation, data.seed, families),
-            "probe": generate("validation", self.config.probe.texts, data.seed + PROBE_SEED, families),
-            "held_out": generate("held_out", data.held_out, data.seed, families),
-            "new_phrasing": generate("new_phrasing", data.new_phrasing, data.seed, families),
-        }
+        self.problems = problems_for(self.config, self._warn)
         self.student, self.tokenizer = load_student(
             self.config.student, self.config.lora, self.hardware, self.config.seed
         )

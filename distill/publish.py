@@ -23,8 +23,7 @@ A LoRA adapter trained by *distill* (run `{run}`, preset `{preset}`, seed {seed}
 |---|---|---|
 {rows}
 
-{changes} Accuracies are greedy answers to generated problems that were not trained on; in brackets the 95% interval
-(Wilson).
+{changes} Accuracies are greedy answers to problems that were not trained on; in brackets the 95% interval (Wilson).
 
 ## Use
 

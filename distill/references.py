@@ -6,6 +6,7 @@ Only file names and headers are read: no weights are loaded and nothing is fetch
 from __future__ import annotations
 
 import json
+import os
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -125,14 +126,28 @@ def _listed(folder: Path) -> set[str]:
 
 
 def absolute(config: RunConfig) -> RunConfig:
-    """The config with its model folders made absolute, so that it means the same from another working folder."""
+    """The config with its folders and files made absolute, so that it means the same from another working folder."""
 
     def fixed(ref: ModelRef) -> ModelRef:
         path = Path(ref.model).expanduser()
         is_folder = not assets.zoo_folder(ref.model) and not path.is_absolute() and path.is_dir()
         return ref.model_copy(update={"model": str(path.resolve())}) if is_folder else ref
 
-    return config.model_copy(update={"student": fixed(config.student), "teachers": [fixed(t) for t in config.teachers]})
+    data = config.data
+    places = {"path": data.path and _resolved(data.path)}
+    if data.dataset and Path(os.path.expanduser(data.dataset)).is_dir():  # else it is a Hub id
+        places["dataset"] = _resolved(data.dataset)
+    return config.model_copy(
+        update={
+            "student": fixed(config.student),
+            "teachers": [fixed(t) for t in config.teachers],
+            "data": data.model_copy(update=places),
+        }
+    )
+
+
+def _resolved(path: str) -> str:
+    return str(Path(os.path.expanduser(path)).resolve())
 
 
 def _lower(text: str) -> str:

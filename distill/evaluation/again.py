@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from distill import config as configs
-from distill.data.problems import generate
+from distill.data.sources import problems_for
 from distill.errors import ConfigError
 from distill.evaluation.generate import answer_problems, score
 from distill.evaluation.score import Score, compare
@@ -25,9 +25,9 @@ def evaluate_run(folder: Path, problems: int, as_json: bool = False) -> dict[str
     if not (adapter / "adapter_model.safetensors").is_file():
         raise ConfigError(f"Run {folder.name} has no adapter yet: let it train, or stop it, which keeps what it has.")
     config = configs.load(folder / "config.yaml")
+    asked = problems_for(config, _say, {"held_out": problems})["held_out"]
     student, tokenizer = load_student(config.student, config.lora, detect(), config.seed)
     load_adapter(student, adapter)
-    asked = generate("held_out", problems, config.data.seed, config.data.families or None)
 
     def judge() -> Score:
         evaluation = config.evaluation
@@ -39,3 +39,7 @@ def evaluate_run(folder: Path, problems: int, as_json: bool = False) -> dict[str
         before = judge()
     after = judge()
     return {"before": before.to_dict(), "after": after.to_dict(), **compare(before, after)}
+
+
+def _say(code: str, text: str) -> None:
+    print(text, file=sys.stderr)

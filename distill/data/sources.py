@@ -1,0 +1,258 @@
+"""The problems of a run, wherever they come from: generated, from a JSONL or CSV file, or from a data set of the Hub.
+
+Which split a row belongs to follows from a hash of its question alone (whatever its case and spacing), so no question
+can be in two splits, however the file is sorted, mixed or extended. How a file is read is in tables.py. This module
+knows nothing of models, tokens or templates.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import unicodedata
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+
+from distill.config import ConfigError, DataConfig, RunConfig
+from distill.data.grading import extract, grade
+from distill.data.problems import Problem, generate
+from distill.data.tables import (
+    MAX_ROWS,
+    Row,
+    check_columns,
+    columns_of,
+    guess_columns,
+    read_rows,
+    rows_of,
+)
+from distill.errors import UserError
+from distill.wording import instead
+
+__all__ = ["Row", "columns_of", "guess_columns", "problems_for", "read_rows", "split_of_question", "split_problems"]
+
+Warn = Callable[[str, str], None]  # code, plain words
+
+PROBE_SEED = 1  # generated probe texts are of the validation split, drawn with another seed
+ONE_FAMILY = "all"  # the family of rows that say none
+
+_SHARES = {"train": 13, "held_out": 3, "probe": 2, "validation": 2}  # twentieths of the questions
+_WORDS = {
+    "train": "for training",
+    "held_out": "held out, with an answer to grade by",
+    "probe": "for the diagnostics",
+    "validation": "for validation, with an answer to grade by",
+}
+_GRADED = ("held_out", "validation")
+_NEEDED = {"train": 1, "probe": 4, "validation": 1}  # problems without which a split that is asked for is of no use
+_LOOKED_AT = 50  # held-out solutions that are compared with their answers
+_FAMILIES = 64  # more families than that make no table that can be read
+_HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
+
+
+def problems_for(config: RunConfig, warn: Warn, counts: Mapping[str, int] | None = None) -> dict[str, list[Problem]]:
+    """The problems of each split: train, validation, probe, held_out and new_phrasing, or as `counts` asks.
+
+    `warn(code, text)` is told what is left out or falls short. Raises UserError or ConfigError, one sentence, where
+    the problems can't be had.
+    """
+    data = config.data
+    if data.source != "problems":
+        return split_problems(data, _row_counts(config) if counts is None else counts, warn)
+    if counts is None:
+        counts = {
+            "train": data.train,
+            "validation": data.validation,
+            "probe": config.probe.texts,
+            "held_out": data.held_out,
+            "new_phrasing": data.new_phrasing,
+        }
+    return {split: _generated(split, n, data) for split, n in counts.items()}
+
+
+def split_problems(data: DataConfig, counts: Mapping[str, int], warn: Warn = lambda code, text: None) -> dict:
+    """{split: problems} from the rows of a file or data set, `counts[split]` of each where there are as many.
+
+    Raises UserError where there are too few to judge a student by (held_out); fewer to train on are used with a
+    warning. The first n problems of a split are the same whatever its count. There is no new_phrasing here.
+    """
+    table, rows = _rows(data)
+    by_question = {key: row for row, key in ((row, _key(row.question)) for row in reversed(rows))}
+    repeated = len(rows) - len(by_question)
+    if repeated:
+        warn(
+            "repeated_questions", f"{repeated:,} of {len(rows):,} rows of {table} repeat an earlier question: left out."
+        )
+    by_split: dict[str, list[Problem]] = {split: [] for split in _SHARES}
+    for key, row in sorted(by_question.items(), key=lambda item: _order(data.seed, item[0])):
+        split = _split(key)
+        by_split[split].append(_problem(row, split))
+    for split in _GRADED:
+        by_split[split] = _gradable(by_split[split], split, table, warn if counts.get(split) else None)
+    if data.columns.answer:
+        _check_solutions(by_split["held_out"][:_LOOKED_AT], table, warn)
+    for split, problems in by_split.items():
+        _enough(split, len(problems), counts.get(split, 0), table, len(by_question), warn)
+    return {split: by_split.get(split, [])[:n] for split, n in counts.items()}
+
+
+def split_of_question(question: str) -> str:
+    """The split that a question belongs to: a pure function of its words, not of their case, spacing or encoding."""
+    return _split(_key(question))
+
+
+def _generated(split: str, n: int, data: DataConfig) -> list[Problem]:
+    families = data.families or None
+    if split == "probe":
+        return generate("validation", n, data.seed + PROBE_SEED, families)
+    return generate(split, n, data.seed, families)
+
+
+def _row_counts(config: RunConfig) -> dict[str, int]:
+    """What a run asks of a table. Only geometry's diagnostics read probe texts, so without it none are asked for."""
+    return {
+        "train": config.data.train,
+        "validation": config.data.validation,
+        "probe": config.probe.texts if config.geometry else 0,
+        "held_out": config.data.held_out,
+        "new_phrasing": 0,
+    }
+
+
+def _enough(split: str, there: int, wanted: int, table: str, questions: int, warn: Warn) -> None:
+    if there >= wanted:
+        return
+    share = (
+        f"{there:,} of the {questions:,} questions of {table} are {_WORDS[split]} ({_SHARES[split]} in 20 are drawn)"
+    )
+    if split == "held_out":
+        fewer = f"ask for {there:,} or fewer (data.held_out), or " if there else ""
+        raise UserError(f"Only {share}, but {wanted:,} are asked for: {fewer}give more rows.")
+    if there < _NEEDED[split]:
+        raise UserError(f"Only {share}, but at least {_NEEDED[split]} are needed: give more rows.")
+    warn(f"few_rows:{split}", f"Only {share}, fewer than the {wanted:,} asked for: all of them are used.")
+
+
+def _gradable(problems: list[Problem], split: str, table: str, warn: Warn | None) -> list[Problem]:
+    """The problems whose answer is known: no other can be judged by."""
+    known = [problem for problem in problems if problem.answer]
+    if warn and len(known) < len(problems):
+        left = len(problems) - len(known)
+        warn(
+            f"no_answer:{split}",
+            f"{left:,} {split.replace('_', '-')} rows of {table} conclude with no answer to grade by: left out.",
+        )
+    return known
+
+
+def _check_solutions(problems: list[Problem], table: str, warn: Warn) -> None:
+    """A student that learns from solutions which don't end in the answer can never be found right."""
+    wrong = sum(not grade(problem.solution, problem.answer).right for problem in problems)
+    if wrong > len(problems) / 2:
+        warn(
+            "solutions_disagree",
+            f"{wrong} of {len(problems)} solutions of {table} that were looked at don't conclude with their answer, so "
+            "a student that learns them will be graded wrong: let them end in '#### ' and the answer.",
+        )
+
+
+def _problem(row: Row, split: str) -> Problem:
+    answer = row.answer if row.answer is not None else extract(row.solution) or ""
+    return Problem(f"row:{row.line}", row.family or ONE_FAMILY, row.question, row.solution, answer, split)
+
+
+def _key(question: str) -> str:
+    """What of a question counts: not its case, spaces, invisible characters or the way its letters are encoded."""
+    text = unicodedata.normalize("NFKC", question).casefold()
+    return "".join(letter for letter in text if not letter.isspace() and unicodedata.category(letter) != "Cf")
+
+
+def _split(key: str) -> str:
+    bucket = int.from_bytes(hashlib.sha256(key.encode()).digest()[:8], "big") % sum(_SHARES.values())
+    for split, share in _SHARES.items():
+        if bucket < share:
+            return split
+        bucket -= share
+    raise AssertionError("the shares make up the whole")
+
+
+def _order(seed: int, key: str) -> bytes:
+    return hashlib.sha256(f"{seed}:{key}".encode()).digest()
+
+
+# --- where the rows are ----------------------------------------------------------------------------------------------
+
+
+def _rows(data: DataConfig) -> tuple[str, list[Row]]:
+    """(what to call the table, its rows of the families asked for)."""
+    if data.source == "file":
+        table, rows = Path(data.path).name, read_rows(data.path, data.columns)
+    else:
+        table, rows = data.dataset, _hub_rows(data)
+    families = list(dict.fromkeys(row.family for row in rows))
+    for family in data.families:
+        if family not in families:
+            raise ConfigError(
+                f"{table} has no family {family!r}, which data.families names: {instead(family, families)}"
+            )
+    if data.families:
+        rows = [row for row in rows if row.family in data.families]
+    elif len(families) > _FAMILIES:
+        raise ConfigError(
+            f"The column {data.columns.family!r} of {table} holds {len(families):,} different families, more than "
+            f"{_FAMILIES}: name another in data.columns.family, or none."
+        )
+    return table, rows
+
+
+def _hub_rows(data: DataConfig) -> list[Row]:
+    """The rows of a data set of the Hub, or of a folder of data files. Nothing in it is run."""
+    folder = Path(os.path.expanduser(data.dataset))
+    # Without this, a name such as "text" would mean every text file of the working folder.
+    if not folder.is_dir() and not _HUB_ID.fullmatch(data.dataset):
+        raise ConfigError(
+            f"{data.dataset!r}, which data.dataset names, is no Hub data set (organisation/name) and no folder that "
+            "exists: give one."
+        )
+    from datasets import load_dataset  # seconds, and only for those who use it
+
+    try:
+        found = load_dataset(str(folder.resolve()) if folder.is_dir() else data.dataset, data.subset, split=data.split)
+        names = found.column_names
+    except Exception as error:  # whatever the library stumbles over, the user can only look at these settings
+        raise UserError(_reason(error, data)) from error
+    check_columns(names, data.columns, data.dataset)
+    if len(found) > MAX_ROWS:
+        raise UserError(
+            f"{data.dataset} has {len(found):,} rows, more than {MAX_ROWS:,}: take some of them, such as "
+            f"data.split={data.split}[:{MAX_ROWS}]."
+        )
+    wanted = {column for _, column in data.columns if column is not None}
+    return rows_of(enumerate(_read(found.select_columns(sorted(wanted)), data), 1), data.columns, data.dataset, "row")
+
+
+def _read(table: Iterable[dict], data: DataConfig) -> Iterable[dict]:
+    try:
+        yield from table
+    except Exception as error:
+        raise UserError(_reason(error, data)) from error
+
+
+def _reason(error: Exception, data: DataConfig) -> str:
+    """Why a data set can't be loaded, and which setting to look at."""
+    subset = f" ({data.subset})" if data.subset else ""
+    kind = type(error).__name__
+    text = " ".join(str(error.__cause__ if kind == "DatasetGenerationError" and error.__cause__ else error).split())
+    start = f"The data set {data.dataset}{subset} can't be loaded: "
+    if kind == "DatasetNotFoundError":
+        return (
+            start + "there is none of that name, or it is private or gated (data.dataset; log in with hf auth login)."
+        )
+    if isinstance(error, ConnectionError) or kind in ("OfflineModeIsEnabled", "LocalEntryNotFoundError"):
+        return start + "the Hub can't be reached, so check the network or use a file (data.source=file)."
+    if "Config name is missing" in text or "BuilderConfig" in text:
+        options = re.findall(r"'([^']+)'", text.partition("[")[2].partition("]")[0])
+        return start + f"data.subset must be one of its configurations ({', '.join(options[:20])})."
+    if text.startswith("Unknown split") or kind == "ExpectedMoreSplitsError":
+        return start + f"it has no split {data.split!r} (data.split)."
+    return start + f"{(text or kind)[:300].rstrip('.')}."

@@ -1,0 +1,251 @@
+"""Rows of questions and solutions, read from a JSONL or CSV file; every wrong row is named by its line.
+
+Files come from strangers: their size, their rows and their fields are limited, and nothing in them is run. This module
+knows nothing of splits, of runs or of models.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import chain, islice
+from pathlib import Path
+from typing import Any, NamedTuple, TextIO
+
+from distill.config import ColumnsConfig
+from distill.errors import ConfigError, UserError
+from distill.wording import instead
+
+MAX_BYTES = 20_000_000
+MAX_ROWS = 100_000
+MAX_CHARACTERS = 20_000  # of a question or a solution
+MAX_NAME = 80  # characters of a family's name
+
+_SHOWN = 5  # wrong rows that are named
+_LOOKED_AT = 100  # rows whose columns are the table's columns
+_EXAMPLES = 3
+
+# Names that columns often have, the most telling first.
+_USUAL = {
+    "question": ("question", "problem", "prompt", "instruction", "input", "query"),
+    "solution": ("solution", "teacher_solution", "worked_solution", "response", "output", "completion", "answer"),
+    "answer": ("final_answer", "answer", "expected_answer", "gold", "target", "label"),
+    "family": ("family", "category", "subject", "topic", "type", "problem_type"),
+}
+
+_NOT_UTF8 = re.compile("[\ud800-\udfff]")  # what is made of bytes that can't be decoded
+
+Record = tuple[int, dict[str, Any] | str]  # where it begins, and the columns by name or what is wrong with it
+
+
+@dataclass(frozen=True)
+class Row:
+    """A question and its worked solution; `line` is where in the file it begins (the first line, or row, is 1)."""
+
+    line: int
+    question: str
+    solution: str
+    answer: str | None = None
+    family: str | None = None
+
+
+class Columns(NamedTuple):
+    """What a file holds: the names of its columns, and its first rows as text."""
+
+    names: list[str]
+    examples: list[dict[str, str]]
+
+
+def read_rows(path: str | Path, columns: ColumnsConfig, limit: int | None = None) -> list[Row]:
+    """The rows of a JSONL or CSV file, the first `limit` of them if given.
+
+    Raises UserError, one sentence, where the file can't be read, is too large or has wrong rows (the first five are
+    named by their lines), and ConfigError where it has no such file or columns.
+    """
+    path = _checked(path)
+    check_columns(columns_of(path).names, columns, path.name)
+    return rows_of(_records(path), columns, path.name, "line", limit)
+
+
+def columns_of(path: str | Path) -> Columns:
+    """The columns of a file and three example rows, for whoever says which is which. Raises like `read_rows`."""
+    path = _checked(path)
+    records = list(islice(_records(path), _LOOKED_AT))
+    good = [record for _, record in records if isinstance(record, dict)]
+    if records and not good:
+        raise UserError(_wrong([(line, str(fault)) for line, fault in records], path.name, "line"))
+    if not good:
+        raise UserError(f"{path.name} has no rows: give a file with a question and a solution in each.")
+    names = list(dict.fromkeys(_shown(name) for record in good for name in record))
+    examples = [{_shown(name): _shown(value) for name, value in record.items()} for record in good[:_EXAMPLES]]
+    return Columns(names, examples)
+
+
+def guess_columns(names: Sequence[str]) -> dict[str, str | None]:
+    """{"question", "solution", "answer", "family"} -> the column that is most likely it, None where none looks so."""
+    free = {name.strip().lower().replace(" ", "_").replace("-", "_"): name for name in reversed(names)}
+    return {part: next((free.pop(name) for name in usual if name in free), None) for part, usual in _USUAL.items()}
+
+
+def check_columns(names: Sequence[str], columns: ColumnsConfig, table: str) -> None:
+    """Raises ConfigError unless the table has all columns that are asked for."""
+    for part, column in columns:
+        if column is not None and column not in names:
+            raise ConfigError(
+                f"{table} has no column {column!r}, which data.columns.{part} names: {instead(column, names)}"
+            )
+
+
+def rows_of(
+    records: Iterable[Record], columns: ColumnsConfig, table: str, unit: str, limit: int | None = None
+) -> list[Row]:
+    """The rows that `records` hold; `unit` is what their numbers count. Raises UserError that names the wrong ones."""
+    rows: list[Row] = []
+    wrong: list[tuple[int, str]] = []
+    for number, record in records:
+        if len(rows) + len(wrong) == MAX_ROWS:
+            raise UserError(f"{table} has more than {MAX_ROWS:,} rows, the most that are read: give fewer.")
+        row = record if isinstance(record, str) else _row(number, record, columns)
+        if isinstance(row, str):
+            wrong.append((number, row))
+        else:
+            rows.append(row)
+            if len(rows) == limit:
+                break
+    if wrong:
+        raise UserError(_wrong(wrong, table, unit))
+    if not rows:
+        raise UserError(f"{table} has no rows: give a table with a question and a solution in each.")
+    return rows
+
+
+def _row(number: int, record: dict[str, Any], columns: ColumnsConfig) -> Row | str:
+    """The row of a record, or what is wrong with it."""
+    values: dict[str, str] = {}
+    for part, column in columns:
+        if column is None:
+            continue
+        value = record.get(column)
+        if part in ("answer", "family") and isinstance(value, int | float) and not isinstance(value, bool):
+            value = str(value)
+        if value is None or (isinstance(value, str) and not value.strip()):
+            return f"has no {column!r}"
+        if not isinstance(value, str):
+            return f"has a value in {column!r} that is not text"
+        most = MAX_NAME if part == "family" else MAX_CHARACTERS
+        if len(value) > most:
+            return f"has {len(value):,} characters in {column!r}, more than {most:,}"
+        if _NOT_UTF8.search(value):
+            return f"has characters in {column!r} that are not UTF-8"
+        values[part] = value.strip()
+    return Row(number, **values)
+
+
+def _wrong(faults: Sequence[tuple[int, str]], table: str, unit: str) -> str:
+    if len(faults) == 1:
+        number, fault = faults[0]
+        return f"{unit.capitalize()} {number:,} of {table} {fault}: correct it or leave it out."
+    named = [f"{unit} {number:,} {fault}" for number, fault in faults[:_SHOWN]]
+    more = [f"and {len(faults) - _SHOWN:,} more"] if len(faults) > _SHOWN else []
+    return f"{len(faults):,} {unit}s of {table} are wrong ({'; '.join(named + more)}): correct them or leave them out."
+
+
+def _shown(value: Any) -> str:
+    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    return _NOT_UTF8.sub("\ufffd", text)
+
+
+# --- files -----------------------------------------------------------------------------------------------------------
+
+
+def _checked(path: str | Path) -> Path:
+    """The file at `path`. Raises ConfigError where there is none or its name is of another kind, else UserError."""
+    path = Path(os.path.expanduser(path))
+    if not path.is_file():
+        raise ConfigError(f"There is no file {path}: give a JSONL or CSV file that exists.")
+    if path.suffix.lower() not in _READERS:
+        raise ConfigError(f"{path.name} is no JSONL or CSV file by its name: give one that ends in .jsonl or .csv.")
+    try:
+        size = path.stat().st_size
+        with path.open("rb") as stream:
+            start = stream.read(4096)
+    except OSError as error:
+        raise ConfigError(f"{path.name} can't be read: {(error.strerror or str(error)).lower()}.") from error
+    if size > MAX_BYTES:
+        raise UserError(f"{path.name} has {size / 1e6:,.0f} MB, more than {MAX_BYTES / 1e6:.0f}: give fewer rows.")
+    if b"\0" in start:
+        raise UserError(f"{path.name} is not UTF-8 text: save it as UTF-8.")
+    return path
+
+
+def _records(path: Path) -> Iterator[Record]:
+    """Every record of the file, one after another. What is not UTF-8 shows up as lone surrogates in its field."""
+    with path.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as stream:
+        yield from _READERS[path.suffix.lower()](stream, path.name)
+
+
+def _json_lines(stream: TextIO, name: str) -> Iterator[Record]:
+    for number, line in enumerate(stream, 1):
+        if not line.strip():
+            continue
+        try:
+            record = json.loads(line)
+        except (ValueError, RecursionError) as error:
+            if number == 1 and line.lstrip()[0] == "[":
+                raise UserError(f"{name} is one JSON list: give JSONL, an object on each line.") from None
+            reason = getattr(error, "msg", "it can't be read")
+            yield number, f"is not valid JSON ({reason[0].lower() + reason[1:]})"
+            continue
+        if isinstance(record, list) and number == 1:
+            raise UserError(f"{name} is a JSON list: give JSONL, an object on each line.")
+        yield number, record if isinstance(record, dict) else "is not a JSON object"
+
+
+def _csv_rows(stream: TextIO, name: str) -> Iterator[Record]:
+    first = stream.readline()
+    delimiter = max(",;\t", key=first.count)
+    reader = csv.reader(chain([first], stream), delimiter=delimiter, strict=True)
+    names: list[str] | None = None
+    while True:
+        line = reader.line_num + 1
+        try:
+            cells = next(reader)
+        except StopIteration:
+            return
+        except csv.Error as error:
+            if names is None:
+                raise UserError(
+                    f"The header of {name} can't be read as CSV ({error}): correct its first line."
+                ) from None
+            yield line, f"can't be read as CSV ({error})"
+            continue
+        if not cells:
+            continue
+        if names is None:
+            names = _header(cells, name)
+        elif len(cells) != len(names):
+            yield line, f"has {_fields(len(cells))} where the header has {len(names)}"
+        else:
+            yield line, dict(zip(names, cells, strict=True))
+
+
+def _header(cells: list[str], name: str) -> list[str]:
+    names = [_shown(cell).strip() for cell in cells]
+    twice = next((column for column in names if column and names.count(column) > 1), None)
+    if twice:
+        raise UserError(f"{name} has two columns named {twice!r}: rename one of them.")
+    return names
+
+
+def _fields(number: int) -> str:
+    return f"{number} field" if number == 1 else f"{number} fields"
+
+
+_READERS = {
+    **dict.fromkeys((".jsonl", ".ndjson", ".json"), _json_lines),
+    **dict.fromkeys((".csv", ".tsv"), _csv_rows),
+}

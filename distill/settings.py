@@ -1,0 +1,175 @@
+"""Groups of settings that stand alone: the data, the adapter, the budget, the evaluation and the diagnostics.
+
+What one group must know of another is checked in config.py. This module knows nothing of files or of how a setting is
+carried out.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, ClassVar, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+from distill.wording import fault, show, unknown
+
+Count = Annotated[int, Field(ge=1, le=1_000_000)]
+Size = Annotated[int, Field(ge=1, le=4096)]
+Weight = Annotated[float, Field(ge=0, le=1000)]
+Text = Annotated[str, Field(min_length=1, max_length=200)]
+Location = Annotated[str, Field(min_length=1, max_length=1000)]
+Name = Annotated[str, Field(min_length=1, max_length=80, pattern=r"^[^/\\\x00-\x1f]+$")]
+
+
+class Settings(BaseModel):
+    """A group of settings: unknown keys refused, frozen, and a bare string taken for the setting `bare` names."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, coerce_numbers_to_str=True)
+    bare: ClassVar[str] = ""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _plain(cls, data: Any) -> Any:
+        if isinstance(data, str) and cls.bare:
+            return {cls.bare: data}
+        if not isinstance(data, dict):
+            return data
+        for key, value in data.items():
+            if key not in cls.model_fields:
+                raise unknown(str(key), cls.model_fields)
+            if isinstance(value, bool):  # pydantic would read `true` as 1
+                raise fault(str(key), f" is {show(value)}: it must be a number or text, not yes or no.")
+        return data
+
+
+class ColumnsConfig(Settings):
+    """Which column of a file or data set holds what.
+
+    Without `answer`, the answer is what the solution concludes with ("#### 62"); without `family`, all are one family.
+    """
+
+    question: Text = "question"
+    solution: Text = "solution"
+    answer: Text | None = None
+    family: Text | None = None
+
+    @model_validator(mode="after")
+    def _distinct(self) -> ColumnsConfig:
+        if self.question == self.solution:
+            raise fault(
+                "solution", f" is {self.solution!r}, the column of the questions: name the one of the solutions."
+            )
+        if self.answer == self.solution:
+            raise fault(
+                "answer", " names the column of the solutions: leave it out, and answers are read from their ends."
+            )
+        return self
+
+
+# The settings that only some sources have.
+_SOURCES = {"path": ("file",), "dataset": ("hub",), "subset": ("hub",), "split": ("hub",), "columns": ("file", "hub")}
+
+
+class DataConfig(Settings):
+    """The problems, and how many of each split.
+
+    `source`: generated `problems`, a `file` (JSONL or CSV at `path`), or a data set of the `hub` (`dataset` is its id,
+    or a folder; `subset` its configuration). No families means all of them. Rows of files and data sets fall into
+    splits by their questions; `new_phrasing` is of generated problems only.
+    """
+
+    source: Literal["problems", "file", "hub"] = "problems"
+    path: Location | None = None
+    dataset: Location | None = None
+    subset: Text | None = None
+    split: Text | None = Field(default=None, validate_default=True)
+    columns: ColumnsConfig | None = Field(default=None, validate_default=True)
+    train: Count = 1280
+    held_out: Count = 240
+    new_phrasing: Annotated[int, Field(ge=0, le=1_000_000)] = 120
+    validation: Annotated[int, Field(ge=0, le=1_000_000)] = 192
+    families: list[Text] = []
+    seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
+
+    @field_validator("split", "columns", mode="before")
+    @classmethod
+    def _follow_source(cls, value: Any, info: Any) -> Any:
+        source = info.data.get("source")
+        if value is not None or source not in _SOURCES[info.field_name]:
+            return value
+        return "train" if info.field_name == "split" else {}
+
+    @model_validator(mode="after")
+    def _consistent(self) -> DataConfig:
+        for name, sources in _SOURCES.items():
+            if getattr(self, name) is not None and self.source not in sources:
+                raise fault(
+                    name,
+                    f" is set, but data.source is {self.source!r}, which has no use for it: set data.source to "
+                    f"{' or '.join(map(repr, sources))}, or remove it.",
+                )
+        if self.source == "file" and self.path is None:
+            raise fault("path", " is missing, but data.source is 'file': give a JSONL or CSV file.")
+        if self.source == "hub" and self.dataset is None:
+            raise fault("dataset", " is missing, but data.source is 'hub': give a data set's id, such as openai/gsm8k.")
+        if self.columns and self.families and not self.columns.family:
+            raise fault(
+                "families", " names families, but data.columns.family names no column that says them: set it too."
+            )
+        return self
+
+
+class LoraConfig(Settings):
+    """What is trained in the student: low-rank updates of its linear layers."""
+
+    r: Annotated[int, Field(ge=1, le=1024)] = 16
+    alpha: Annotated[int, Field(ge=1, le=65536)] = 32
+    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    targets: str | list[str] = "all-linear"
+    quantize: Literal["4bit", "8bit"] | None = None
+
+    @field_validator("targets", mode="plain")
+    @classmethod
+    def _targets(cls, value: Any) -> str | list[str]:
+        names = isinstance(value, list) and value and all(isinstance(name, str) and name for name in value)
+        if not names and value != "all-linear":
+            raise fault(
+                "", f" is {show(value)}: it must be 'all-linear' or a list of layer names such as [q_proj, v_proj]."
+            )
+        return value
+
+
+class BudgetConfig(Settings):
+    """How long and hard to train. `warmup`: a fraction of the steps; `max_length`: tokens; `threads` 0: every core."""
+
+    steps: Count = 100
+    batch_size: Size = 64
+    accumulation: Annotated[int, Field(ge=1, le=1024)] = 1
+    learning_rate: Annotated[float, Field(gt=0, le=1)] = 2e-3
+    warmup: Annotated[float, Field(ge=0, le=1)] = 0.05
+    schedule: Literal["cosine", "linear", "constant"] = "cosine"
+    max_length: Annotated[int, Field(ge=16, le=131_072)] = 256
+    max_grad_norm: Annotated[float, Field(ge=0, le=1_000_000)] = 1.0
+    weight_decay: Annotated[float, Field(ge=0, le=1)] = 0.0
+    save_every: Count = 25
+    threads: Annotated[int, Field(ge=0, le=1024)] = 0
+    teacher_batch_size: Size = 64
+
+
+class EvaluationConfig(Settings):
+    """How the student answers the held-out problems; how many there are is `data.held_out`."""
+
+    max_new_tokens: Annotated[int, Field(ge=1, le=8192)] = 64
+    batch_size: Size = 256
+
+
+class ProbeConfig(Settings):
+    """The diagnostics during training: `texts` cut at `characters`, looked at `every` so many steps.
+
+    At every second look the student answers `samples` example problems and `problems` of the validation split.
+    """
+
+    texts: Annotated[int, Field(ge=4, le=4096)] = 128
+    characters: Annotated[int, Field(ge=16, le=100_000)] = 400
+    every: Count = 25
+    samples: Annotated[int, Field(ge=0, le=16)] = 3
+    problems: Annotated[int, Field(ge=0, le=512)] = 48
