@@ -9,7 +9,6 @@ import argparse
 import contextlib
 import importlib.metadata
 import platform
-import shutil
 import signal
 import subprocess
 import sys
@@ -17,8 +16,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from distill import assets, config, runs, terminal
+from distill import estimate as estimates
 from distill.errors import UserError
 from distill.events import to_json
+from distill.machine import Machine
 from distill.processes import live_process
 from distill.references import check_folder, model_path
 from distill.wording import instead, nearest
@@ -72,7 +73,9 @@ def show(args: argparse.Namespace) -> int:
     """A preset's settings, or what a run did."""
     presets = assets.preset_names()
     if args.what in presets:
-        print(config.to_yaml(config.load(args.what)), end="")
+        asked = config.load(args.what)
+        print(config.to_yaml(asked), end="")
+        print(*(f"# {line}" for line in estimates.lines(estimates.estimate(asked, Machine.here(args.runs)))), sep="\n")
         return 0
     try:
         seen = runs.view(runs.find(args.what, args.runs))
@@ -122,8 +125,8 @@ def doctor(args: argparse.Namespace) -> int:
         zoo = str(error)
         problems.append("the zoo is not complete (python -m distill zoo makes it)")
     parent = Path(args.runs or runs.home().runs)
-    existing = next(path for path in [parent.absolute(), *parent.absolute().parents] if path.exists())
-    free = shutil.disk_usage(existing).free / 2**20
+    here = Machine.here(parent)
+    free = here.disk_mb
     if free < runs.NEEDED_MB:
         problems.append(f"a run needs {runs.NEEDED_MB} MB of disk")
     rows = [
@@ -133,6 +136,7 @@ def doctor(args: argparse.Namespace) -> int:
         ["zoo", zoo],
         ["runs", f"{parent}, {free / 1024:.1f} GB free"],
         ["cache", str(runs.home().cache)],
+        *([f"preset {card.name}", estimates.offer(card)] for card in estimates.cards(here)),
     ]
     print(terminal.table(rows))
     print(_prospect(device, problems))

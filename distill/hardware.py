@@ -38,13 +38,17 @@ def detect() -> Hardware:
 
     if torch.cuda.is_available():
         properties = torch.cuda.get_device_properties(0)
-        dtype = "bfloat16" if properties.major >= 8 else "float32"  # float16 overflows in training
         gpu = f"{properties.name} with {properties.total_memory / GIB:.0f} GB"
-        return Hardware("cuda", cores, memory, dtype, f"{gpu}, {machine}")
+        return Hardware("cuda", cores, memory, cuda_dtype(properties.major), f"{gpu}, {machine}")
     if torch.backends.mps.is_available():
         return Hardware("mps", cores, memory, "float32", f"Apple GPU, {machine}")
     # bfloat16 is emulated on most CPUs, and many times slower there.
     return Hardware("cpu", cores, memory, "float32", f"CPU, {machine}")
+
+
+def cuda_dtype(major: int) -> str:
+    """The number type for a GPU of compute capability `major`.x: float16 overflows in training."""
+    return "bfloat16" if major >= 8 else "float32"
 
 
 def is_zerogpu() -> bool:

@@ -9,7 +9,7 @@ import json
 import os
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from distill import assets
 from distill.errors import ConfigError
@@ -57,8 +57,11 @@ def check_models(config: RunConfig) -> None:
             raise ConfigError(f"The {role} {ref.name!r} can't be used: {_lower(str(error))}") from error
 
 
-def check_folder(folder: Path) -> None:
-    """Raises ConfigError unless `folder` holds config.json and complete safetensors weights."""
+def check_folder(folder: Path) -> list[dict[str, Any]]:
+    """The headers of the weight files of a model's folder: {tensor: {"dtype", "shape", "data_offsets"}} each.
+
+    Raises ConfigError unless `folder` holds config.json and complete safetensors weights.
+    """
     if not (folder / "config.json").is_file():
         raise ConfigError(f"{folder} holds no config.json: give a folder saved by save_pretrained.")
     files = sorted(folder.glob("*.safetensors"))
@@ -67,17 +70,16 @@ def check_folder(folder: Path) -> None:
         if pickles:
             raise _pickle(folder / pickles[0])
         raise ConfigError(f"{folder} holds no weights (*.safetensors): copy them there or save the model again.")
-    missing = sorted(_listed(folder) - {path.name for path in files})
+    listed = _listed(folder)
+    missing = sorted(listed - {path.name for path in files})
     if missing:
-        raise ConfigError(
-            f"{folder} lacks {missing[0]}, one of its {len(_listed(folder))} weight files: copy it again."
-        )
-    for file in files:
-        check_safetensors(file)
+        raise ConfigError(f"{folder} lacks {missing[0]}, one of its {len(listed)} weight files: copy it again.")
+    headers = {file.name: safetensors_header(file) for file in files}
+    return [header for name, header in headers.items() if not listed or name in listed]
 
 
-def check_safetensors(file: Path) -> None:
-    """Raises ConfigError unless the file is as long as its header says.
+def safetensors_header(file: Path) -> dict[str, Any]:
+    """The header of a safetensors file, without its metadata. Raises ConfigError unless the file is as long as it says.
 
     A safetensors file is 8 bytes (the header's length, little endian), the header (JSON: name -> dtype, shape,
     data_offsets [begin, end) after the header) and the data.
@@ -93,7 +95,8 @@ def check_safetensors(file: Path) -> None:
             if size < max(9, 8 + length):
                 raise _truncated(file, size, max(9, 8 + length))
             header = json.loads(start[8:] + stream.read(length - 1))
-        ends = [entry["data_offsets"][1] for name, entry in header.items() if name != "__metadata__"]
+        header.pop("__metadata__", None)
+        ends = [entry["data_offsets"][1] for entry in header.values()]
     except OSError as error:
         raise ConfigError(f"{file} can't be read: {error.strerror or error}.") from error
     except (ValueError, KeyError, IndexError, TypeError, AttributeError) as error:
@@ -104,6 +107,7 @@ def check_safetensors(file: Path) -> None:
         raise _truncated(file, size, 8 + length + max(ends))
     if size > 8 + length + max(ends):
         raise ConfigError(broken.replace("start", "end"))
+    return header
 
 
 def _truncated(file: Path, size: int, whole: int) -> ConfigError:

@@ -11,18 +11,19 @@ ROOT = Path(__file__).parents[1]
 # From the ground up: a room imports from its own floor and those below.
 FLOORS = [
     {"errors", "assets", "wording", "overrides", "references", "config", "events", "hardware", "progress", "models"}
-    | {"losses", "settings", "timeline"},
+    | {"losses", "settings", "timeline", "facts"},
     {"data", "teachers"},
     {"objectives"},
     {"training", "evaluation", "processes", "turns", "views", "runs", "owners"},
-    {"publish", "finish", "gather", "pipeline", "worker", "zero", "zoo", "terminal", "preview"},
+    {"publish", "finish", "gather", "pipeline", "worker", "zero", "zoo", "terminal", "preview"}
+    | {"machine", "costs", "estimate"},
     {"cli", "__main__", "ui"},
     {"app"},
 ]
 FLOOR = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
 SLOW = {"torch", "transformers", "peft", "accelerate", "datasets", "gradio", "numpy", "spaces"}
 QUICK = ["config", "events", "hardware", "runs", "turns", "owners", "processes", "views", "terminal", "cli", "__main__"]
-QUICK += ["settings", "preview", "data.sources", "timeline"]
+QUICK += ["settings", "preview", "data.sources", "timeline", "facts", "machine", "costs", "estimate"]
 
 
 def sources():
