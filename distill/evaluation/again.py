@@ -21,9 +21,7 @@ def evaluate_run(folder: Path, problems: int, as_json: bool = False) -> dict[str
 
     The first problems are those of the run's own report: the stream of problems is the same, only longer.
     """
-    adapter = folder / "adapter"
-    if not (adapter / "adapter_model.safetensors").is_file():
-        raise ConfigError(f"Run {folder.name} has no adapter yet: let it train, or stop it, which keeps what it has.")
+    adapter = adapter_of(folder)
     config = configs.load(folder / "config.yaml")
     asked = problems_for(config, _say, {"held_out": problems})["held_out"]
     student, tokenizer = load_student(config.student, config.lora, detect(), config.seed)
@@ -39,6 +37,14 @@ def evaluate_run(folder: Path, problems: int, as_json: bool = False) -> dict[str
         before = judge()
     after = judge()
     return {"before": before.to_dict(), "after": after.to_dict(), **compare(before, after)}
+
+
+def adapter_of(folder: Path) -> Path:
+    """The folder of a run's adapter. Raises ConfigError where it has none."""
+    adapter = folder / "adapter"
+    if not (adapter / "adapter_model.safetensors").is_file():
+        raise ConfigError(f"Run {folder.name} has no adapter yet: let it train, or stop it, which keeps what it has.")
+    return adapter
 
 
 def _say(code: str, text: str) -> None:

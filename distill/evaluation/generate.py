@@ -7,7 +7,7 @@ teachers: whoever calls it decides which weights answer.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 
 import torch
@@ -148,30 +148,42 @@ def score(answers: Sequence[Answer]) -> Score:
 def stream(
     model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, prompt: str, max_new_tokens: int = 256
 ) -> Iterator[str]:
-    """The pieces of one greedy completion as they are written; together they are `generate_batch`'s text.
+    """The pieces of one greedy completion as they are written; together they are `generate_batch`'s text."""
+    shown = ""
+    with closing(follow(model, tokenizer, prompt, max_new_tokens)) as written:
+        for completion in written:
+            if len(completion.text) > len(shown):
+                yield completion.text[len(shown) :]
+                shown = completion.text
 
-    A plain loop and no thread: closing the iterator stops the work. A character of several tokens comes whole.
+
+def follow(
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, prompt: str, max_new_tokens: int = 256
+) -> Iterator[Completion]:
+    """One greedy completion as it grows, after each of its tokens and at its end: the last is `generate_batch`'s.
+
+    A plain loop and no thread: closing the iterator stops the work. A character of several tokens is shown whole.
     """
     ends = set(end_tokens(model, tokenizer))
     input_ids = torch.tensor([tokenizer(prompt, add_special_tokens=False)["input_ids"]], device=_device(model))
     tokens: list[int] = []
-    shown, cache = "", None
+    shown, cache, ended = "", None, False
     with evaluating(model):
-        for _ in range(max_new_tokens):
+        while len(tokens) < max_new_tokens:
             with torch.inference_mode():  # never across a yield, or the reader would be in it too
                 step = model(input_ids=input_ids, past_key_values=cache, use_cache=True, logits_to_keep=1)
                 token = int(step.logits[0, -1].argmax())
-            if token in ends:
+            ended = token in ends
+            if ended:
                 break
             tokens.append(token)
             cache, input_ids = step.past_key_values, input_ids.new_tensor([[token]])
             text = _decode(tokenizer, tokens)
-            if text.startswith(shown) and not text.endswith("\ufffd") and text != shown:
-                yield text[len(shown) :]
+            if text.startswith(shown) and not text.endswith("\ufffd"):
                 shown = text
-        rest = _decode(tokenizer, tokens)[len(shown) :]
-        if rest:
-            yield rest
+            if len(tokens) < max_new_tokens:
+                yield Completion(shown, tuple(tokens), finished=False)
+    yield Completion(_decode(tokenizer, tokens), tuple(tokens), finished=ended)
 
 
 @contextmanager

@@ -6,16 +6,18 @@ two sides of a comparison can't be mixed up.
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 
 import torch
 from peft import LoraConfig as PeftLora
 from peft import PeftModel, get_peft_model, prepare_model_for_kbit_training, set_peft_model_state_dict
-from safetensors.torch import load_file
+from safetensors import SafetensorError
+from safetensors.torch import load
 from transformers import BitsAndBytesConfig, PreTrainedTokenizerBase
 
 from distill.config import LoraConfig, ModelRef, model_path
-from distill.errors import ConfigError
+from distill.errors import ConfigError, UserError
 from distill.hardware import Hardware
 from distill.models import load_model, load_tokenizer
 
@@ -44,9 +46,21 @@ def load_student(
     return student, load_tokenizer(path, ref.revision, ref.name)
 
 
-def load_adapter(student: PeftModel, folder: Path) -> None:
-    """Put the adapter weights saved in `folder` into `student`."""
-    set_peft_model_state_dict(student, load_file(folder / "adapter_model.safetensors"))
+def load_adapter(student: PeftModel, folder: Path) -> str:
+    """Put the adapter weights saved in `folder` into `student`; the sha256 of the very bytes that were loaded.
+
+    Raises UserError where they are not of this student with this adapter: peft would leave out what doesn't fit.
+    """
+    file = folder / "adapter_model.safetensors"
+    saved = file.read_bytes()
+    try:
+        found = set_peft_model_state_dict(student, load(saved))
+        fits = not found.unexpected_keys and not any("lora_" in key for key in found.missing_keys)
+    except (RuntimeError, SafetensorError):
+        fits = False
+    if not fits:
+        raise UserError(f"{file} is damaged or of another model: copy it again, or train again.")
+    return hashlib.sha256(saved).hexdigest()
 
 
 def _quantisation(lora: LoraConfig, hardware: Hardware) -> dict:
