@@ -36,6 +36,12 @@ class Visitor:
             return self.local
         return bool(self.id) and hmac.compare_digest(owner, _digest(self.id))
 
+    def whose(self, folder: Path) -> str:
+        """Whose run it is, in words, as this visitor sees it."""
+        if _owner(folder) is None:
+            return "Started from the command line"
+        return "Yours" if self.owns(folder) else "Started by another visitor"
+
     def check(self, folder: Path, what: str) -> None:
         """Raises UserError unless the run is this visitor's."""
         if not self.owns(folder):

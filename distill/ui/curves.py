@@ -29,16 +29,16 @@ _TERMS = {
 def loss(run: RunView | None) -> str:
     """The loss that is minimised, and its parts before their weights."""
     names = [name for name in run.timeline.names if name.startswith("term:")] if run else []
-    series = [_column(run, "loss", "loss", INK)] if run else []
+    series = [column(run, "loss", "loss", INK)] if run else []
     for number, name in enumerate(names):
         term = name.removeprefix("term:")
-        series.append(_column(run, name, _TERMS.get(term, term), teacher_style(number)))
+        series.append(column(run, name, _TERMS.get(term, term), teacher_style(number)))
     return line_chart(
         [one for one in series if len(one.xs)],
         title="Loss and its parts",
         x_label="step",
         y_label="loss",
-        x_range=_range(run),
+        x_range=step_range(run),
         empty="The loss appears here with the first step. It should fall; parts are shown before their weights.",
         name="loss",
     )
@@ -55,7 +55,7 @@ def accuracy(run: RunView | None) -> str:
         title=f"Accuracy on {n} problems not trained on" if n else "Accuracy while training",
         x_label="step",
         y_label="right",
-        x_range=_range(run),
+        x_range=step_range(run),
         percent=True,
         markers=True,
         empty=f"Every so often the student answers {n or 'some'} validation problems: how many it gets right appears "
@@ -66,21 +66,22 @@ def accuracy(run: RunView | None) -> str:
 
 def pace(run: RunView | None) -> str:
     """Learning rate, speed and memory."""
-    small = {"x_label": "step", "x_range": _range(run), "height": 120, "empty": "Appears with the first step."}
+    small = {"x_label": "step", "x_range": step_range(run), "height": 120, "empty": "Appears with the first step."}
     columns = {
         "learning_rate": ("Learning rate", "rate"),
         "tokens_per_second": ("Speed", "tokens a second"),
         "memory_mb": ("Memory of the training process", "MB"),
     }
     pictures = []
-    for column, (title, unit) in columns.items():
-        one = _column(run, column, unit, ACCENT, points=60) if run else None
+    for key, (title, unit) in columns.items():
+        one = column(run, key, unit, ACCENT, points=60) if run else None
         shown = [one] if one is not None and len(one.xs) else []
-        pictures.append(line_chart(shown, title=title, y_label=unit, name=column, **small))
+        pictures.append(line_chart(shown, title=title, y_label=unit, name=key, **small))
     return f'<div class="pictures">{"".join(pictures)}</div>'
 
 
-def _column(run: RunView, column: str, name: str, style: Style, points: int = POINTS) -> Series:
+def column(run: RunView, column: str, name: str, style: Style, points: int = POINTS) -> Series:
+    """A column of the run's metrics as a curve of at most so many points; empty where there is none."""
     steps, values = run.timeline.columns(column)
     steps, values = _settled(np.asarray(steps), run.steps, points), np.asarray(values)
     return Series(name, *thin(steps, values[: len(steps)], points), style)
@@ -96,7 +97,8 @@ def _settled(steps: np.ndarray, of: int, points: int) -> np.ndarray:
     )
 
 
-def _range(run: RunView | None) -> tuple[float, float] | None:
+def step_range(run: RunView | None) -> tuple[float, float] | None:
+    """What the axis of steps spans."""
     return (0, run.steps) if run and run.steps else None
 
 
@@ -104,4 +106,4 @@ def _asked(run: RunView | None) -> int:
     return getattr(run.config.probe, "problems", 0) if run and run.config else 0
 
 
-__all__: Sequence[str] = ("accuracy", "loss", "pace")
+__all__: Sequence[str] = ("accuracy", "column", "loss", "pace", "step_range")

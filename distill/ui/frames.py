@@ -7,6 +7,7 @@ run cost one drawing; a tab whose frame is unchanged is sent nothing. This modul
 from __future__ import annotations
 
 import hashlib
+import logging
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Mapping, Sequence
@@ -16,6 +17,8 @@ from typing import Any
 import gradio as gr
 
 from distill.runs import RunView
+
+_LOG = logging.getLogger("distill.page")
 
 Marks = dict[str, str]  # frame name -> digest of what a tab shows already
 
@@ -43,6 +46,7 @@ class Drawings:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
+        self._failed: set[str] = set()
         self._kept: OrderedDict[Hashable, tuple[Any, str]] = OrderedDict()
 
     def updates(
@@ -72,7 +76,13 @@ class Drawings:
             if known is not None:
                 self._kept.move_to_end(key)
                 return known
-        value = frame.draw(run, *values)
+        try:
+            value = frame.draw(run, *values)
+        except Exception:  # one part that can't be drawn must not blank the others
+            if frame.name not in self._failed:  # said once, not at every look of every tab
+                self._failed.add(frame.name)
+                _LOG.exception("the page's part %r can't be drawn", frame.name)
+            value = gr.skip()
         drawn = value, hashlib.blake2b(repr(value).encode(), digest_size=8).hexdigest()
         with self._lock:
             self._kept[key] = drawn

@@ -31,9 +31,10 @@ class Line(NamedTuple):
     text: str
 
 
-def lines(run: RunView, level: str = LEVELS[0], search: str = "") -> list[Line]:
+def lines(run: RunView, level: str = LEVELS[0], search: str | None = "") -> list[Line]:
     """The newest `SHOWN` lines of a level that hold `search` (in any case)."""
-    found = [line for line in _of_level(run, level) if search.lower() in line.text.lower()]
+    wanted = (search or "").lower()
+    found = [line for line in _of_level(run, level) if wanted in line.text.lower()]
     return found[-SHOWN:]
 
 
@@ -90,7 +91,7 @@ def _step(event: Metric) -> str:
     return ", ".join(parts)
 
 
-def html(run: RunView | None, level: str = LEVELS[0], search: str = "") -> str:
+def html(run: RunView | None, level: str = LEVELS[0], search: str | None = "") -> str:
     """The log as the page shows it; everything in it is inert."""
     if run is None:
         return '<ul class="log" id="log" tabindex="0" aria-label="Log"><li>What a run does is written here.</li></ul>'

@@ -17,9 +17,11 @@ def build(shell: Shell, header: str) -> None:
     """The title, the machine, and the line that follows the run."""
     with gr.Row(elem_id="top"):
         gr.HTML(header, elem_id="title")
-    with gr.Row(elem_id="status", equal_height=True):
-        line = gr.HTML(bar(None, ""), elem_id="status-line", scale=5)
-        stop = gr.Button("Stop and keep the model", elem_id="stop", interactive=False, scale=0, min_width=190)
+    with gr.Row(elem_id="status"):
+        line = gr.HTML(bar(None, ""), elem_id="status-line", scale=5, min_width=260)
+        stop = gr.Button(
+            "Stop and keep the model", elem_id="stop", interactive=False, scale=0, min_width=210, size="sm"
+        )
     shell.frame("status", line, bar, inputs=[shell.run_id], key=going)
 
     def can_stop(run: RunView | None, token: str) -> dict:

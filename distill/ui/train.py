@@ -26,17 +26,19 @@ STAGES = (  # (the stage's name in events, before ":" or a number; what the page
 def build(shell: Shell) -> None:
     """The tab."""
     shell.frame("stages", gr.HTML(stages(None)), stages, tab="train")
-    with gr.Row(elem_classes="pictures-row"):
-        shell.frame("loss", gr.HTML(curves.loss(None), min_width=300), curves.loss, tab="train")
-        shell.frame("accuracy", gr.HTML(curves.accuracy(None), min_width=300), curves.accuracy, tab="train")
-    with gr.Row():
-        with gr.Column(min_width=300):
+    with gr.Row(elem_classes="wide-gap"):
+        with gr.Column(min_width=320):
+            shell.frame("loss", gr.HTML(curves.loss(None)), curves.loss, tab="train")
+        with gr.Column(min_width=320):
+            shell.frame("accuracy", gr.HTML(curves.accuracy(None)), curves.accuracy, tab="train")
+    with gr.Row(elem_classes="wide-gap"):
+        with gr.Column(min_width=320):
             gr.HTML("<h2>Log</h2>")
             with gr.Row():
                 level = gr.Dropdown(list(log.LEVELS), value=log.LEVELS[0], label="Show", min_width=140)
                 search = gr.Textbox(label="Search", placeholder="text in the line", max_lines=1, min_width=140)
             shell.frame("log", gr.HTML(log.html(None)), log.html, tab="train", inputs=[level, search])
-        with gr.Column(min_width=300):
+        with gr.Column(min_width=320):
             gr.HTML("<h2>Three fixed problems, as the student answers them now</h2>")
             shell.frame("samples", gr.HTML(samples(None)), samples, tab="train")
     with gr.Accordion("Learning rate, speed and memory", open=False):
