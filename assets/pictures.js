@@ -95,7 +95,7 @@
   }
 
   function readout(heading, rows, x, top) {
-    const box = place("picture-readout", 0, 0);
+    const box = place("picture-readout", 0, 0, { fontFamily: getComputedStyle(figureNamed(held.name)).fontFamily });
     box.append(make("b", "", heading));
     for (const { swatch, name, text } of rows)
       box.append(make("div", "", ...(swatch ? [swatch.cloneNode(true)] : []), make("span", "", name), make("b", "", text)));

@@ -111,8 +111,8 @@ def say(value: float | None, percent: bool = False) -> str:
 
 
 def say_step(value: float) -> str:
-    """A place on the x axis for people: whole numbers whole, with thousands parted."""
-    return f"{value:,.0f}" if value == round(value) and abs(value) < 1e15 else f"{value:,.4g}"
+    """A place on the x axis for people, as the read-out has it: thousands parted, a fraction only below 100."""
+    return f"{value:,.0f}" if value == round(value) or abs(value) >= 100 else f"{value:,.1f}"
 
 
 def compact(value: float | None, digits: int = 4) -> str:

@@ -65,7 +65,7 @@ def test_values_in_words():
         "0.123", "1.23", "12.3", "1,234", "2.0e-5", "0.000", "–", "–",
     ]  # fmt: skip
     assert say(0.8604, percent=True) == "86.0%"
-    assert [say_step(step) for step in (100, 100000, 45.5)] == ["100", "100,000", "45.5"]
+    assert [say_step(step) for step in (100, 100000, 45.5, 267.5)] == ["100", "100,000", "45.5", "268"]
 
 
 @pytest.mark.parametrize(

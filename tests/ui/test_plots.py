@@ -1,6 +1,5 @@
 """Line charts: thinned, honest about gaps, inert whatever the names, small enough to send at every tick."""
 
-import ast
 import math
 import re
 import subprocess
@@ -13,7 +12,7 @@ from picture_cases import EVIL, TEACHERS, Parsed, frame_of, noisy, six
 
 from distill.ui.colours import AFTER, STUDENT, teacher_style
 from distill.ui.figure import slug
-from distill.ui.plots import Series, line_chart, paired_bars, thin
+from distill.ui.plots import Series, line_chart, thin
 
 ROOT = Path(__file__).parents[2]
 LABELS = {"title": "Agreement", "x_label": "step", "y_label": "CKA"}
@@ -272,9 +271,3 @@ def test_pictures_need_neither_gradio_nor_torch_nor_pandas():
     code = "import sys, distill.ui.plots; print(*({'gradio', 'torch', 'pandas'} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=60)
     assert (done.stdout, done.stderr) == ("\n", "")
-
-
-def test_the_names_the_page_uses_are_all_there():
-    assert callable(paired_bars)
-    tree = ast.parse((ROOT / "distill" / "ui" / "plots.py").read_text(encoding="utf-8"))
-    assert ast.get_docstring(tree)
