@@ -44,7 +44,7 @@ class Turns(TrainerCallback):
 
 def main() -> None:
     steps = BLOCK * (ROUNDS + 1)
-    quiet = ("probe.every=1000000", "probe.samples=0", "budget.save_every=1000000")
+    quiet = ("probe.every=1000000", "probe.samples=0", "probe.problems=0", "budget.save_every=1000000")
     pipeline, train, probe = prepared("tiny", f"budget.steps={steps}", *quiet)
     turns = Turns(_bare(*prepared("tiny", f"budget.steps={steps}", *quiet)[:2]))
     pipeline.callbacks.append(turns)

@@ -72,7 +72,11 @@ class Metric(Event):
 
 @dataclass(frozen=True, kw_only=True)
 class Probe(Event):
-    """`cka`: {teacher: value}, on `n` texts, chance below `null95`; `gate`: {mean: {teacher}, by_family, entropy}."""
+    """`cka`: {teacher: value}, on `n` texts, chance below `null95`; `gate`: {mean: {teacher}, by_family, entropy}.
+
+    `layers`: {teacher: [student layer][teacher layer]}, the CKA of each with each on the same texts, layer 0 being the
+    embeddings; only of the first look, the last one, and the one that a run was stopped after.
+    """
 
     kind: ClassVar[str] = "probe"
     step: int
@@ -83,6 +87,7 @@ class Probe(Event):
     gate: dict[str, Any] | None = None
     haf: float | None = None
     loss: float | None = None  # the geometry loss on these texts, in deku mode
+    layers: dict[str, list[list[float | None]]] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -6,6 +6,7 @@ The adapter folder is the usual PEFT layout, with the tokenizer beside it: nobod
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
 import os
 from importlib.metadata import version
@@ -19,6 +20,7 @@ from distill.config import model_path
 from distill.evaluation.score import compare
 from distill.events import Metric, Probe, Warning, latest_by_step, read
 from distill.hardware import peak_rss_mb
+from distill.models import fingerprint
 from distill.objectives.geometry import GeometryObjective
 from distill.publish import model_card
 
@@ -79,7 +81,7 @@ def _save_gate(geometry: GeometryObjective, probes: list[Probe], folder: Path) -
 
 
 def build_report(pipeline: Pipeline, probes: list[Probe]) -> dict[str, Any]:
-    """report.json: every number of the run, JSON types only."""
+    """report.json: every number of the run, JSON types only. The adapter must be in its folder already."""
     config, folder = pipeline.config, pipeline.folder
     events, _ = read(folder / "events.jsonl")
     metrics = latest_by_step(events, Metric)
@@ -105,6 +107,7 @@ def build_report(pipeline: Pipeline, probes: list[Probe]) -> dict[str, Any]:
         "peak_rss_mb": round(peak_rss_mb()),
         "peak_device_mb": _peak_device_mb(),
         **_geometry(probes),
+        "digests": _digests(pipeline),
         "warnings": [{"code": w.code, "text": w.text} for w in events if isinstance(w, Warning)],
     }
     return report
@@ -119,17 +122,30 @@ def _both(before: dict, after: dict, split: str) -> dict[str, Any] | None:
 
 def _geometry(probes: list[Probe]) -> dict[str, Any]:
     if not probes:
-        return {"cka": {}, "gate": {}, "gate_by_family": {}, "participation_ratio": None, "haf": None}
+        return {"cka": {}, "layers": {}, "gate": {}, "gate_by_family": {}, "participation_ratio": None, "haf": None}
     first, last = probes[0], probes[-1]
     return {
         "cka": {
             t: {"before": first.cka[t], "after": last.cka[t], "null95": last.null95, "n": last.n} for t in last.cka
+        },
+        "layers": {
+            # None where that look has none, as the first one of a run from before layers were looked at.
+            teacher: {phase: (look.layers or {}).get(teacher) for phase, look in (("before", first), ("after", last))}
+            for teacher in {**(first.layers or {}), **(last.layers or {})}
         },
         "gate": last.gate["mean"] if last.gate else {},
         "gate_by_family": last.gate["by_family"] if last.gate else {},
         "participation_ratio": {"before": first.participation_ratio, "after": last.participation_ratio, "n": last.n},
         "haf": last.haf,
     }
+
+
+def _digests(pipeline: Pipeline) -> dict[str, str]:
+    """What tells the weights that answered from any others: the student's as they came, and the adapter's."""
+    student = pipeline.config.student
+    with (pipeline.folder / "adapter" / "adapter_model.safetensors").open("rb") as stream:
+        adapter = hashlib.file_digest(stream, "sha256").hexdigest()
+    return {"student": fingerprint(model_path(student), student.revision), "adapter": adapter}
 
 
 def _peak_device_mb() -> int | None:

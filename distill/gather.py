@@ -7,6 +7,7 @@ the next run. This module knows nothing of training.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import torch
 from transformers import PreTrainedTokenizerBase
@@ -30,13 +31,18 @@ Warn = Callable[[str, str], None]  # code, plain words
 def ask_all(
     config: RunConfig,
     hardware: Hardware,
-    texts: Sequence[Text],
+    train: Sequence[Text],
+    probe: Sequence[Text],
     student_layers: int,
     progress: Callable[[str, str], OnProgress],
     warn: Warn,
     should_stop: ShouldStop,
-) -> Signals:
-    """{signal: {teacher: [n, ...]}} of all teachers about `texts`; nothing where no objective needs any."""
+) -> tuple[Signals, Signals]:
+    """{signal: {teacher: [n, ...]}} of all teachers about the `train` and the `probe` texts.
+
+    Of the probe texts every layer is asked too (`pooled_layers`), to compare all layers with the student's. Both are
+    empty where no objective needs any signal.
+    """
     geometry, needs = config.geometry, signals_needed(config.objectives)
     if not needs:
         if config.teachers:
@@ -44,19 +50,20 @@ def ask_all(
                 "teachers_unasked",
                 "Teachers are listed, but no objective asks them anything: add one, such as geometry.",
             )
-        return {}
+        return {}, {}
     bank = SignalBank(home().cache / "signals", on_warning=warn)
     # The student's own layer, as a fraction of its depth, says how deep to look in a teacher.
     layer = layer_at(geometry.layer, student_layers) / student_layers
     request = Request(needs, layer, geometry.pooling)
-    signals: dict[str, dict[str, torch.Tensor]] = {}
+    questions = [(train, request), (probe, replace(request, needs=needs | {"pooled_layers"}))]
+    signals: tuple[dict[str, dict], dict[str, dict]] = ({}, {})
+    count = len(train) + len(probe)
     for number, teacher in enumerate(config.teachers, 1):
-        text = f"asking teacher {number} of {len(config.teachers)} ({teacher.name}), {len(texts):,} texts"
-        found = bank.ask(
+        text = f"asking teacher {number} of {len(config.teachers)} ({teacher.name}), {count:,} texts"
+        answers = bank.ask_each(
             teacher.name,
             model_path(teacher),
-            texts,
-            request,
+            questions,
             revision=teacher.revision,
             dtype=getattr(torch, hardware.dtype),
             device=hardware.device,
@@ -64,8 +71,9 @@ def ask_all(
             on_progress=progress("signals", text),
             should_stop=should_stop,
         )
-        for name, values in found.items():
-            signals.setdefault(name, {})[teacher.name] = values
+        for gathered, found in zip(signals, answers, strict=True):
+            for name, values in found.items():
+                gathered.setdefault(name, {})[teacher.name] = values
     return signals
 
 

@@ -23,8 +23,9 @@ from distill.data.prompts import cut
 from distill.data.sources import problems_for
 from distill.errors import UserError
 from distill.evaluation.answers import Answers
+from distill.evaluation.during import Questions, evaluated, spread
 from distill.evaluation.generate import answer_problems
-from distill.events import Evaluation, EventWriter, Sample, Stage, Status, Warning, latest_by_step, read
+from distill.events import EventWriter, Stage, Status, Warning, latest_by_step, read
 from distill.gather import ask_all, training_set
 from distill.hardware import Hardware
 from distill.objectives.base import Signals
@@ -95,21 +96,17 @@ class Pipeline:
                 answers = self._answer(asked, self._progress(f"evaluate-{phase}", text))
             self.answers.put(phase, answers)
         for split, score in self.answers.scores(phase).items():
-            by_family = {family: part.to_dict() for family, part in score.by_family().items()}
-            step = 0 if phase == "before" else self.config.budget.steps
-            self.writer.write(Evaluation(phase=phase, split=split, step=step, by_family=by_family, **score.to_dict()))
+            self.writer.write(evaluated(phase, split, 0 if phase == "before" else self.config.budget.steps, score))
 
     def ask_teachers(self) -> tuple[TrainingSet, TrainingSet]:
         """Ask the teachers, one after another, about the training and the probe texts."""
         train = _texts(self.problems["train"])
         probe = [cut(*text, self.config.probe.characters) for text in _texts(self.problems["probe"])]
         depth = self.student.config.get_text_config().num_hidden_layers
-        signals = ask_all(
-            self.config, self.hardware, train + probe, depth, self._progress, self._warn, self.should_stop
+        of_train, of_probe = ask_all(
+            self.config, self.hardware, train, probe, depth, self._progress, self._warn, self.should_stop
         )
-        first = {name: {t: v[: len(train)] for t, v in by.items()} for name, by in signals.items()}
-        rest = {name: {t: v[len(train) :] for t, v in by.items()} for name, by in signals.items()}
-        return self._set("train", train, first), self._set("probe", probe, rest)
+        return self._set("train", train, of_train), self._set("probe", probe, of_probe)
 
     def _set(self, split: str, texts: list[tuple[str, str]], signals: Signals) -> TrainingSet:
         numbers = {family: number for number, family in enumerate(self.families)}
@@ -143,7 +140,7 @@ class Pipeline:
         earlier = _readings(said, reached) if last else []
         probe = geometry and Probe(probe_texts, geometry, self.families, readings=earlier)
         warned = {e.code for e in said if isinstance(e, Warning)}
-        reporter = Reporter(self.writer, self.should_stop, probe, config.probe.every, self._sample, warned)
+        reporter = Reporter(self.writer, self.should_stop, probe, config.probe.every, self._ask_during, warned)
         trainer = self.trainer = DistillTrainer(
             self.distiller,
             before_step=self._benefit(geometry),
@@ -211,13 +208,15 @@ class Pipeline:
             evaluation.max_new_tokens,
             evaluation.batch_size,
             on_progress=on_progress,
-            should_stop=self.should_stop if on_progress else None,  # a sample is short: it never breaks off a step
+            should_stop=self.should_stop if on_progress else None,  # what is asked during a step never breaks it off
         )
 
-    def _sample(self, step: int) -> None:
-        for answer in self._answer(list(showcase()[: self.config.probe.samples])):
-            problem, text = answer.problem.id, answer.completion.text
-            self.writer.write(Sample(step=step, problem=problem, text=text, right=answer.grade.right))
+    def _ask_during(self, step: int) -> None:
+        """Have the student answer the samples and the validation problems that are counted."""
+        asked = self.config.probe
+        questions = Questions(showcase()[: asked.samples], spread(self.problems["validation"], asked.problems))
+        for event in questions.events(step, self._answer(questions.problems)):
+            self.writer.write(event)
 
     @contextmanager
     def _weights(self, phase: str) -> Iterator[None]:

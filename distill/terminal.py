@@ -85,7 +85,8 @@ def _line(event: Stage | Metric) -> str:
 def _note(event: Event) -> str | None:
     """The line an event is worth besides progress, or None. What went wrong in the end is for the ending to say."""
     if isinstance(event, Evaluation):
-        return f"{event.phase}: {event.split.replace('_', ' ')} problems {rate(vars(event))}"
+        when = f"step {event.step}" if event.phase == "during" else event.phase
+        return f"{when}: {event.split.replace('_', ' ')} problems {rate(vars(event))}"
     return f"warning: {event.text}" if isinstance(event, Warning) else None
 
 

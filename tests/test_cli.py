@@ -15,7 +15,7 @@ from distill import cli, runs, terminal
 from distill.__main__ import main, spread
 from distill.config import load
 from distill.errors import ConfigError
-from distill.events import EventWriter, Metric, Status
+from distill.events import Evaluation, EventWriter, Metric, Status
 
 ROOT = Path(__file__).parents[1]
 REPORT = {
@@ -133,6 +133,18 @@ def test_progress_is_a_line_each_tenth_where_there_is_no_terminal(folder, capsys
     progress.update(runs.view(folder))
     progress.update(runs.view(folder))
     assert len(capsys.readouterr().err.splitlines()) == 11
+
+
+def test_accuracy_says_whether_it_is_of_before_or_of_which_step(folder, capsys):
+    progress = terminal.Progress(sys.stderr)
+    score = {"n": 4, "correct": 1, "accuracy": 0.25, "ci95": [0.05, 0.7]}
+    with EventWriter(folder / "events.jsonl") as writer:
+        writer.write(Evaluation(phase="before", split="held_out", step=0, **score))
+        writer.write(Evaluation(phase="during", split="validation", step=35, **score))
+    progress.update(runs.view(folder))
+    before, during = capsys.readouterr().err.splitlines()
+    assert before.startswith("before: held out problems 25.0% (")
+    assert during.startswith("step 35: validation problems 25.0% (") and "n = 4" in during
 
 
 # --- what is asked wrongly ---

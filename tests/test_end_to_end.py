@@ -1,19 +1,21 @@
 """A whole run from the command line, and what is left of it."""
 
+import hashlib
 import json
 import subprocess
 import sys
 
 import pytest
-from end_to_end_cases import MINI, distill, only_run, write
+from end_to_end_cases import MINI, ROOT, distill, only_run, write
 from safetensors import safe_open
 
 from distill.events import Evaluation, Metric, Probe, Stage, Status, latest_by_step, read
+from distill.models import fingerprint
 
 FIELDS = {
     *("run", "preset", "seed", "student", "teachers", "objectives", "data", "versions", "steps", "tokens"),
     *("before", "after", "flips", "mcnemar_p", "by_family", "seconds", "peak_rss_mb", "peak_device_mb"),
-    *("cka", "gate", "warnings"),
+    *("cka", "layers", "gate", "digests", "warnings"),
 }
 USE = """
 import json, sys
@@ -77,7 +79,8 @@ def test_events_tell_the_whole_story(finished):
     asked = {e.text.split("(")[1].split(")")[0] for e in events if isinstance(e, Stage) and e.name == "signals"}
     assert asked == {"gemma2-tiny", "minicpm3-tiny"}
     assert {(e.phase, e.split) for e in events if isinstance(e, Evaluation)} == {
-        (phase, split) for phase in ("before", "after") for split in ("held_out", "new_phrasing")
+        ("during", "validation"),
+        *((phase, split) for phase in ("before", "after") for split in ("held_out", "new_phrasing")),
     }
 
 
@@ -93,6 +96,12 @@ def test_the_adapter_answers_the_same_in_a_fresh_process_without_this_package(fi
     )
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout) == answer["text"]
+
+
+def test_the_report_says_which_weights_answered(finished, report):
+    adapter = (finished[1] / "adapter" / "adapter_model.safetensors").read_bytes()
+    student = fingerprint(ROOT / "assets" / "zoo" / "student-tiny")
+    assert report["digests"] == {"student": student, "adapter": hashlib.sha256(adapter).hexdigest()}
 
 
 def test_the_gate_is_saved_with_what_it_is(finished, report):

@@ -140,6 +140,16 @@ def cka(x_nD: Tensor, y_nE: Tensor, kind: str = "debiased") -> Tensor:
 
 
 @full_precision
+def layer_cka(x_nLD: Tensor, y_nME: Tensor) -> Tensor:
+    """Debiased CKA, [L, M], of each of the L layers of one model with each of the M of another, on the same n texts.
+
+    Every kernel is made once: n^2 (L + M) numbers in memory. Needs n >= 4.
+    """
+    kernels = [torch.stack([unit_kernel(layer_nD).flatten() for layer_nD in x.unbind(1)]) for x in (x_nLD, y_nME)]
+    return kernels[0] @ kernels[1].T
+
+
+@full_precision
 def nbs(x_nD: Tensor, y_nE: Tensor) -> Tensor:
     """Normalised Bures similarity |X_c^T Y_c|_* / (|X_c|_F |Y_c|_F), a scalar in [0, 1].
 

@@ -96,8 +96,12 @@ class GeometryObjective(CoupledObjective):
 
         "mean" is the card's and weighs every real token; "rms" only those that say what the text is about.
         """
+        return self.represent_layer(self.layer, outputs, batch)
+
+    def represent_layer(self, layer: int, outputs: StudentOutputs, batch: Batch) -> Tensor:
+        """The same after block `layer`; of the embeddings, 0."""
         mask_BL = batch["attention_mask"] if self.pooling == "mean" else batch["content_mask"]
-        return pool(outputs.hidden[self.layer], mask_BL, self.pooling)
+        return pool(outputs.hidden[layer], mask_BL, self.pooling)
 
     @full_precision
     def couple(self, z_nD: Tensor, signals: Signals) -> ObjectiveOutput:

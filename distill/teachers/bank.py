@@ -30,9 +30,11 @@ from torch import Tensor
 from distill.errors import UserError
 from distill.models import fingerprint, load_model, load_tokenizer
 from distill.progress import OnProgress, ShouldStop, check
-from distill.teachers.signals import SIGNALS, Request, Text, compute
+from distill.teachers.signals import ALL_SIGNALS, Request, Text, compute
 
 FORMAT = 1  # raise it when prompts or signals are computed differently, and nothing kept is taken for the new
+# A likelihood does not depend on where hidden states are read, and is re-used when that changes.
+_IGNORED = {"pooled": (), "nll_per_byte": ("layer", "pooling"), "pooled_layers": ("layer",)}
 _STALE = 3600  # seconds after which a half-written file is what a killed process left
 
 
@@ -53,6 +55,19 @@ class SignalBank:
         path: Path | str,
         texts: Sequence[Text],
         request: Request,
+        **how,
+    ) -> dict[str, Tensor]:
+        """{signal: [n, ...] float32 on the CPU} in the order of `texts` (n >= 1), for every signal `request.needs`.
+
+        `how`, and all else there is to know: see `ask_each`, of which this is one question.
+        """
+        return self.ask_each(name, path, [(texts, request)], **how)[0]
+
+    def ask_each(
+        self,
+        name: str,
+        path: Path | str,
+        questions: Sequence[tuple[Sequence[Text], Request]],
         *,
         revision: str | None = None,
         dtype: torch.dtype = torch.float32,
@@ -60,41 +75,44 @@ class SignalBank:
         batch_size: int = 64,
         on_progress: OnProgress | None = None,
         should_stop: ShouldStop | None = None,
-    ) -> dict[str, Tensor]:
-        """{signal: [n, ...] float32 on the CPU} in the order of `texts` (n >= 1), for every signal `request.needs`.
+    ) -> list[dict[str, Tensor]]:
+        """What `ask` gives, for each of several (texts, request): a teacher is loaded once for all of them.
 
         `name` is what the run calls the teacher, `path` (and `revision`) the folder or Hub id it is loaded from. It is
-        loaded only if something is missing, and let go before this returns. `on_progress(done, n)` counts texts, those
-        kept from before included. `should_stop` raises `Stopped`; finished shards stay. Raises UserError, naming the
-        teacher, if it can't be loaded or says something that is not a number, or if nothing can be written.
+        loaded only if something is missing, and let go before this returns. `on_progress(done, n)` counts the texts of
+        all questions, those kept from before included. `should_stop` raises `Stopped`; finished shards stay. Raises
+        UserError, naming the teacher, if it can't be loaded or says something that is not a number, or if nothing can
+        be written.
         """
         teacher = _Teacher(name, path, revision, dtype, device, batch_size)
         tell = on_progress or (lambda done, total: None)
-        folder, shards = self._shards(teacher, texts, request)
+        model = fingerprint(path, revision)
+        short = hashlib.sha256(model.encode()).hexdigest()[:12]
+        folder = Path(self.cache_dir) / f"{re.sub(r'[^A-Za-z0-9._-]+', '-', name)}-{short}"
+        asked = [self._shards(folder, model, dtype, *question) for question in questions]
+        shards = [shard for some in asked for shard in some]
+        total = sum(len(texts) for texts, _ in questions)
         done = sum(len(shard.texts) for shard in shards if not shard.missing)
-        tell(done, len(texts))
-        if done < len(texts):
+        tell(done, total)
+        if done < total:
             check(should_stop)
             _make_folder(folder)
             ask = teacher.loaded()
             for shard in (shard for shard in shards if shard.missing):
-                progress = partial(lambda before, now, _: tell(before + now, len(texts)), done)
-                new = ask(shard.texts, replace(request, needs=shard.missing), progress, should_stop)
-                for signal, values in new.items():
-                    _check_finite(name, values, shard.texts)
-                    _write(shard.files[signal], values)
-                    shard.found[signal] = values
+                shard.fill(name, ask, partial(lambda before, now, _: tell(before + now, total), done), should_stop)
                 done += len(shard.texts)
             del ask
             _let_go()
-        return {s: torch.cat([shard.found[s] for shard in shards]) for s in SIGNALS if s in request.needs}
+        return [
+            {s: torch.cat([shard.found[s] for shard in some]) for s in ALL_SIGNALS if s in request.needs}
+            for some, (_, request) in zip(asked, questions, strict=True)
+        ]
 
-    def _shards(self, teacher: _Teacher, texts: Sequence[Text], request: Request) -> tuple[Path, list[_Shard]]:
-        """The teacher's folder, and the shards of `texts` with what is kept of them."""
-        model = fingerprint(teacher.path, teacher.revision)
-        short = hashlib.sha256(model.encode()).hexdigest()[:12]
-        folder = Path(self.cache_dir) / f"{re.sub(r'[^A-Za-z0-9._-]+', '-', teacher.name)}-{short}"
-        decisive = {"format": FORMAT, "model": model, "dtype": str(teacher.dtype), **asdict(request)}
+    def _shards(
+        self, folder: Path, model: str, dtype: torch.dtype, texts: Sequence[Text], request: Request
+    ) -> list[_Shard]:
+        """The shards of `texts`, with what the teacher's `folder` holds of them; `model` is its fingerprint."""
+        decisive = {"format": FORMAT, "model": model, "dtype": str(dtype), **asdict(request)}
         del decisive["needs"]
         shards = []
         for start in range(0, len(texts), self.shard):
@@ -102,8 +120,8 @@ class SignalBank:
             decisive["texts"] = [list(text) for text in part]
             files = {s: folder / f"{s}-{_digest(s, decisive)}.safetensors" for s in request.needs}
             found = {s: values for s, file in files.items() if (values := self._read(file)) is not None}
-            shards.append(_Shard(part, files, found))
-        return folder, shards
+            shards.append(_Shard(part, request, files, found))
+        return shards
 
     def _read(self, file: Path) -> Tensor | None:
         """What a file holds, None if there is none or it is not whole."""
@@ -155,9 +173,10 @@ class _Teacher:
 
 @dataclass
 class _Shard:
-    """Some of the texts, the file of each signal asked for, and the signals found there."""
+    """Some of the texts, what is asked of them, the file of each signal asked for, and the signals found there."""
 
     texts: Sequence[Text]
+    request: Request
     files: dict[str, Path]
     found: dict[str, Tensor]
 
@@ -165,11 +184,16 @@ class _Shard:
     def missing(self) -> frozenset[str]:
         return frozenset(self.files) - frozenset(self.found)
 
+    def fill(self, name: str, ask: Callable[..., dict[str, Tensor]], *watching) -> None:
+        """Ask the teacher called `name` for what is missing, and keep it."""
+        for signal, values in ask(self.texts, replace(self.request, needs=self.missing), *watching).items():
+            _check_finite(name, values, self.texts)
+            _write(self.files[signal], values)
+            self.found[signal] = values
+
 
 def _digest(signal: str, decisive: dict) -> str:
-    # A likelihood does not depend on where hidden states are read, and is re-used when that changes.
-    ignored = ("layer", "pooling") if signal == "nll_per_byte" else ()
-    kept = {key: value for key, value in decisive.items() if key not in ignored}
+    kept = {key: value for key, value in decisive.items() if key not in _IGNORED[signal]}
     return hashlib.sha256(json.dumps([signal, kept], sort_keys=True).encode()).hexdigest()[:32]
 
 

@@ -20,19 +20,21 @@ from distill.errors import UserError
 from distill.losses.cka import layer_at, pool
 from distill.progress import OnProgress, ShouldStop, check
 
-Signal = Literal["pooled", "nll_per_byte"]
-SIGNALS: tuple[Signal, ...] = ("pooled", "nll_per_byte")
+Signal = Literal["pooled", "nll_per_byte", "pooled_layers"]
+SIGNALS: tuple[Signal, ...] = ("pooled", "nll_per_byte")  # what is asked where nothing is said
+ALL_SIGNALS: tuple[Signal, ...] = (*SIGNALS, "pooled_layers")
 
 Text = tuple[str, str]  # question, solution
+_LAYERS_SHARE = 4  # a batch of which every layer is wanted is so many times smaller
 
 
 @dataclass(frozen=True)
 class Request:
     """What is asked of a teacher.
 
-    `layer` is a fraction of its depth and `pooling` "rms" or "mean" (both matter to `pooled` alone). `max_length`
-    limits the teacher's tokens, None: what the model was made for. `max_characters` cuts question and solution
-    together, alike for every tokenizer. `system` is the text of a system turn.
+    `layer` is a fraction of its depth (it matters to `pooled` alone) and `pooling` "rms" or "mean" (to `pooled` and
+    `pooled_layers`). `max_length` limits the teacher's tokens, None: what the model was made for. `max_characters` cuts
+    question and solution together, alike for every tokenizer. `system` is the text of a system turn.
     """
 
     needs: frozenset[str] = frozenset(SIGNALS)
@@ -43,9 +45,9 @@ class Request:
     system: str | None = None
 
     def __post_init__(self) -> None:
-        unknown = sorted(set(self.needs) - set(SIGNALS))
+        unknown = sorted(set(self.needs) - set(ALL_SIGNALS))
         if unknown:
-            raise ValueError(f"There is no signal {unknown[0]!r}: choose from {', '.join(SIGNALS)}.")
+            raise ValueError(f"There is no signal {unknown[0]!r}: choose from {', '.join(ALL_SIGNALS)}.")
 
 
 def compute(
@@ -62,7 +64,8 @@ def compute(
     `pooled` [n, D]: the hidden states after block `layer_at(...)`, pooled over the content tokens of question and
     solution ("rms") or over all tokens ("mean"). `nll_per_byte` [n]: the negative log-likelihood of the solution given
     the prompt, in nats per UTF-8 byte of the solution; the end token is no part of it. (Divide by ln 2 for bits.)
-    An empty solution is certain: 0.
+    An empty solution is certain: 0. `pooled_layers` [n, 1 + layers, D]: as `pooled`, of the embeddings and after every
+    block (after the last: normed). It takes layers times the room, so ask it of few texts.
 
     Texts of like length share a batch. `on_progress(done, n)` follows each; `should_stop` is asked before each. Raises
     UserError for a text whose likelihood is asked for and of whose solution `max_length` leaves nothing.
@@ -81,7 +84,9 @@ def compute(
     if "nll_per_byte" in request.needs:
         _check_labelled([cut(*text, request.max_characters) for text in texts], examples)
     order = sorted(range(len(examples)), key=lambda row: -len(examples[row].input_ids))
-    parts: dict[str, list[Tensor]] = {name: [] for name in SIGNALS if name in request.needs}
+    parts: dict[str, list[Tensor]] = {name: [] for name in ALL_SIGNALS if name in request.needs}
+    if "pooled_layers" in request.needs:  # the states of all layers are in memory at once
+        batch_size = max(1, batch_size // _LAYERS_SHARE)
     for start in range(0, len(order), batch_size):
         check(should_stop)
         rows = order[start : start + batch_size]
@@ -103,19 +108,23 @@ def read(
     wanted_BL = torch.zeros_like(batch["labels"], dtype=torch.bool)
     wanted_BL[:, :-1] = batch["labels"][:, 1:] != IGNORED  # position i predicts token i + 1
     layer = layer_at(request.layer, model.config.get_text_config().num_hidden_layers)
-    representation, likelihood = "pooled" in request.needs, "nll_per_byte" in request.needs
+    representation, likelihood, layers = (name in request.needs for name in ALL_SIGNALS)
     out = model(
         input_ids=batch["input_ids"],
         attention_mask=batch["attention_mask"],
-        output_hidden_states=[layer] if representation else False,  # the other layers' are not kept in memory
+        # Where one layer is wanted, the others' are not kept in memory.
+        output_hidden_states=layers or ([layer] if representation else False),
         logits_to_keep=wanted_BL if likelihood else 1,
         use_cache=False,
     )
     signals = {}
+    # The card's mean weighs all real tokens; "rms" only those that say what the text is about.
+    mask_BL = batch["attention_mask" if request.pooling == "mean" else "content_mask"]
     if representation:
-        # The card's mean weighs all real tokens; "rms" only those that say what the text is about.
-        mask_BL = batch["attention_mask" if request.pooling == "mean" else "content_mask"]
         signals["pooled"] = pool(out.hidden_states[layer].float(), mask_BL, request.pooling).cpu()
+    if layers:
+        every = [pool(states_BLD.float(), mask_BL, request.pooling) for states_BLD in out.hidden_states]
+        signals["pooled_layers"] = torch.stack(every, dim=1).cpu()
     if likelihood:
         nll_N = F.cross_entropy(out.logits.float(), batch["labels"][:, 1:][wanted_BL[:, :-1]], reduction="none")
         row_N = wanted_BL.nonzero()[:, 0]

@@ -1,4 +1,4 @@
-"""What a run says while it trains: a metric event a step, a probe and samples every so often, and whether to stop.
+"""What a run says while it trains: a metric event a step, a probe and answers every so often, and whether to stop.
 
 The trainer doesn't know of events; this is where they are written. A step's numbers are written before the next begins.
 """
@@ -18,7 +18,10 @@ from distill.training.trainer import DistillTrainer
 
 
 class Reporter(TrainerCallback):
-    """Writes events to `writer`; asks `should_stop()` at each step; has the fixed problems answered by `on_samples`."""
+    """Writes events to `writer`; asks `should_stop()` at each step; at some, has `on_answers(step)` ask the student.
+
+    `probe_seconds` and `answer_seconds` are what the probe and the answers have taken so far.
+    """
 
     def __init__(
         self,
@@ -26,16 +29,16 @@ class Reporter(TrainerCallback):
         should_stop: Callable[[], bool],
         probe: Probe | None,
         every: int,
-        on_samples: Callable[[int], None],
+        on_answers: Callable[[int], None],
         warned: Iterable[str] = (),
     ):
         self.writer = writer
         self.should_stop = should_stop
         self.probe = probe
         self.every = every
-        self.on_samples = on_samples
+        self.on_answers = on_answers
         self.trainer: DistillTrainer | None = None
-        self.probe_seconds = 0.0
+        self.probe_seconds = self.answer_seconds = 0.0
         self._began = self._step_began = 0.0
         self._pace: float | None = None  # seconds a step, smoothed
         self._warned = set(warned)  # codes, those of earlier sittings too: each is said once
@@ -69,6 +72,8 @@ class Reporter(TrainerCallback):
         if state.global_step % self.every == 0 or state.global_step == state.max_steps:
             self._look(state.global_step)
         if self.should_stop():
+            if state.global_step < state.max_steps:  # what is kept now is looked at as the end of a run is
+                self._measure(state.global_step, layers=True)
             control.should_training_stop = control.should_save = True
         if state.global_step == state.max_steps:
             control.should_save = True
@@ -76,14 +81,22 @@ class Reporter(TrainerCallback):
         return control
 
     def _look(self, step: int) -> None:
+        last = step == self.trainer.state.max_steps
+        self._measure(step, layers=step == 0 or last)
+        if (step // self.every) % 2 == 0 or last:  # answers cost as much as the probe: every other time will do
+            began = time.monotonic()
+            self.on_answers(step)
+            self.answer_seconds += time.monotonic() - began
+
+    def _measure(self, step: int, layers: bool) -> None:
+        """A probe event, and what it gives reason to warn of; `layers` as `Probe.measure` has it."""
+        if self.probe is None:
+            return
         began = time.monotonic()
-        if self.probe is not None:
-            reading = self.probe.measure(self.trainer.model)
-            self.writer.write(events.Probe(step=step, **asdict(reading)))
-            for code, text in self.probe.warnings():
-                if code not in self._warned:
-                    self._warned.add(code)
-                    self.writer.write(events.Warning(code=code, text=text))
-        if (step // self.every) % 2 == 0 or step == self.trainer.state.max_steps:
-            self.on_samples(step)  # answers cost as much as the probe: every other time will do
+        reading = self.probe.measure(self.trainer.model, layers)
+        self.writer.write(events.Probe(step=step, **asdict(reading)))
+        for code, text in self.probe.warnings():
+            if code not in self._warned:
+                self._warned.add(code)
+                self.writer.write(events.Warning(code=code, text=text))
         self.probe_seconds += time.monotonic() - began

@@ -1,20 +1,21 @@
 """What training does to the student's geometry, measured on a fixed set of held-out texts while it runs.
 
 Head-free: the student's own pooled vectors against each teacher's, by debiased CKA, beside the line that chance reaches
-in 95% of permutations. So the curves can't be fooled by projection heads or by small batches. Cheap: one forward pass
+in 95% of permutations. So the curves can't be fooled by projection heads or by small batches. Where it is asked for,
+every layer of the student against every layer of each teacher too (layer 0 is the embeddings). Cheap: one forward pass
 of the student; the teachers' vectors were asked for once. Knows nothing of events or files.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
 
 from distill.evaluation.generate import evaluating
-from distill.losses.cka import cka, null95, participation_ratio
+from distill.losses.cka import cka, layer_cka, null95, participation_ratio
 from distill.objectives.gate import gate_entropy
 from distill.objectives.geometry import GeometryObjective, head_attributable_fraction
 from distill.training.dataset import TrainingSet
@@ -36,13 +37,15 @@ class Reading:
     gate: dict | None = None  # {"mean": {teacher: w}, "by_family": {family: {teacher: w}}, "entropy": nats}
     haf: float | None = None
     loss: float | None = None  # the geometry loss on these texts, in deku mode: what haf is made from
+    layers: dict[str, list[list[float]]] | None = None  # {teacher: [student layer][teacher layer]}: debiased CKA
 
 
 @dataclass
 class Probe:
     """A fixed set of texts, and the geometry objective whose gate and heads are looked at.
 
-    `readings` holds what was read before, by an earlier sitting too: the first is what later ones are compared with.
+    `texts` carry the signals that the objective needs and, to compare all layers, `pooled_layers`. `readings` holds
+    what was read before, by an earlier sitting too: the first is what later ones are compared with.
     """
 
     texts: TrainingSet
@@ -51,9 +54,17 @@ class Probe:
     batch_size: int = 32
     readings: list[Reading] = field(default_factory=list)
 
-    def measure(self, distiller: Distiller) -> Reading:
-        """Read the student as it is now; leaves its mode and every random generator as they were."""
-        z_nD = pooled_states(distiller, self.geometry, self.texts, self.batch_size)
+    def __post_init__(self) -> None:
+        # Apart from the other signals, which every look carries to the device: these are many times larger.
+        signals = dict(self.texts.signals)
+        self._teacher_layers = signals.pop("pooled_layers", {})
+        self.texts = replace(self.texts, signals=signals)
+
+    def measure(self, distiller: Distiller, layers: bool = False) -> Reading:
+        """Read the student as it is now, with `layers` every layer of it; leaves its mode and all random generators as
+        they were."""
+        states = pooled_states(distiller, self.geometry, self.texts, self.batch_size, every_layer=layers)
+        z_nD = states[:, self.geometry.layer] if layers else states
         signals = {
             name: {teacher: values.to(z_nD.device) for teacher, values in by_teacher.items()}
             for name, by_teacher in self.texts.signals.items()
@@ -70,9 +81,18 @@ class Probe:
             gate=self._gate(z_nD, signals),
             haf=None if loss is None else head_attributable_fraction(first, shadow, loss),
             loss=loss,
+            layers=self._layers(states) if layers else None,
         )
         self.readings.append(reading)
         return reading
+
+    def _layers(self, states_nLD: Tensor) -> dict[str, list[list[float]]] | None:
+        """Every layer of the student against every one of each teacher; None if no teacher was asked for its layers."""
+        tables = {
+            teacher: layer_cka(states_nLD, self._teacher_layers[teacher].to(states_nLD.device)).tolist()
+            for teacher in self._teacher_layers
+        }
+        return {t: [[round(value, 3) for value in row] for row in table] for t, table in tables.items()} or None
 
     def _gate(self, z_nD: Tensor, signals: dict) -> dict:
         g_nT = self.geometry.gate_weights(z_nD, signals)
@@ -133,13 +153,21 @@ class Probe:
 
 
 @torch.no_grad()
-def pooled_states(distiller: Distiller, geometry: GeometryObjective, texts: TrainingSet, batch_size: int) -> Tensor:
-    """The student's pooled vectors [n, D] of `texts` as it is now, float32, with dropout off."""
+def pooled_states(
+    distiller: Distiller, geometry: GeometryObjective, texts: TrainingSet, batch_size: int, every_layer: bool = False
+) -> Tensor:
+    """The student's pooled vectors [n, D] of `texts` as it is now, float32, with dropout off.
+
+    With `every_layer` those of the embeddings and after every block, [n, 1 + layers, D].
+    """
     device = next(distiller.parameters()).device
     parts = []
     with evaluating(distiller):
         for start in range(0, len(texts), batch_size):
             rows = range(start, min(start + batch_size, len(texts)))
             batch = {k: v.to(device) for k, v in texts.collate(rows).items() if isinstance(v, Tensor)}
-            parts.append(geometry.represent(distiller.read(batch), batch))
-    return torch.cat(parts)
+            outputs = distiller.read(batch)
+            layers = range(len(outputs.hidden)) if every_layer else [geometry.layer]
+            parts.append(torch.stack([geometry.represent_layer(layer, outputs, batch) for layer in layers], dim=1))
+    states_nLD = torch.cat(parts)
+    return states_nLD if every_layer else states_nLD[:, 0]

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from transformers import PreTrainedModel
+from transformers import AutoModelForCausalLM, PreTrainedModel
 
 from distill.data.problems import generate
 from distill.errors import UserError
@@ -106,6 +106,42 @@ def test_only_what_is_missing_is_asked(bank, folder):
     _, seen = ask(bank, folder, [*TEXTS[:8], ("Why?", "So.")], Request(layer=0.5))
     assert seen == [(8, 9), (9, 9)]
     assert {file: file.stat().st_mtime_ns for file in kept} == kept
+
+
+LAYERS = frozenset({"pooled", "nll_per_byte", "pooled_layers"})
+
+
+def test_several_questions_are_put_to_a_teacher_that_is_loaded_once(bank, folder, monkeypatch):
+    loaded, seen, load = [], [], AutoModelForCausalLM.from_pretrained
+
+    def counted(path, **how):
+        loaded.append(path)
+        return load(path, **how)
+
+    monkeypatch.setattr(AutoModelForCausalLM, "from_pretrained", counted)
+    questions = [(TEXTS[:8], Request()), (TEXTS[8:], Request(needs=LAYERS))]
+    train, probe = bank.ask_each("qwen", folder, questions, on_progress=lambda *now: seen.append(now))
+    assert len(loaded) == 1
+    assert seen[0] == (0, 14) and seen[-1] == (14, 14) and seen == sorted(seen)
+    assert train.keys() == {"pooled", "nll_per_byte"} and probe.keys() == LAYERS
+    assert same(train, ask(bank, folder, TEXTS[:8])[0])
+    assert probe["pooled_layers"].shape == (6, 5, 128)
+    torch.testing.assert_close(probe["pooled_layers"][:, 3], probe["pooled"])
+
+    seen.clear()
+    again = bank.ask_each("qwen", folder, questions, on_progress=lambda *now: seen.append(now))
+    assert seen == [(14, 14)] and len(loaded) == 1
+    assert same(again[0], train) and same(again[1], probe)
+
+
+def test_layers_are_asked_for_where_all_else_is_kept_and_do_not_depend_on_the_one_that_is_read(bank, folder):
+    ask(bank, folder)
+    _, seen = ask(bank, folder, request=Request(needs=LAYERS))
+    assert seen[0] == (0, 14) and len(files(bank)) == 12
+    _, seen = ask(bank, folder, request=Request(needs=frozenset({"pooled_layers"}), layer=0.5))
+    assert seen == [(14, 14)]
+    _, seen = ask(bank, folder, request=Request(needs=frozenset({"pooled_layers"}), pooling="mean"))
+    assert seen[0] == (0, 14)
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from distill.data.prompts import encode, render
 from distill.errors import UserError
 from distill.losses.cka import layer_at
 from distill.progress import Stopped
-from distill.teachers.signals import SIGNALS, Request, compute
+from distill.teachers.signals import ALL_SIGNALS, SIGNALS, Request, compute
 from distill.zoo.cards import TEACHERS
 
 NAMES = [card.name for card in TEACHERS]
@@ -56,6 +56,25 @@ def test_the_pooled_vector_is_the_mean_over_tokens_at_its_layer(tiny, name, pool
         request = Request(layer=fraction, pooling=pooling)
         found = compute(model, tokenizer, [(question, solution)], request)["pooled"]
         torch.testing.assert_close(found[0], states.mean(0), atol=1e-4, rtol=1e-3)
+
+
+@pytest.mark.parametrize("pooling", ["mean", "rms"])
+@pytest.mark.parametrize("name", NAMES)
+def test_the_layers_are_those_that_one_may_ask_for_and_the_embeddings(tiny, name, pooling):
+    model, tokenizer = tiny(name)
+    texts, asked = TEXTS[:5], {"pooling": pooling}
+    found = compute(model, tokenizer, texts, Request(needs=frozenset(ALL_SIGNALS), **asked), batch_size=8)
+    layers = found["pooled_layers"]
+    assert layers.shape == (5, 5, model.config.hidden_size) and layers.dtype == torch.float32
+    for layer in range(1, 5):
+        alone = compute(model, tokenizer, texts, Request(layer=layer / 4, **asked))["pooled"]
+        torch.testing.assert_close(layers[:, layer], alone, atol=1e-4, rtol=1e-3)
+    torch.testing.assert_close(layers[:, 3], found["pooled"])
+    states = by_hand(model, tokenizer, *texts[0])[1][0][0]
+    if pooling == "rms":
+        states = states[torch.tensor(encode(tokenizer, *texts[0], end=False).content).bool()]
+        states = states / states.square().mean(1, keepdim=True).add(1e-6).sqrt()
+    torch.testing.assert_close(layers[0, 0], states.mean(0), atol=1e-4, rtol=1e-3)
 
 
 def test_layers_are_counted_from_the_first_block():

@@ -1,5 +1,7 @@
 """The diagnostics: what they read, that they change nothing, and when they warn."""
 
+import dataclasses
+
 import pytest
 import torch
 from window_cases import N, distiller, training_texts
@@ -47,6 +49,46 @@ def test_measuring_changes_nothing(probe):
     assert torch.equal(torch.get_rng_state(), before)
     assert all(torch.equal(value, weights[name]) for name, value in module.state_dict().items())
     assert all(parameter.grad is None for parameter in module.parameters())
+
+
+def asked_for_layers(module, probe, order):
+    """(a probe whose only teacher has the student's own layers, of the texts in this order; those layers)"""
+    own_nLD = pooled_states(module, probe.geometry, probe.texts, 12, every_layer=True)
+    texts = dataclasses.replace(probe.texts, signals={**probe.texts.signals, "pooled_layers": {"wide": own_nLD[order]}})
+    return Probe(texts, probe.geometry, probe.family_names, batch_size=5), own_nLD
+
+
+def test_a_student_agrees_with_itself_at_every_layer(probe):
+    module, probe = probe
+    probe, own_nLD = asked_for_layers(module, probe, torch.arange(N))
+    table = probe.measure(module, layers=True).layers["wide"]
+    blocks = module.student.config.num_hidden_layers
+    assert own_nLD.shape == (N, 1 + blocks, module.student.config.hidden_size)
+    assert len(table) == blocks + 1 and all(len(row) == blocks + 1 for row in table)
+    assert [table[layer][layer] for layer in range(blocks + 1)] == [1] * (blocks + 1)
+    for row, column in ((0, 2), (3, 1)):
+        exact = cka(own_nLD[:, row], own_nLD[:, column]).item()
+        assert table[row][column] == table[column][row] == round(exact, 3)
+
+
+def test_with_the_texts_in_any_other_order_it_agrees_with_nobody_on_average(probe):
+    module, plain = probe
+    generator = torch.Generator().manual_seed(0)
+    tables = []
+    for _ in range(20):
+        probe, _ = asked_for_layers(module, plain, torch.randperm(N, generator=generator))
+        tables.append(torch.tensor(probe.measure(module, layers=True).layers["wide"]))
+    assert torch.stack(tables).mean(0).abs().max() < null95(N) / 3  # one table may say anything: these are 12 texts
+
+
+def test_layers_are_read_only_where_they_are_asked_for_and_change_nothing_else(probe):
+    module, plain = probe
+    probe, own_nLD = asked_for_layers(module, plain, torch.arange(N))
+    without, with_layers = probe.measure(module), probe.measure(module, layers=True)
+    assert without.layers is None
+    assert dataclasses.replace(with_layers, layers=None) == without
+    assert torch.equal(own_nLD[:, plain.geometry.layer], pooled_states(module, plain.geometry, plain.texts, 12))
+    assert plain.measure(module, layers=True).layers is None  # no teacher said anything of its layers
 
 
 def reading(**changes):

@@ -1,0 +1,55 @@
+"""What the student is asked while it trains: a few samples that people read, and problems whose answers are counted.
+
+The counted ones are of the validation split: nothing that a run is judged by in the end is looked at in between. This
+module knows nothing of runs, of when it is time to ask, or of which weights answer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import zip_longest
+
+from distill.data.problems import Problem
+from distill.evaluation.generate import Answer, score
+from distill.evaluation.score import Score
+from distill.events import Evaluation, Event, Sample
+
+
+@dataclass(frozen=True)
+class Questions:
+    """The `samples` and the `counted` problems, the same at every look, so that looks can be compared."""
+
+    samples: Sequence[Problem]
+    counted: Sequence[Problem]
+
+    @property
+    def problems(self) -> list[Problem]:
+        """All of them, to be asked together: batched, many answers cost little more than one."""
+        return [*self.samples, *self.counted]
+
+    def events(self, step: int, answers: Sequence[Answer]) -> list[Event]:
+        """What there is to say of the answers to `problems` at a step; no evaluation where none is counted."""
+        read, counted = answers[: len(self.samples)], answers[len(self.samples) :]
+        found: list[Event] = [
+            Sample(step=step, problem=answer.problem.id, text=answer.completion.text, right=answer.grade.right)
+            for answer in read
+        ]
+        if counted:
+            found.append(evaluated("during", "validation", step, score(counted)))
+        return found
+
+
+def evaluated(phase: str, split: str, step: int, result: Score) -> Evaluation:
+    """A score as an event."""
+    by_family = {family: part.to_dict() for family, part in result.by_family().items()}
+    return Evaluation(phase=phase, split=split, step=step, by_family=by_family, **result.to_dict())
+
+
+def spread(problems: Sequence[Problem], n: int) -> list[Problem]:
+    """The first `n` of `problems` when families take turns, or all where there are fewer."""
+    families: dict[str, list[Problem]] = {}
+    for problem in problems:
+        families.setdefault(problem.family, []).append(problem)
+    turns = (problem for turn in zip_longest(*families.values()) for problem in turn if problem is not None)
+    return list(turns)[:n]
