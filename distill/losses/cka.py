@@ -16,7 +16,7 @@ Shape suffixes: n texts, D width, T teachers, B batch, L tokens.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 import torch.nn.functional as F
@@ -232,3 +232,12 @@ def pool(hidden_BLD: Tensor, content_mask_BL: Tensor, kind: str = "rms") -> Tens
     elif kind != "mean":
         raise ValueError(f"pooling is 'rms' or 'mean', not {kind!r}")
     return hidden_BLD.sum(1) / mask_BL1.sum(1).clamp_min(1)
+
+
+def stack_layers(layers: Sequence[Tensor]) -> Tensor:
+    """[B, L, D] from L pooled layers [B, D_l]; D is the widest.
+
+    A narrower one (OPT-350m projects its last states down) gets columns of zeros, which CKA does not see.
+    """
+    width = max(x_BD.shape[1] for x_BD in layers)
+    return torch.stack([F.pad(x_BD, (0, width - x_BD.shape[1])) for x_BD in layers], dim=1)

@@ -17,7 +17,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from distill.data.prompts import IGNORED, Example, collate, cut, encode_many
 from distill.errors import UserError
-from distill.losses.cka import layer_at, pool
+from distill.losses.cka import layer_at, pool, stack_layers
 from distill.progress import OnProgress, ShouldStop, check
 
 Signal = Literal["pooled", "nll_per_byte", "pooled_layers"]
@@ -124,7 +124,7 @@ def read(
         signals["pooled"] = pool(out.hidden_states[layer].float(), mask_BL, request.pooling).cpu()
     if layers:
         every = [pool(states_BLD.float(), mask_BL, request.pooling) for states_BLD in out.hidden_states]
-        signals["pooled_layers"] = torch.stack(every, dim=1).cpu()
+        signals["pooled_layers"] = stack_layers(every).cpu()
     if likelihood:
         nll_N = F.cross_entropy(out.logits.float(), batch["labels"][:, 1:][wanted_BL[:, :-1]], reduction="none")
         row_N = wanted_BL.nonzero()[:, 0]

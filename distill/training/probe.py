@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from distill.evaluation.generate import evaluating
-from distill.losses.cka import cka, layer_cka, null95, participation_ratio
+from distill.losses.cka import cka, layer_cka, null95, participation_ratio, stack_layers
 from distill.objectives.gate import gate_entropy
 from distill.objectives.geometry import GeometryObjective, head_attributable_fraction
 from distill.training.dataset import TrainingSet
@@ -168,6 +168,6 @@ def pooled_states(
             batch = {k: v.to(device) for k, v in texts.collate(rows).items() if isinstance(v, Tensor)}
             outputs = distiller.read(batch)
             layers = range(len(outputs.hidden)) if every_layer else [geometry.layer]
-            parts.append(torch.stack([geometry.represent_layer(layer, outputs, batch) for layer in layers], dim=1))
+            parts.append(stack_layers([geometry.represent_layer(layer, outputs, batch) for layer in layers]))
     states_nLD = torch.cat(parts)
     return states_nLD if every_layer else states_nLD[:, 0]

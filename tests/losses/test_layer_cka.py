@@ -5,7 +5,7 @@ import torch
 from feature_cases import normal, related
 
 from distill.errors import UserError
-from distill.losses.cka import cka, layer_cka, null95
+from distill.losses.cka import cka, layer_cka, null95, stack_layers
 
 
 def layers(n, width, count, seed=0):
@@ -42,6 +42,16 @@ def test_a_layer_in_which_all_texts_are_the_same_agrees_with_none():
     table = layer_cka(x_nLD, x_nLD)
     assert table[0].tolist() == table[:, 0].tolist() == [0, 0]
     assert table[1, 1].item() == pytest.approx(1)
+
+
+def test_layers_of_several_widths_are_compared_as_they_are():
+    wide, narrow = normal(20, 9, seed=1), normal(20, 5, seed=2)
+    x_nLD = stack_layers([wide, narrow, wide])
+    assert x_nLD.shape == (20, 3, 9)
+    assert torch.equal(x_nLD[:, 0], wide) and torch.equal(x_nLD[:, 1, :5], narrow)
+    table = layer_cka(x_nLD, x_nLD)
+    assert table[0, 1].item() == pytest.approx(cka(wide, narrow).item(), abs=1e-9)
+    assert table[0, 2].item() == pytest.approx(1)
 
 
 def test_fewer_than_four_texts_are_refused():
