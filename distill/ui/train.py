@@ -49,7 +49,7 @@ def build(shell: Shell) -> None:
 
 def _resume(shell: Shell) -> None:
     """The controls of a run that ended early."""
-    with gr.Accordion("Resume a run that was stopped or broke off", open=False, elem_id="resume-part"):
+    with gr.Accordion("Resume a run that was stopped or broke off", open=False, elem_id="resume-part") as part:
         gr.HTML(
             "<p class='quiet'>It goes on from its last checkpoint. An empty field keeps the run's own setting.</p>"
         )
@@ -70,6 +70,10 @@ def _resume(shell: Shell) -> None:
             raise UserError(NO_RUN)
         return actions.resume(run.id, who, changed)
 
+    def opened(run: RunView | None) -> dict:
+        return gr.Accordion(open=bool(run and run.resumable))
+
+    shell.frame("resume-part", part, opened, tab="train")
     shell.frame("can-resume", button, can_resume, tab="train", inputs=[shell.token])
     shell.act(button.click, resume, [steps, rate])
 

@@ -10,13 +10,13 @@ import shutil
 import socket
 import subprocess
 import sys
-import time
 import urllib.request
 from pathlib import Path
 
 import psutil
 import pytest
 from gradio_client import Client
+from page_cases import open_tab, wait_for
 
 ROOT = Path(__file__).parents[2]
 FLAGS = [
@@ -105,6 +105,15 @@ def server(tmp_path_factory):
     assert "Traceback" not in started.output(), started.output()[-3000:]
 
 
+@pytest.fixture(autouse=True)
+def nobody_left_training(request):
+    """What a test leaves training would keep the next one's run waiting."""
+    yield
+    if "server" in request.fixturenames:
+        for worker in request.getfixturevalue("server").workers():
+            worker.kill()
+
+
 @pytest.fixture
 def visit(browser, server):
     """Open the page as a new visitor (a browser of their own) and return it; errors in its console fail the test."""
@@ -127,23 +136,6 @@ def visit(browser, server):
     for context in contexts:
         context.close()
     assert problems == []
-
-
-def open_tab(page, name: str) -> None:
-    page.get_by_role("tab", name=name, exact=True).click()
-    page.wait_for_function(
-        "name => [...document.querySelectorAll('[role=tab][aria-selected=true]')].some(t => t.textContent.trim() === name)",
-        arg=name,
-    )
-
-
-def wait_for(true, seconds: float = 30, why: str = "it never came to be"):
-    """What `true()` gives as soon as it is true."""
-    ends = time.monotonic() + seconds
-    while not (value := true()):
-        assert time.monotonic() < ends, why
-        time.sleep(0.1)
-    return value
 
 
 @pytest.fixture
