@@ -10,6 +10,7 @@ from collections.abc import Sequence
 
 import gradio as gr
 
+from distill.data.families import FAMILIES
 from distill.events import Probe
 from distill.runs import RunView
 from distill.ui import insight_text as say
@@ -76,7 +77,7 @@ def gate(run: RunView | None) -> str:
     share = 1 / len(teachers) if teachers else None
     most = max((float(y) for line in lines for y in line.ys if y == y), default=0.0)
     picture = line_chart(
-        [line for line in lines if len(line.xs)],
+        lines,
         title="Who is listened to",
         x_label="step",
         y_label="weight",
@@ -99,14 +100,16 @@ def gate(run: RunView | None) -> str:
 
 def families(run: RunView | None) -> str:
     """The gate's weights by family of problems, as the student stands now."""
-    table = say.by_family(_last(run))
-    teachers = _teachers(run)
-    values = [[weights.get(name) for name in teachers] for weights in table.values()]
+    table, teachers = say.by_family(_last(run)), _teachers(run)
+    # Before the first look the map has its size already, so that nothing below it moves when the numbers come.
+    known = list(run.config.data.families or FAMILIES) if teachers else []
+    names = [name for name in known if not table or name in table] + [name for name in table if name not in known]
+    values = [[table[family].get(teacher) for teacher in teachers] for family in names] if table else []
     most = max((value for row in values for value in row if value is not None), default=0.0)
     picture = heatmap(
         values or None,
-        [say.family_title(family) for family in table],
-        teachers if table else [],
+        [say.family_title(family) for family in names],
+        teachers,
         title="Who is listened to for what",
         low=0.0,
         high=next(high for high in (0.25, 0.5, 0.75, 1.0) if most <= high or high == 1.0),
@@ -131,11 +134,7 @@ def agreement(run: RunView | None) -> str:
     by_teacher = styles(_teachers(run))
     chance = probes[-1].null95 if probes else None
     picture = line_chart(
-        [
-            Series(name, *_thin(probes, [p.cka.get(name) for p in probes]), style)
-            for name, style in by_teacher.items()
-            if probes
-        ],
+        [Series(name, *_thin(probes, [p.cka.get(name) for p in probes]), style) for name, style in by_teacher.items()],
         title="Whom the student agrees with",
         x_label="step",
         y_label="CKA",
@@ -204,7 +203,7 @@ def width(run: RunView | None) -> str:
     probes = _probes(run)
     ratios = [p.participation_ratio for p in probes]
     picture = line_chart(
-        [Series("student", *_thin(probes, ratios), STUDENT)] if probes else [],
+        [Series("student", *_thin(probes, ratios), STUDENT)],
         title="How broad the student's view is",
         x_label="step",
         y_label="directions",
@@ -226,12 +225,12 @@ def width(run: RunView | None) -> str:
 def heads(run: RunView | None) -> str:
     """The projection heads' share in the fall of the geometry loss: in deku mode a curve, else why there is none."""
     if _ready(run) and run.config.geometry.mode != "deku":
-        why = f'<p class="insight-said">{say.no_heads(run.config.geometry)}</p>'
+        why = f'<div class="insight-said"><p>{say.no_heads(run.config.geometry)}</p></div>'
         return f'<section class="insight-part"><h3>{_HEADS}</h3>{why}</section>'
     probes = _probes(run)
     shares = [p.haf for p in probes]
     picture = line_chart(
-        [Series("the heads' share", *_thin(probes, shares), STUDENT)] if probes else [],
+        [Series("the heads' share", *_thin(probes, shares), STUDENT)],
         title=_HEADS,
         x_label="step",
         y_label="share of the fall",
@@ -253,10 +252,10 @@ def heads(run: RunView | None) -> str:
 
 def _explained(picture: str, said: Sequence[str], warned: Sequence[str], shows_: str, nothing: str) -> str:
     """A picture, what it says in this run, the run's warnings about it, and how to read it."""
-    now = "".join(f'<p class="insight-said">{text}</p>' for text in said if text)
-    warn = "".join(f'<p class="insight-warning"><b>Warning:</b> {text}</p>' for text in warned)
+    now = "".join(f"<p>{text}</p>" for text in said if text)
+    now += "".join(f'<p class="insight-warning"><b>Warning:</b> {text}</p>' for text in warned)
     how = f'<div class="insight-how"><h4>How to read this</h4><p>{shows_} {nothing}</p></div>'
-    return f'<section class="insight-part">{picture}{now}{warn}{how}</section>'
+    return f'<section class="insight-part">{picture}<div class="insight-said">{now}</div>{how}</section>'
 
 
 def _graver(text: str, advice: str) -> tuple[list[str], list[str]]:

@@ -29,7 +29,7 @@ _GATES = {
 }
 
 _ADVICE = {
-    "narrowed": "That is less than half at some point: a lower weight of geometry narrows it less.",
+    "narrowed": "At its narrowest it was less than half as broad: a lower weight of geometry narrows it less.",
     "heads_absorb": "Judge by the agreement above, which is measured without heads, or use <i>kernel</i> mode.",
 }
 

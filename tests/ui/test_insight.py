@@ -156,6 +156,18 @@ def test_families_have_their_titles_and_the_clearest_favourite_is_named():
     assert "mine" in text  # a family of the user's own data
 
 
+def labels(picture):
+    return re.findall(r">([^<]+)</text>", re.search(r'picture-beside">(.*?)</g>', picture)[1])
+
+
+def test_families_keep_their_rows_from_before_the_first_look():
+    table = {family: dict.fromkeys(TEACHERS, 0.1) for family in ("average", "mine", "left_over")}  # as probes name them
+    rows = labels(insight.families(gated(dict.fromkeys(TEACHERS, 1 / 6), table)))
+    assert rows == ["Boxes, some given away", "Average of three", "mine"]
+    before = labels(insight.families(made("tiny", state=None)))
+    assert len(before) == 12 and before.index(rows[0]) < before.index(rows[1])
+
+
 def test_equal_families_have_no_favourite():
     table = {family: dict.fromkeys(TEACHERS, 1 / 6) for family in ("rate", "share")}
     assert "the same weights" in plain(insight.families(gated(dict.fromkeys(TEACHERS, 1 / 6), table)))
