@@ -1,4 +1,4 @@
-"""What a visitor may do to runs: start, stop, resume. What a public server refuses, and how many runs may wait.
+"""What a visitor may do to runs: start, stop, resume, delete. What a public server refuses, and how many runs may wait.
 
 The page's buttons and its named endpoints both come here. This module knows nothing of components or of how a config
 came about.
@@ -18,6 +18,7 @@ from distill.config import ConfigError, RunConfig, check_models
 from distill.errors import UserError
 from distill.owners import Visitor
 from distill.views import forget
+from distill.wording import nearest
 
 MOST_WAITING = 8  # runs in the queue: whoever comes later would wait for hours
 
@@ -69,6 +70,18 @@ def resume(run_id: str, visitor: Visitor, overrides: Sequence[str] = ()) -> str:
     return folder.name
 
 
+def delete(run_id: str, visitor: Visitor) -> str:
+    """Remove a run and all that it made; its id. Raises UserError where it isn't the visitor's or still goes on."""
+    folder = runs.find(run_id)
+    if folder.parent != runs.home().runs.resolve():  # a path is fine on the command line, but not from a page
+        raise UserError(f"There is no run {run_id!r} here.")
+    visitor.check(folder, "delete")
+    if runs.alive(folder):
+        raise UserError(f"Run {folder.name} is still going: stop it first, then delete it.")
+    runs.delete(folder)
+    return folder.name
+
+
 def check_queue() -> None:
     """Raises UserError where as many runs wait as may."""
     waiting = sum(run.state == "queued" for run in runs.list_runs())
@@ -85,19 +98,26 @@ def check_public(config: RunConfig) -> None:
         check_public_model(ref.model)
     if config.data.path is not None and upload_name(config.data.path) is None:
         raise ConfigError("On a public server problems come from a file you upload: data.path can't name another.")
-    if config.data.dataset is not None and not _on_the_hub(config.data.dataset):
-        raise ConfigError(
-            f"{config.data.dataset!r} is no data set of the Hub (organisation/name), and a public server reads no "
-            "folders: give such an id, or upload a file."
-        )
+    if config.data.dataset is not None:
+        check_public_dataset(config.data.dataset)
 
 
 def check_public_model(model: str) -> None:
     """Raises ConfigError unless the model is of the zoo or, by its name, of the Hub."""
     if assets.zoo_folder(model) is None and model not in assets.zoo_names() and not _on_the_hub(model):
+        close = nearest(model, assets.zoo_names())
         raise ConfigError(
             f"{model!r} is no zoo model and no Hub id (organisation/name), and a public server reads no folders: "
-            "give one of those."
+            + (f"did you mean {close!r}?" if close else "give one of those.")
+        )
+
+
+def check_public_dataset(name: str) -> None:
+    """Raises ConfigError unless the data set is, by its name, of the Hub."""
+    if not _on_the_hub(name):
+        raise ConfigError(
+            f"{name!r} is no data set of the Hub (organisation/name), and a public server reads no folders: give such "
+            "an id, or upload a file."
         )
 
 

@@ -1,0 +1,115 @@
+"""A config said in other ways: as a command line with the differences from its preset, and as a config.yaml.
+
+Pure but for the file it writes to be downloaded. This module knows nothing of components.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import shlex
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from distill import config as configs
+from distill.config import ConfigError, ModelRef, RunConfig
+from distill.ui.fields import MODELS, preset
+
+_ROUNDS = 4  # of adding what the overrides so far have not said
+
+
+def overrides(config: RunConfig, name: str) -> list[str] | None:
+    """What `--set` must say for preset `name` to become `config`, as little as will do; None where it can't be said."""
+    found: list[str] = []
+    for _ in range(_ROUNDS):
+        reached = _load(name, found)
+        if reached is None:
+            return None
+        if reached == config:
+            return _shortest(found, config, name)
+        found += [f"{path}={_flow(value)}" for path, value in _differences(_dump(reached), _dump(config))]
+    return None
+
+
+def command(config: RunConfig, name: str, file: str = "config.yaml") -> str:
+    """The command line that starts this very run; of the file where overrides can't say it."""
+    said = overrides(config, name)
+    if said is None:
+        return f"python -m distill run {file}"
+    sets = "".join(f" --set {shlex.quote(item)}" for item in said)
+    return f"python -m distill run {name}{sets}"
+
+
+def yaml_file(config: RunConfig) -> str:
+    """The path of a config.yaml to be downloaded, in the temporary folder, from where the page serves files."""
+    text = configs.to_yaml(config)
+    folder = Path(tempfile.gettempdir()) / "distill-configs" / hashlib.sha256(text.encode()).hexdigest()[:16]
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "config.yaml").write_text(text, encoding="utf-8")
+    return str(folder / "config.yaml")
+
+
+def _load(name: str, said: list[str]) -> RunConfig | None:
+    try:
+        return configs.load(name, said) if said else preset(name)
+    except ConfigError:
+        return None
+
+
+def _shortest(said: list[str], config: RunConfig, name: str) -> list[str]:
+    """Without what follows from the rest, such as a measure of likeness from a mode."""
+    for item in reversed(said):
+        fewer = [other for other in said if other is not item]
+        if _load(name, fewer) == config:
+            said = fewer
+    return said
+
+
+def _dump(config: RunConfig) -> dict[str, Any]:
+    """The settings as short as they may be said: a model by its name alone, an objective without its defaults."""
+    dump = config.model_dump(mode="json")
+    dump["student"] = _short_model(config.student)
+    dump["teachers"] = [_short_model(teacher) for teacher in config.teachers]
+    dump["objectives"] = {objective.kind: objective.model_dump(mode="json") for objective in config.objectives}
+    return dump
+
+
+def _short_model(ref: ModelRef) -> str | dict[str, Any]:
+    if ref == ModelRef(model=ref.model):
+        return ref.model
+    return ref.model_dump(mode="json", exclude_none=True)
+
+
+def _differences(old: dict[str, Any], new: dict[str, Any], above: str = "") -> list[tuple[str, Any]]:
+    """(dotted path, new value) wherever they differ. Objectives are named by kind, so other kinds go as a whole."""
+    found: list[tuple[str, Any]] = []
+    for key, value in new.items():
+        path, before = f"{above}{key}", old.get(key)
+        if before == value:
+            continue
+        if path == "objectives" and list(before) != list(value):
+            found.append((path, [_short_objective(item) for item in value.values()]))
+        elif isinstance(before, dict) and isinstance(value, dict) and path != "student":
+            found += _differences(before, value, f"{path}.")
+        else:
+            found.append((path, value))
+    return found
+
+
+def _short_objective(dump: dict[str, Any]) -> dict[str, Any]:
+    """The objective without what it would be anyway."""
+    model, short = MODELS[dump["kind"]], dict(dump)
+    whole = model.model_validate(dump)
+    for key in [key for key in dump if key != "kind"]:
+        fewer = {name: value for name, value in short.items() if name != key}
+        if model.model_validate(fewer) == whole:
+            short = fewer
+    return short
+
+
+def _flow(value: Any) -> str:
+    """A value as YAML on one line."""
+    text = yaml.safe_dump(value, default_flow_style=True, allow_unicode=True, width=10**6, sort_keys=False)
+    return text.removesuffix("\n").removesuffix("\n...")

@@ -1,0 +1,93 @@
+"""Starting, stopping and resuming for a visitor: what is refused, and that nothing is left of a start that fails."""
+
+import sys
+
+import filelock
+import pytest
+
+from distill import config as configs
+from distill import runs
+from distill.config import ConfigError
+from distill.errors import UserError
+from distill.owners import new_token, visitor
+from distill.ui import actions
+
+LOCAL = visitor(new_token(), local=True)
+STRANGER = visitor(new_token(), local=False)
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path, monkeypatch):
+    monkeypatch.setenv("DISTILL_HOME", str(tmp_path))
+    return tmp_path
+
+
+def tiny(*overrides):
+    return configs.load("tiny", overrides)
+
+
+def test_a_started_run_waits_its_turn_and_is_its_visitors(home):
+    (home / "runs").mkdir()
+    with filelock.FileLock(home / "runs" / "turn.lock"):  # another run trains
+        run = actions.start(tiny(), LOCAL, public=True)
+        folder = home / "runs" / run
+        try:
+            assert runs.view(folder).state == "queued" and runs.alive(folder)
+            assert LOCAL.owns(folder) and not STRANGER.owns(folder)
+            with pytest.raises(UserError, match="another visitor"):
+                actions.stop(run, STRANGER)
+        finally:
+            assert actions.stop(run, LOCAL) == run
+            runs.stop(folder, wait=True) if runs.alive(folder) else None
+    assert runs.view(folder).state == "stopped"
+
+
+def test_nothing_is_left_of_a_start_that_fails(home, monkeypatch):
+    monkeypatch.setattr(sys, "executable", str(home / "no-python"))
+    with pytest.raises(UserError):
+        actions.start(tiny(), LOCAL, public=False)
+    assert runs.list_runs() == [] and list((home / "runs").glob("*/config.yaml")) == []
+
+
+def test_no_more_wait_than_may(home):
+    for _ in range(actions.MOST_WAITING):
+        runs.create(tiny())
+    with pytest.raises(UserError, match="8 runs are waiting already"):
+        actions.start(tiny(), LOCAL, public=False)
+    assert len(runs.list_runs()) == actions.MOST_WAITING
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        ["student=/etc"],
+        ["teachers=[../../secrets]"],
+        ["student=assets/zoo"],  # shaped like a Hub id, but a folder beside the server
+        ["data.source=file", "data.path=/etc/passwd"],
+        ["data.source=file", "data.path=upload.csv"],
+        ["data.source=hub", "data.dataset=/etc"],
+        ["data.source=hub", "data.dataset=csv"],
+    ],
+)
+def test_a_public_server_reads_nothing_of_its_disk(home, overrides):
+    with pytest.raises(ConfigError, match=r"public server"):
+        actions.start(tiny(*overrides), LOCAL, public=True)
+    assert runs.list_runs() == []
+
+
+def test_uploads_and_the_hub_are_fine_on_a_public_server(home):
+    stored = actions.uploads() / f"{'a' * 64}.jsonl"
+    stored.parent.mkdir(parents=True)
+    stored.write_text("{}")
+    actions.check_public(tiny("data.source=file", f"data.path={stored}"))
+    actions.check_public(tiny("student=Qwen/Qwen2.5-0.5B", "data.source=hub", "data.dataset=openai/gsm8k"))
+    link = stored.with_name(f"{'b' * 64}.jsonl")
+    link.symlink_to("/etc/passwd")
+    with pytest.raises(ConfigError):
+        actions.check_public(tiny("data.source=file", f"data.path={link}"))
+
+
+def test_an_unknown_model_is_refused_before_there_is_a_run(home):
+    with pytest.raises(ConfigError, match="nobody"):
+        actions.start(tiny("student=nobody"), LOCAL, public=False)
+    assert runs.list_runs() == []
