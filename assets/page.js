@@ -16,6 +16,15 @@
     apply(look);
   });
 
+  /* The address names the run that was chosen, so that a refresh and a copied address lead to it. */
+  const name = () => {
+    const chosen = document.querySelector("#status-line .line")?.dataset.chosen;
+    const address = new URL(location.href);
+    if (!chosen || address.searchParams.get("run") === chosen) return;
+    address.searchParams.set("run", chosen);
+    history.replaceState(history.state, "", address);
+  };
+
   /* A log follows its end, unless its reader has scrolled up to read. */
   const follows = new Map();
   document.addEventListener("scroll", (event) => {
@@ -25,6 +34,7 @@
     }
   }, true);
   new MutationObserver(() => {
+    name();
     for (const log of document.querySelectorAll(".log")) {
       if (log.dataset.placed) continue;
       log.dataset.placed = "yes";

@@ -16,6 +16,8 @@ import urllib.request
 from pathlib import Path
 from typing import Any
 
+from distill.ui.shell import TABS
+
 ROOT = Path(__file__).parents[1]
 
 
@@ -50,7 +52,7 @@ class Tab:
         self.seconds = 1.0
         self.bytes = 0
         timers = [c["id"] for c in self.config["components"] if c["type"] == "timer"]
-        self.ticks = self._listener(timers[0], "tick")
+        self.ticks = self._listener(timers[TABS.index(tab)], "tick")
         self.state = self._values(self.ticks["inputs"])
         loads = [d for d in self.config["dependencies"] if any(t[1] == "load" for t in d["targets"])]
         for load in loads:
@@ -64,7 +66,7 @@ class Tab:
         answer = self._call(self.ticks, self.state)
         took = time.perf_counter() - began
         for value in answer["data"]:  # gr.Timer(3.0) as an update
-            if isinstance(value, dict) and "active" in value and "value" in value:
+            if isinstance(value, dict) and isinstance(value.get("value"), (int, float)):
                 self.seconds = float(value["value"])
         return took
 

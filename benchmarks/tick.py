@@ -69,9 +69,9 @@ def looks(url: str, folder: Path, name: str) -> tuple[float, float, float]:
     """(median milliseconds, most kilobytes, most milliseconds) of a look at one tab, a step recorded before each."""
     tab = Tab(url, folder.name, name)
     tab.tick()
-    took, sent = [], []
+    took, sent, reached = [], [], runs.view(folder).step
     with open(folder / "events.jsonl", "a", encoding="utf-8") as stream:
-        for step in range(STEPS + 1, STEPS + 1 + LOOKS):
+        for step in range(reached + 1, reached + 1 + LOOKS):
             stream.write(line(step))
             stream.flush()
             time.sleep(0.05)

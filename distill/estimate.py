@@ -36,6 +36,7 @@ _KNOWN = (0.75, 1.35)  # after runs of the same models on the same machine
 _MEASURED_UP_TO = 20e6  # parameters
 _PATIENCE = 3 * 3600.0  # seconds at least, without a GPU, after which a run is said to need one
 _ALIKE = 3  # earlier runs looked at
+_LIKE_LENGTH = 4  # times as long, or as short, as a run may be to correct another
 _FROM_BANK = 0.3  # of the seconds expected: teachers that took less had been asked before
 _GPU_SIZES = (4, 6, 8, 12, 16, 24, 32, 40, 48, 80, 96, 141, 192)  # GB that GPUs are sold with
 _TITLES = {"tiny-ce": "Tiny, without teachers", "tiny-deku": "Tiny, as on the card"}
@@ -155,7 +156,9 @@ def _alike(config: RunConfig, machine: Machine, earlier: Iterable[RunView]) -> l
         if run.config and run.state == "done" and (run.report or {}).get("seconds")
         if asked(run.config) == asked(config) and _is_here(str(run.report.get("hardware")), machine)
     ]
-    return sorted(found, key=lambda run: abs(size(run.config) - size(config)))[:_ALIKE]
+    # What a run of a few steps takes is mostly its beginning: it says nothing of a long one.
+    near = [(abs(size(run.config) - size(config)), run) for run in found]
+    return [run for off, run in sorted(near, key=lambda one: one[0]) if off <= math.log(_LIKE_LENGTH)][:_ALIKE]
 
 
 def _is_here(hardware: str, machine: Machine) -> bool:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import secrets
 import shutil
 import subprocess
@@ -30,7 +31,20 @@ from distill.processes import Process, claim, live_process, remember
 from distill.references import absolute
 from distill.views import RunView, forget, view
 
-__all__ = ["Home", "RunView", "alive", "claim", "create", "delete", "find", "home", "list_runs", "prune", "resume"]
+__all__ = [
+    "Home",
+    "RunView",
+    "alive",
+    "claim",
+    "create",
+    "delete",
+    "find",
+    "find_id",
+    "home",
+    "list_runs",
+    "prune",
+    "resume",
+]
 __all__ += ["start", "stop", "view"]
 
 NEEDED_MB = 200  # free disk a new run asks for: checkpoints, adapter, signals
@@ -219,6 +233,13 @@ def find(ref: str | os.PathLike[str], runs_dir: str | os.PathLike[str] | None = 
         raise ConfigError(f"{text!r} is the start of {len(found)} runs ({', '.join(found)}): give more of it.")
     there = f"the newest is {ids[0]}, and list shows all" if ids else "there is none yet"
     raise ConfigError(f"There is no run {text!r} in {parent}: {there}.")
+
+
+def find_id(run_id: str, runs_dir: str | os.PathLike[str] | None = None) -> Path:
+    """As `find`, but for ids alone: what a page may be asked for by strangers is no path. Raises ConfigError."""
+    if not re.fullmatch(r"[0-9a-f]{1,12}", str(run_id)):
+        raise ConfigError(f"There is no run {str(run_id)[:40]!r} here.")
+    return find(run_id, runs_dir)
 
 
 def _edit_budget(folder: Path, overrides: list[str] | tuple[str, ...], step: int) -> None:

@@ -1,4 +1,4 @@
-"""The worker: `python -m distill.worker FOLDER [--in-turn]` carries out one run, start to report, and says so in events.jsonl.
+"""The worker: `python -m distill.worker FOLDER [--in-turn]` carries out a run and says so in events.jsonl.
 
 It owns the process: the claim on the folder, signals, threads, states and exit statuses (0 done, 1 failed, 2 wrong
 config, 130 stopped). What a run does is pipeline.py's; who watches is nobody's business here. It never imports gradio.

@@ -153,6 +153,10 @@ def test_earlier_runs_of_the_same_models_correct_it(finished):
     assert found.seconds[1] / found.seconds[0] < plain.seconds[1] / plain.seconds[0]
 
 
+def test_a_run_of_a_few_steps_does_not_correct_a_long_one(finished):
+    assert of("tiny", earlier=[finished("tiny", 30.0, "budget.steps=2")]) == of("tiny", earlier=[])
+
+
 def test_a_run_of_the_same_folder_is_known_however_it_is_named(finished, tmp_path, monkeypatch):
     shutil.copytree(assets.ZOO / "student-tiny", tmp_path / "mine")
     monkeypatch.chdir(tmp_path)

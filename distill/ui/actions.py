@@ -54,7 +54,7 @@ def start(config: RunConfig, visitor: Visitor, public: bool) -> str:
 
 def stop(run_id: str, visitor: Visitor) -> str:
     """Ask a run to save its model and leave; its id. Raises UserError where it isn't the visitor's or isn't running."""
-    folder = runs.find(run_id)
+    folder = runs.find_id(run_id)
     visitor.check(folder, "stop")
     runs.stop(folder)
     return folder.name
@@ -62,7 +62,7 @@ def stop(run_id: str, visitor: Visitor) -> str:
 
 def resume(run_id: str, visitor: Visitor, overrides: Sequence[str] = ()) -> str:
     """Queue a run that ended early, with overrides of its budget; its id. Raises UserError or ConfigError."""
-    folder = runs.find(run_id)
+    folder = runs.find_id(run_id)
     visitor.check(folder, "resume")
     with _starting:
         check_queue()
@@ -72,9 +72,7 @@ def resume(run_id: str, visitor: Visitor, overrides: Sequence[str] = ()) -> str:
 
 def delete(run_id: str, visitor: Visitor) -> str:
     """Remove a run and all that it made; its id. Raises UserError where it isn't the visitor's or still goes on."""
-    folder = runs.find(run_id)
-    if folder.parent != runs.home().runs.resolve():  # a path is fine on the command line, but not from a page
-        raise UserError(f"There is no run {run_id!r} here.")
+    folder = runs.find_id(run_id)
     visitor.check(folder, "delete")
     if runs.alive(folder):
         raise UserError(f"Run {folder.name} is still going: stop it first, then delete it.")

@@ -5,7 +5,7 @@ A curve is drawn again only when a new point would be seen, so a long run sends 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Hashable, Sequence
 
 import numpy as np
 
@@ -78,6 +78,21 @@ def pace(run: RunView | None) -> str:
         shown = [one] if one is not None and len(one.xs) else []
         pictures.append(line_chart(shown, title=title, y_label=unit, name=key, **small))
     return f'<div class="pictures">{"".join(pictures)}</div>'
+
+
+def moment(points: int = POINTS) -> Callable[[RunView], Hashable]:
+    """What of a run decides its curves of so many points: for `Frame.mark`."""
+
+    def mark(run: RunView) -> Hashable:
+        steps, _ = run.timeline.columns("loss")
+        return run.steps, len(run.timeline.names), len(_settled(np.asarray(steps), run.steps, points))
+
+    return mark
+
+
+def answered(run: RunView) -> Hashable:
+    """What of a run decides its curve of accuracy: for `Frame.mark`."""
+    return run.steps, len(run.series(Evaluation)), run.state
 
 
 def column(run: RunView, column: str, name: str, style: Style, points: int = POINTS) -> Series:

@@ -22,13 +22,15 @@ _LOG = logging.getLogger("distill.page")
 
 Marks = dict[str, str]  # frame name -> digest of what a tab shows already
 
+MOST = 17_000  # characters of drawings sent at one look; with what surrounds them that stays below 20 kB
 _KEPT = 400  # drawings kept: a few runs, each with a score of frames
 
 
 @dataclass(frozen=True)
 class Frame:
     """A part of the page. `tab`: drawn only while that tab is open, None: always. `inputs`: components whose values
-    `draw(run, *values)` takes too. `key()`: what the drawing depends on besides the run and those values.
+    `draw(run, *values)` takes too. `key()`: what the drawing depends on besides the run and those values. `mark(run)`:
+    what of the run it depends on, where that changes more rarely than the run does.
 
     `draw` returns the component's new value, or an update such as gr.update(interactive=False).
     """
@@ -39,6 +41,7 @@ class Frame:
     tab: str | None = None
     inputs: Sequence[Any] = ()
     key: Callable[[], Hashable] | None = None
+    mark: Callable[[RunView], Hashable] | None = None
 
 
 class Drawings:
@@ -47,27 +50,32 @@ class Drawings:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._failed: set[str] = set()
-        self._kept: OrderedDict[Hashable, tuple[Any, str]] = OrderedDict()
+        self._kept: OrderedDict[Hashable, tuple[Any, str, int]] = OrderedDict()
 
     def updates(
         self, frames: Sequence[Frame], run: RunView | None, tab: str, values: Mapping[Any, Any], marks: Marks
     ) -> tuple[list[Any], Marks]:
         """An update a frame (gr.skip() where a tab with these `marks` shows it already), and the tab's new marks."""
-        out, now = [], dict(marks)
+        out, now, sent = [], dict(marks), 0
         for frame in frames:
             if frame.tab not in (None, tab):
                 out.append(gr.skip())
                 continue
-            value, digest = self._draw(frame, run, [values[component] for component in frame.inputs])
-            out.append(gr.skip() if now.get(frame.name) == digest else value)
-            now[frame.name] = digest
+            value, digest, size = self._draw(frame, run, [values[component] for component in frame.inputs])
+            # What would make this look too heavy waits for the next; what has never been shown doesn't wait.
+            later = frame.name in now and sent and sent + size > MOST
+            if now.get(frame.name) == digest or later:
+                out.append(gr.skip())
+                continue
+            out.append(value)
+            now[frame.name], sent = digest, sent + size
         return out, now
 
-    def _draw(self, frame: Frame, run: RunView | None, values: list[Any]) -> tuple[Any, str]:
+    def _draw(self, frame: Frame, run: RunView | None, values: list[Any]) -> tuple[Any, str, int]:
         key = (
             frame.name,
             run.id if run else None,
-            run.mark if run else None,
+            (frame.mark(run) if frame.mark else run.mark) if run else None,
             repr(values),
             frame.key() if frame.key else None,
         )
@@ -83,7 +91,8 @@ class Drawings:
                 self._failed.add(frame.name)
                 _LOG.exception("the page's part %r can't be drawn", frame.name)
             value = gr.skip()
-        drawn = value, hashlib.blake2b(repr(value).encode(), digest_size=8).hexdigest()
+        said = repr(value)
+        drawn = value, hashlib.blake2b(said.encode(), digest_size=8).hexdigest(), len(said)
         with self._lock:
             self._kept[key] = drawn
             while len(self._kept) > _KEPT:

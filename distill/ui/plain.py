@@ -11,6 +11,7 @@ from typing import Any
 import gradio as gr
 
 from distill.errors import UserError
+from distill.ui.text import words
 
 _LOG = logging.getLogger("distill.page")
 _SECONDS = 20  # how long a sentence stays, for those who read slowly
@@ -40,11 +41,11 @@ def plainly(handler: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def sentence(error: Exception) -> gr.Error:
-    """What the page says of an error."""
+    """What the page says of an error. The box shows HTML, so what comes from outside is made inert."""
     if isinstance(error, gr.Error):
         return error
     if isinstance(error, UserError):
-        return gr.Error(str(error), duration=_SECONDS, print_exception=False, title="That can't be done")
+        return gr.Error(words(error), duration=_SECONDS, print_exception=False, title="That can't be done")
     _LOG.error("a handler of the page failed", exc_info=error)
     text = (
         f"Something unforeseen went wrong ({type(error).__name__}); the server's log has the details. Nothing is lost."

@@ -10,6 +10,7 @@ import os
 import threading
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import gradio as gr
@@ -18,7 +19,7 @@ from distill import runs
 from distill.errors import UserError
 from distill.owners import Visitor, new_token, visitor
 from distill.runs import RunView
-from distill.ui.frames import Drawings, Frame
+from distill.ui.frames import Drawings, Frame, Marks
 from distill.ui.plain import plainly
 
 TABS = ("configure", "train", "insight", "compare", "runs")
@@ -41,7 +42,7 @@ class Shell:
         self.tab = gr.State(TABS[0])
         self.marks = gr.State({})
         self.token = gr.BrowserState("", storage_key="distill-visitor", secret="distill")
-        self.timer = gr.Timer(FASTEST)
+        self.timers = {name: gr.Timer(FASTEST, active=name == TABS[0]) for name in TABS}
         self.tabs: gr.Tabs | None = None
         self.frames: list[Frame] = []
         self._actions: list[tuple[Any, ...]] = []
@@ -60,32 +61,41 @@ class Shell:
 
     # --- wiring ------------------------------------------------------------------------------------------------------
 
-    @property
-    def _inputs(self) -> list[Any]:
-        more = {component: None for frame in self.frames for component in frame.inputs}
-        return [self.run_id, self.tab, self.marks, *more]
-
-    @property
-    def _outputs(self) -> list[Any]:
-        return [*[frame.component for frame in self.frames], self.marks, self.timer]
-
     def connect(self, page: gr.Blocks, tabs: dict[str, gr.Tab]) -> None:
-        """Wire the tick, opening a tab, and opening the page."""
-        self.timer.tick(self._tick, self._inputs, self._outputs, **_QUIET)
+        """Wire the ticks, opening a tab, and opening the page."""
         for name, tab in tabs.items():
-            tab.select(lambda name=name: name, None, self.tab, **_QUIET).then(
-                self._tick, self._inputs, self._outputs, **_QUIET
-            )
-        chosen = {component: None for frame in self.frames for component in frame.inputs}
-        for component in chosen:
-            if isinstance(component, (gr.State, gr.BrowserState)):
-                continue
-            component.change(self._tick, self._inputs, self._outputs, **_QUIET)
-        page.load(self._arrive, [self.token], [self.run_id, self.token, self.marks], **_QUIET).then(
-            self._tick, self._inputs, self._outputs, **_QUIET
-        )
+            look = self._look(name)
+            self.timers[name].tick(**look)
+            opened = tab.select(partial(self._opened, name), None, [self.tab, *self.timers.values()], **_QUIET)
+            opened.then(**look)
+            for component in {one: None for frame in self.frames if frame.tab == name for one in frame.inputs}:
+                if not isinstance(component, (gr.State, gr.BrowserState)):
+                    component.change(**look)
+        arrived = page.load(self._arrive, [self.token], [self.run_id, self.token, self.marks], **_QUIET)
+        arrived.then(**self._look(TABS[0]))
         for action in self._actions:
             self._wire(*action)
+
+    def _look(self, tab: str | None) -> dict[str, Any]:
+        """A listener that brings the frames of a tab up to date; of every tab (but only the open one's) for None.
+
+        One a tab, as Gradio makes every output's component anew each time, even where it is told to skip it.
+        """
+        frames = [frame for frame in self.frames if tab is None or frame.tab in (None, tab)]
+        more = list({component: None for frame in frames for component in frame.inputs})
+        timer = self.timers.get(tab)
+
+        def tick(request: gr.Request, run_id: str, now_open: str, marks: Marks, *values: Any) -> list[Any]:
+            run, inputs = shown(run_id), dict(zip(more, values, strict=True))
+            updates, new = self._drawings.updates(frames, run, tab or now_open, inputs, marks)
+            if timer is not None:
+                seconds = self._watchers.pace(request.session_hash or "", run)
+                updates.append(gr.skip() if marks.get(f"timer-{tab}") == str(seconds) else gr.Timer(seconds))
+                new[f"timer-{tab}"] = str(seconds)
+            return [new if new != marks else gr.skip(), *updates]
+
+        outputs = [self.marks, *[frame.component for frame in frames], *([timer] if timer else [])]
+        return {"fn": tick, "inputs": [self.run_id, self.tab, self.marks, *more], "outputs": outputs, **_QUIET}
 
     def act(
         self,
@@ -103,11 +113,12 @@ class Shell:
     def _wire(
         self, trigger: Callable[..., Any], handler: Callable[..., str], inputs: list[Any], opens: str | None
     ) -> None:
-        def acted(request: gr.Request, run_id: str, token: str, *values: Any) -> list[Any]:
+        def acted(request: gr.Request, run_id: str, token: str, *values: Any) -> Any:
             shown_now = handler(self.who(token, request), run_id, *values)
-            return [shown_now, *([gr.Tabs(selected=opens), opens] if opens else [])]
+            # One output is given as it is: a list of one would become the id itself.
+            return [shown_now, gr.Tabs(selected=opens), *self._opened(opens)] if opens else shown_now
 
-        outputs = [self.run_id, *([self.tabs, self.tab] if opens else [])]
+        outputs = [self.run_id, *([self.tabs, self.tab, *self.timers.values()] if opens else [])]
         done = trigger(
             plainly(acted),
             [self.run_id, self.token, *inputs],
@@ -115,7 +126,7 @@ class Shell:
             api_visibility="private",
             show_progress="hidden",
         )
-        done.success(self._tick, self._inputs, self._outputs, **_QUIET)
+        done.success(**self._look(None))
 
     # --- what happens ------------------------------------------------------------------------------------------------
 
@@ -125,14 +136,9 @@ class Shell:
         asked = str(request.query_params.get("run", ""))[:64]
         return asked, token if known else new_token(), {}
 
-    def _tick(self, request: gr.Request, run_id: str, tab: str, marks: dict, *values: Any) -> list[Any]:
-        run = shown(run_id)
-        inputs = dict(zip(self._inputs[3:], values, strict=True))
-        updates, now = self._drawings.updates(self.frames, run, tab, inputs, marks)
-        seconds = self._watchers.pace(request.session_hash or "", run)
-        timer = gr.skip() if marks.get("timer") == str(seconds) else gr.Timer(seconds)
-        now["timer"] = str(seconds)
-        return [*updates, now if now != marks else gr.skip(), timer]
+    def _opened(self, tab: str) -> list[Any]:
+        """Only the open tab's timer runs. It begins fast; its first tick says how fast to go on."""
+        return [tab, *[gr.Timer(active=name == tab) for name in self.timers]]
 
 
 class Watchers:
@@ -160,7 +166,7 @@ def shown(run_id: str) -> RunView | None:
         every = recent_runs()
         return next((run for run in every if not run.final), next(iter(every), None))
     try:
-        return runs.view(runs.find(run_id) if not (runs.home().runs / run_id).is_dir() else runs.home().runs / run_id)
+        return runs.view(runs.find_id(run_id))
     except UserError:
         return None
 

@@ -59,7 +59,8 @@ def bar(run: RunView | None, run_id: str) -> str:
     now = going()
     other = f' · <a href="?run={words(now)}">another run is training: watch it</a>' if now not in ("", run.id) else ""
     return (
-        f'<p class="line" data-state="{run.state}"><a href="?run={words(run.id)}">run {words(run.id[:6])}</a> · '
+        f'<p class="line" data-state="{run.state}" data-chosen="{run.id if run_id else ""}">'
+        f'<a href="?run={words(run.id)}">run {words(run.id[:6])}</a> · '
         f"<b>{words(run.name)}</b> · <span class='what'>{words(what)}</span>{other}</p>{why}"
         '<div class="meter" role="progressbar" aria-label="progress of this stage" aria-valuemin="0"'
         f' aria-valuemax="100" aria-valuenow="{100 * share:.0f}"><span style="width:{100 * share:.1f}%"></span></div>'

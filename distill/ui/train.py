@@ -28,9 +28,9 @@ def build(shell: Shell) -> None:
     shell.frame("stages", gr.HTML(stages(None)), stages, tab="train")
     with gr.Row(elem_classes="wide-gap"):
         with gr.Column(min_width=320):
-            shell.frame("loss", gr.HTML(curves.loss(None)), curves.loss, tab="train")
+            shell.frame("loss", gr.HTML(curves.loss(None)), curves.loss, tab="train", mark=curves.moment())
         with gr.Column(min_width=320):
-            shell.frame("accuracy", gr.HTML(curves.accuracy(None)), curves.accuracy, tab="train")
+            shell.frame("accuracy", gr.HTML(curves.accuracy(None)), curves.accuracy, tab="train", mark=curves.answered)
     with gr.Row(elem_classes="wide-gap"):
         with gr.Column(min_width=320):
             gr.HTML("<h2>Log</h2>")
@@ -42,7 +42,7 @@ def build(shell: Shell) -> None:
             gr.HTML("<h2>Three fixed problems, as the student answers them now</h2>")
             shell.frame("samples", gr.HTML(samples(None)), samples, tab="train")
     with gr.Accordion("Learning rate, speed and memory", open=False):
-        shell.frame("pace", gr.HTML(curves.pace(None)), curves.pace, tab="train")
+        shell.frame("pace", gr.HTML(curves.pace(None)), curves.pace, tab="train", mark=curves.moment(60))
     _resume(shell)
     shell.frame("queue", gr.HTML(queue(None)), queue, tab="train", key=_waiting)
 
@@ -50,9 +50,7 @@ def build(shell: Shell) -> None:
 def _resume(shell: Shell) -> None:
     """The controls of a run that ended early."""
     with gr.Accordion("Resume a run that was stopped or broke off", open=False, elem_id="resume-part") as part:
-        gr.HTML(
-            "<p class='quiet'>It goes on from its last checkpoint. An empty field keeps the run's own setting.</p>"
-        )
+        gr.HTML("<p class='quiet'>It goes on from its last checkpoint. An empty field keeps the run's own setting.</p>")
         with gr.Row(equal_height=True):
             steps = gr.Number(label="Steps in all", value=None, precision=0, min_width=130)
             rate = gr.Number(label="Learning rate", value=None, min_width=130)

@@ -9,6 +9,7 @@ from distill import config as configs
 from distill import runs
 from distill.events import EventWriter, Metric
 from distill.runs import view
+from distill.ui import frames
 from distill.ui.frames import Drawings, Frame
 
 SKIP = gr.skip()
@@ -80,3 +81,39 @@ def test_two_runs_are_not_taken_for_each_other(run):
     drawings, frame = Drawings(), Frame("f", "component", lambda run: f"{run.step}")
     assert drawings.updates([frame], run, "train", {}, {})[0] == ["0"]
     assert drawings.updates([frame], other, "train", {}, {})[0] == ["7"]
+
+
+def test_a_look_that_would_be_too_heavy_sends_the_rest_at_the_next(run):
+    size, version = frames.MOST // 2 - 100, ["a"]
+    parts = [Frame(name, name, lambda run: version[0] * size, key=lambda: version[0]) for name in "123"]
+    drawings = Drawings()
+    updates, marks = drawings.updates(parts, run, "train", {}, {})
+    assert SKIP not in updates  # a tab that is opened is shown whole
+    version[0] = "b"
+    first, marks = drawings.updates(parts, run, "train", {}, marks)
+    second, marks = drawings.updates(parts, run, "train", {}, marks)
+    assert [update == SKIP for update in first] == [False, False, True]
+    assert [update == SKIP for update in second] == [True, True, False]
+    assert drawings.updates(parts, run, "train", {}, marks)[0] == [SKIP] * 3
+
+
+def test_one_part_heavier_than_a_look_is_sent_all_the_same(run):
+    version = ["a"]
+    part = Frame("f", "f", lambda run: version[0] * 2 * frames.MOST, key=lambda: version[0])
+    drawings = Drawings()
+    _, marks = drawings.updates([part], run, "train", {}, {})
+    version[0] = "b"
+    assert drawings.updates([part], run, "train", {}, marks)[0] != [SKIP]
+
+
+def test_a_part_that_fails_leaves_the_others(run):
+    parts = [Frame("bad", 1, lambda run: 1 / 0), Frame("good", 2, lambda run: "fine")]
+    assert Drawings().updates(parts, run, "train", {}, {})[0] == [SKIP, "fine"]
+
+
+def test_a_mark_says_what_of_the_run_a_drawing_depends_on(run):
+    drawn, draw = counting()
+    frame, drawings = Frame("f", "component", draw, mark=lambda run: run.step // 10), Drawings()
+    for step in (1, 2, 9, 10):
+        drawings.updates([frame], replace(run, step=step, mark=(step, "training", 0)), "train", {}, {})
+    assert len(drawn) == 2
