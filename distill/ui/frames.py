@@ -67,7 +67,7 @@ class Drawings:
             if now.get(frame.name) == digest or later:
                 out.append(gr.skip())
                 continue
-            out.append(value)
+            out.append(dict(value) if isinstance(value, dict) else value)  # Gradio takes the value out of an update
             now[frame.name], sent = digest, sent + size
         return out, now
 

@@ -52,6 +52,14 @@ def test_a_change_of_the_run_is_sent_and_a_drawing_that_is_the_same_is_not(run):
     assert updates == ["3", SKIP]
 
 
+def test_what_becomes_of_an_update_that_was_sent_is_nothing_to_the_next_tab(run):
+    drawings = Drawings()
+    frames = [Frame("choices", 1, lambda run: gr.update(choices=["a"], value="a"))]
+    for _ in range(2):
+        updates, _ = drawings.updates(frames, run, "train", {}, {})
+        assert updates[0].pop("value") == "a"  # as Gradio does when it sends one
+
+
 def test_only_the_open_tab_is_drawn(run):
     drawn, draw = counting()
     frame = Frame("f", "component", draw, tab="insight")
