@@ -169,6 +169,7 @@ def resume(
     Raises UserError where the run is done or running, ConfigError for an override that is wrong or not of the budget.
     """
     folder = Path(folder).resolve()
+    _let_leave(folder)
     with _starting(folder):
         _refuse_alive(folder, "can't be resumed: it is being trained")
         seen = view(folder)
@@ -187,6 +188,7 @@ def delete(folder: str | os.PathLike[str]) -> None:
     folder = Path(folder).resolve()
     if not _is_run(folder):
         raise UserError(f"{folder} is no run folder, so it is left alone.")
+    _let_leave(folder)
     _refuse_alive(folder, "can't be deleted: it is being trained")
     try:
         shutil.rmtree(folder)
@@ -255,6 +257,13 @@ def _edit_budget(folder: Path, overrides: list[str] | tuple[str, ...], step: int
     new = folder / "config.yaml.new"
     new.write_text(configs.to_yaml(changed), encoding="utf-8")
     new.replace(folder / "config.yaml")
+
+
+def _let_leave(folder: Path) -> None:
+    """Wait a moment for a worker that has said its last word: its process takes about a second to end."""
+    ends = time.monotonic() + 10
+    while live_process(folder) and view(folder).final and time.monotonic() < ends:
+        time.sleep(0.1)
 
 
 def _refuse_alive(folder: Path, why: str) -> None:

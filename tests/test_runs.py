@@ -15,6 +15,7 @@ from distill import runs
 from distill.config import ConfigError, load
 from distill.errors import UserError
 from distill.events import EventWriter, Metric, Status
+from distill.processes import remember
 
 ROOT = Path(__file__).parents[1]
 CLAIM = (
@@ -269,3 +270,13 @@ def test_only_runs_are_deleted(tmp_path, folder):
     assert "no run folder" in refused(runs.delete, tmp_path / "thesis")
     runs.delete(folder)
     assert not folder.exists()
+
+
+def test_who_is_just_leaving_is_waited_for(tmp_path):
+    folder = runs.create(load("tiny"), tmp_path)
+    leaving = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(1.5)"])
+    remember(folder, leaving.pid)
+    with EventWriter(folder / "events.jsonl") as events:
+        events.write(Status(state="stopped"))
+    runs.delete(folder)
+    assert leaving.wait() == 0 and not folder.exists()

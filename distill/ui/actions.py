@@ -74,7 +74,7 @@ def delete(run_id: str, visitor: Visitor) -> str:
     """Remove a run and all that it made; its id. Raises UserError where it isn't the visitor's or still goes on."""
     folder = runs.find_id(run_id)
     visitor.check(folder, "delete")
-    if runs.alive(folder):
+    if runs.alive(folder) and not runs.view(folder).final:
         raise UserError(f"Run {folder.name} is still going: stop it first, then delete it.")
     runs.delete(folder)
     return folder.name

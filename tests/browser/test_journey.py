@@ -146,7 +146,7 @@ def test_what_a_run_says_can_not_inject_anything(visit, server, start, status, t
         open_tab(page, name)
         page.wait_for_timeout(1500)
     open_tab(page, "Train")
-    page.get_by_label("Show").click()
+    page.get_by_label("Show", exact=True).click()
     page.get_by_role("option", name="program output").click()
     page.wait_for_timeout(1500)
     assert page.evaluate("window.hit") is None
