@@ -5,7 +5,7 @@ from __future__ import annotations
 import gradio as gr
 
 from distill.hardware import cpu_cores, is_zerogpu, memory_gb
-from distill.ui import endpoints, status, train
+from distill.ui import compare, configure, endpoints, insight, runs_tab, status, train
 from distill.ui.shell import Shell
 
 TITLES = {"configure": "Configure", "train": "Train", "insight": "Insight", "compare": "Compare", "runs": "Runs"}
@@ -14,7 +14,13 @@ TITLES = {"configure": "Configure", "train": "Train", "insight": "Insight", "com
 def build(public: bool = False) -> gr.Blocks:
     """The page, not launched. `public`: it is reached from other machines, so strangers may look but not touch."""
     tabs: dict[str, gr.Tab] = {}
-    builders = {"train": train.build}
+    builders = {
+        "configure": configure.build,
+        "train": train.build,
+        "insight": insight.build,
+        "compare": compare.build,
+        "runs": runs_tab.build,
+    }
     with gr.Blocks(title="Distill: many teachers, one small student", analytics_enabled=False) as page:
         shell = Shell(public)
         status.build(shell, header())

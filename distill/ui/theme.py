@@ -6,8 +6,8 @@ import gradio as gr
 
 from distill.assets import ROOT
 
-CSS = [ROOT / "assets" / "page.css", ROOT / "assets" / "pictures.css"]
-SCRIPTS = [ROOT / "assets" / "pictures.js", ROOT / "assets" / "page.js"]
+CSS = [ROOT / "assets" / f"{name}.css" for name in ("page", "pictures", "insight", "runs", "configure", "compare")]
+SCRIPTS = [ROOT / "assets" / name for name in ("pictures.js", "picture-files.js", "page.js")]
 
 _FONT = ("system-ui", "-apple-system", "Segoe UI", "Roboto", "Noto Sans", "sans-serif")
 _MONO = ("ui-monospace", "SFMono-Regular", "Menlo", "Consolas", "DejaVu Sans Mono", "monospace")

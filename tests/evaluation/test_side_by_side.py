@@ -9,10 +9,10 @@ from itertools import pairwise
 
 import pytest
 import torch
+from adapted_cases import MOST, adapted_run, save_adapter
 from peft import PeftModel, get_peft_model_state_dict
 from transformers import Gemma2ForCausalLM
 
-from distill import config as configs
 from distill.config import ModelRef, model_path
 from distill.data.problems import generate
 from distill.data.prompts import render
@@ -20,41 +20,17 @@ from distill.errors import ConfigError, UserError
 from distill.evaluation import side_by_side
 from distill.evaluation.generate import generate_batch
 from distill.evaluation.side_by_side import answer_as_teacher, answer_both, is_open, open_student
-from distill.hardware import detect
 from distill.models import fingerprint, load_model, load_tokenizer
-from distill.training.student import load_student
 
 BASE = model_path("student-tiny")
 QUESTIONS = [problem.question for problem in generate("held_out", 3)]
-MOST = 24  # tokens
 
 torch.set_num_threads(1)
 
 
-def save_adapter(folder, seed, width=16):
-    """An adapter that changes what the student says: random weights, saved as a run saves them."""
-    config = configs.parse({"student": "student-tiny", "objectives": ["task"], "lora": {"r": width}})
-    student, _ = load_student(config.student, config.lora, detect(), seed)
-    random = torch.Generator().manual_seed(seed)
-    with torch.no_grad():
-        for name, weights in student.named_parameters():
-            if "lora_B" in name:
-                weights.normal_(0, 0.2, generator=random)
-    student.save_pretrained(folder / "adapter")
-    return student
-
-
 @pytest.fixture
 def make_run(tmp_path):
-    def make(name="run", seed=1):
-        folder = tmp_path / name
-        folder.mkdir()
-        settings = {"student": "student-tiny", "objectives": ["task"], "evaluation": {"max_new_tokens": MOST}}
-        (folder / "config.yaml").write_text(configs.to_yaml(configs.parse(settings)))
-        save_adapter(folder, seed)
-        return folder
-
-    yield make
+    yield lambda seed=1: adapted_run(tmp_path, seed)
     side_by_side._opened.clear()
 
 
@@ -153,7 +129,7 @@ def test_the_digests_are_those_of_the_files_and_a_new_adapter_is_loaded_anew(mak
 
 
 def test_two_students_stay_loaded_and_no_more(make_run):
-    folders = [make_run(str(number), number) for number in range(3)]
+    folders = [make_run(number) for number in range(3)]
     first, second = (open_student(folder) for folder in folders[:2])
     assert open_student(folders[0]) is first  # now the second is the one not asked for longest
     open_student(folders[2])

@@ -1,0 +1,134 @@
+"""A visitor's question on its way through the models: what is being done, in words, and the answers so far.
+
+The models come from evaluation/side_by_side.py, which is imported (and torch with it) only when somebody asks. This
+module knows nothing of components.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from distill.data.grading import grade
+from distill.errors import UserError
+from distill.runs import RunView
+from distill.ui import recorded, sides
+from distill.ui.shell import shown
+from distill.ui.sides import Live
+from distill.ui.status import going
+from distill.ui.text import NO_RUN, words
+
+_EVERY = 0.1  # seconds between two looks at an answer that grows
+_LONGEST, _LONGEST_ANSWER = 8_000, 200  # characters that a visitor may type
+
+Heard = tuple[str, Live]  # what is being done, as HTML; the answers so far
+
+
+def answer(
+    run_id: str, source: str, example: str, judged: str | None, own: str, own_answer: str, teachers: bool
+) -> Iterator[Heard]:
+    """What a visitor sees while the question they chose is answered. Raises UserError where it can't be."""
+    run = shown(run_id)
+    if run is None:
+        raise UserError(NO_RUN)
+    known = recorded.chosen(run, source, example, judged)
+    if source == "own":
+        known = _typed(own.strip(), own_answer.strip())
+    if known is None or not known.question:
+        raise UserError("There is no question yet: choose a problem, or type one of your own.")
+    live = Live(sides.picked(run, source, example, judged), known.question, known.answer)
+    try:
+        yield _loading(run), live
+        for now in _both(run, live):
+            _, live = now
+            yield now
+        notes: list[str] = []
+        for now in _teachers(run, live, notes) if teachers else ():
+            _, live = now
+            yield now
+    except Exception:
+        yield "", replace(live, going=False)  # else Stop would stay, and what the run recorded would not come back
+        raise
+    yield " ".join([sides.outcome(live), *map(words, notes)]), replace(live, going=False)
+
+
+def _typed(question: str, answer: str) -> recorded.Chosen:
+    for what, text, most in (("question", question, _LONGEST), ("right answer", answer, _LONGEST_ANSWER)):
+        if len(text) > most:
+            raise UserError(f"Your {what} has {len(text):,} characters, and at most {most:,} are taken: shorten it.")
+    return recorded.Chosen(question, answer or None)
+
+
+def _loading(run: RunView) -> str:
+    name = words(run.config.student.name) if run.config else "the student"
+    if "distill.evaluation.side_by_side" not in sys.modules:
+        return f"Loading PyTorch, which this page does only now (some seconds), then {name} with its adapter …"
+    return f"Loading {name} with its adapter, which takes some seconds the first time …"
+
+
+def _both(run: RunView, live: Live) -> Iterator[Heard]:
+    from distill.evaluation.side_by_side import answer_both, open_student
+
+    opened = open_student(run.folder)
+    ready = replace(live, base=opened.base, adapter=opened.adapter, most=opened.max_new_tokens)
+    slower = " A run is training here too, so this is slower." if going() else ""
+    text = f"{words(opened.name)} answers, with its adapter off and on.{slower}"
+    yield text, ready
+    for heard in _paced(ready, answer_both(opened, live.question)):
+        yield text, heard
+
+
+def _teachers(run: RunView, live: Live, notes: list[str]) -> Iterator[Heard]:
+    """The teachers one after another. One that can't answer is noted, and the next is asked."""
+    from distill.evaluation.side_by_side import answer_as_teacher
+
+    refs = run.config.teachers if run.config else []
+    for number, ref in enumerate(refs, 1):
+        text = f"Teacher {number} of {len(refs)}, {words(ref.name)}, is loaded and answers …"
+        yield text, live
+        try:
+            for heard in _paced(live, answer_as_teacher(ref, live.question, live.most)):
+                live = heard
+                yield text, live
+        except UserError as error:
+            notes.append(str(error))
+
+
+def _paced(live: Live, steps: Iterable[Any]) -> Iterator[Live]:
+    """What is heard so far, a few times a second and whenever a side is over."""
+    last = 0.0
+    for step in steps:
+        live = live.heard(step)
+        if step.over or time.monotonic() - last >= _EVERY:
+            last = time.monotonic()
+            yield live
+
+
+def generate_once(run_folder: Path, question: str, answer: str | None = None) -> dict[str, Any]:
+    """Both answers to one question, for programs: {before, after, digests, decoding}.
+
+    before and after: {text, right (None where no answer is given), tokens, seconds, finished}. Raises UserError.
+    """
+    from distill.evaluation.side_by_side import answer_both, open_student
+
+    opened = open_student(run_folder)
+    last = {step.side: step for step in answer_both(opened, question)}
+    found = {
+        side: {
+            "text": step.text,
+            "right": grade(step.text, answer).right if answer else None,
+            "tokens": step.tokens,
+            "seconds": round(step.seconds, 3),
+            "finished": step.finished,
+        }
+        for side, step in last.items()
+    }
+    return {
+        **found,
+        "digests": {"model": opened.base, "adapter": opened.adapter},
+        "decoding": {"method": "greedy", "max_new_tokens": opened.max_new_tokens},
+    }
