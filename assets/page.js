@@ -1,19 +1,20 @@
 /* What the page does in the browser besides Gradio: light and dark by choice, a log that stays where its reader is. */
 (() => {
   const KEY = "distill-look";
-  const apply = (look) => document.body.classList.toggle("dark", look === "dark");
-  const wanted = () => new URLSearchParams(location.search).get("__theme") || localStorage.getItem(KEY);
+  let look = new URLSearchParams(location.search).get("__theme") || localStorage.getItem(KEY);
 
-  addEventListener("DOMContentLoaded", () => {
-    const look = wanted();
-    if (look) apply(look);
-  });
+  /* Gradio sets its own choice while it starts, so ours is set whenever the page has changed. */
+  const dress = () => {
+    if (look && document.body && document.body.classList.contains("dark") !== (look === "dark")) {
+      document.body.classList.toggle("dark", look === "dark");
+    }
+  };
 
   document.addEventListener("click", (event) => {
     if (!event.target.closest("#look")) return;
-    const look = document.body.classList.contains("dark") ? "light" : "dark";
+    look = document.body.classList.contains("dark") ? "light" : "dark";
     localStorage.setItem(KEY, look);
-    apply(look);
+    dress();
   });
 
   /* The address names the run that was chosen, so that a refresh and a copied address lead to it. */
@@ -34,6 +35,7 @@
     }
   }, true);
   new MutationObserver(() => {
+    dress();
     name();
     for (const log of document.querySelectorAll(".log")) {
       if (log.dataset.placed) continue;

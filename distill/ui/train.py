@@ -25,6 +25,7 @@ STAGES = (  # (the stage's name in events, before ":" or a number; what the page
 
 def build(shell: Shell) -> None:
     """The tab."""
+    gr.HTML("<h2>The run, stage by stage</h2>")
     shell.frame("stages", gr.HTML(stages(None)), stages, tab="train")
     with gr.Row(elem_classes="wide-gap"):
         with gr.Column(min_width=320):
