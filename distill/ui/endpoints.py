@@ -59,8 +59,8 @@ def build(shell: Shell) -> None:
         return generate_once(found(run).folder, question, answer or None)
 
     for function in (start, stop, resume, status, report):
-        gr.api(plainly(function), api_name=function.__name__, queue=False)
-    gr.api(plainly(generate), api_name="generate", concurrency_id="model", concurrency_limit=1)
+        gr.api(plainly(function, html=False), api_name=function.__name__, queue=False)
+    gr.api(plainly(generate, html=False), api_name="generate", concurrency_id="model", concurrency_limit=1)
 
 
 def found(run: str) -> RunView:

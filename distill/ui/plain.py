@@ -17,8 +17,8 @@ _LOG = logging.getLogger("distill.page")
 _SECONDS = 20  # how long a sentence stays, for those who read slowly
 
 
-def plainly(handler: Callable[..., Any]) -> Callable[..., Any]:
-    """`handler`, with whatever it raises turned into one sentence."""
+def plainly(handler: Callable[..., Any], html: bool = True) -> Callable[..., Any]:
+    """`handler`, with whatever it raises turned into one sentence; not `html` where a program reads it."""
     if inspect.isgeneratorfunction(handler):
 
         @functools.wraps(handler)
@@ -26,7 +26,7 @@ def plainly(handler: Callable[..., Any]) -> Callable[..., Any]:
             try:
                 yield from handler(*args, **kwargs)
             except Exception as error:
-                raise sentence(error) from None
+                raise sentence(error, html) from None
 
         return streaming
 
@@ -35,17 +35,19 @@ def plainly(handler: Callable[..., Any]) -> Callable[..., Any]:
         try:
             return handler(*args, **kwargs)
         except Exception as error:
-            raise sentence(error) from None
+            raise sentence(error, html) from None
 
     return calling
 
 
-def sentence(error: Exception) -> gr.Error:
+def sentence(error: Exception, html: bool = True) -> gr.Error:
     """What the page says of an error. The box shows HTML, so what comes from outside is made inert."""
     if isinstance(error, gr.Error):
         return error
     if isinstance(error, UserError):
-        return gr.Error(words(error), duration=_SECONDS, print_exception=False, title="That can't be done")
+        return gr.Error(
+            words(error) if html else str(error), duration=_SECONDS, print_exception=False, title="That can't be done"
+        )
     _LOG.error("a handler of the page failed", exc_info=error)
     text = (
         f"Something unforeseen went wrong ({type(error).__name__}); the server's log has the details. Nothing is lost."

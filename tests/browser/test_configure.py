@@ -59,6 +59,8 @@ def test_a_bad_file_is_named_by_its_line_and_a_good_one_is_previewed(visit, tmp_
     page.locator("#problems-file").get_by_label("Clear").click()
     chooser.set_input_files(tmp_path / "good.jsonl")
     wait_for(lambda: "Line 17" not in text(page, "#step-problems"), 20)
+    fill(page, "To learn from", "200")
+    fill(page, "To be judged on", "30")
     page.get_by_role("button", name="Show the problems").click()
     wait_for(lambda: "What is" in text(page, "#preview") and "token" in text(page, "#preview"), 60, "no preview")
 
