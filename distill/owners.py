@@ -55,17 +55,15 @@ class Visitor:
             (folder / _FILE).write_text(json.dumps({"owner": _digest(self.id)}), encoding="utf-8")
 
 
-def new_token() -> str:
-    """A token for a visitor who has none: "id.signature"."""
-    name = secrets.token_urlsafe(24)
-    return f"{name}.{_signature(name)}"
+def new_token(name: str | None = None) -> str:
+    """A token, "id.signature", for a visitor who has none; of everybody who signed in under `name`, the same."""
+    text = f"name:{name}" if name else secrets.token_urlsafe(24)
+    return f"{text}.{_signature(text)}"
 
 
-def visitor(token: str | None, local: bool, name: str | None = None) -> Visitor:
-    """The visitor that a browser's token (or a signed-in `name`) means. A forged or missing token is nobody's."""
-    if name:
-        return Visitor(f"name:{name}", local)
-    text, _, signature = str(token or "").partition(".")
+def visitor(token: str | None, local: bool) -> Visitor:
+    """The visitor that a browser's token means. A forged or missing token is nobody's."""
+    text, _, signature = str(token or "").rpartition(".")
     signed = bool(text) and hmac.compare_digest(signature.encode(), _signature(text).encode())
     return Visitor(text if signed else "", local)
 

@@ -29,12 +29,19 @@ class Process:
 
     def terminate(self) -> None:
         """SIGTERM to the process's whole group where it leads one, else to it alone."""
+        self._send(signal.SIGTERM)
+
+    def kill(self) -> None:
+        """SIGKILL, likewise."""
+        self._send(getattr(signal, "SIGKILL", signal.SIGTERM))
+
+    def _send(self, number: int) -> None:
         try:
             group = hasattr(os, "killpg") and os.getpgid(self.pid) == self.pid
             if group:
-                os.killpg(self.pid, signal.SIGTERM)
+                os.killpg(self.pid, number)
             else:
-                os.kill(self.pid, signal.SIGTERM)
+                os.kill(self.pid, number)
         except ProcessLookupError:
             pass
 

@@ -244,7 +244,8 @@ def find_id(run_id: str, runs_dir: str | os.PathLike[str] | None = None) -> Path
     """As `find`, but for ids alone: what a page may be asked for by strangers is no path. Raises ConfigError."""
     if not re.fullmatch(r"[0-9a-f]{1,12}", str(run_id)):
         raise ConfigError(f"There is no run {str(run_id)[:40]!r} here.")
-    return find(run_id, runs_dir)
+    whole = (Path(runs_dir) if runs_dir is not None else home().runs) / run_id
+    return whole.resolve() if _is_run(whole) else find(run_id, runs_dir)  # whole: no look at all the others
 
 
 def _edit_budget(folder: Path, overrides: list[str] | tuple[str, ...], step: int) -> None:
@@ -276,12 +277,15 @@ def _refuse_alive(folder: Path, why: str) -> None:
 
 
 def _see_off(folder: Path, process: Process, grace: float | None) -> None:
-    """Wait until the worker has left; where it hasn't after `grace` seconds, SIGTERM to its process group."""
-    ends = None if grace is None else time.monotonic() + grace
+    """Wait until the worker has left; where it hasn't after `grace` seconds, SIGTERM, and after as many again SIGKILL.
+
+    A worker that hears neither (in a download, say) would keep all others waiting; killed, its run can be resumed.
+    """
+    ends, ways = time.monotonic() + (grace or 0.0), [process.terminate, process.kill] if grace is not None else []
     while (now := live_process(folder)) and now.pid == process.pid:
-        if ends is not None and time.monotonic() > ends:
-            process.terminate()
-            ends = None
+        if ways and time.monotonic() > ends:
+            ways.pop(0)()
+            ends = time.monotonic() + grace
         time.sleep(0.1)
 
 

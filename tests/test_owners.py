@@ -46,9 +46,9 @@ def test_the_folder_holds_no_token(folder):
 
 
 def test_a_name_counts_where_visitors_sign_in(folder):
-    visitor(new_token(), local=False, name="ada").claim(folder)
-    assert visitor(new_token(), local=False, name="ada").owns(folder)  # from another browser
-    assert not visitor(new_token(), local=False, name="bob").owns(folder)
+    visitor(new_token("ada.l"), local=False).claim(folder)
+    assert visitor(new_token("ada.l"), local=False).owns(folder)  # from another browser
+    assert not visitor(new_token("bob"), local=False).owns(folder)
     assert not visitor(new_token(), local=False).owns(folder)
 
 

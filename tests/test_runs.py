@@ -280,3 +280,28 @@ def test_who_is_just_leaving_is_waited_for(tmp_path):
         events.write(Status(state="stopped"))
     runs.delete(folder)
     assert leaving.wait() == 0 and not folder.exists()
+
+
+def test_a_worker_that_hears_nothing_is_killed_in_the_end(tmp_path):
+    folder = runs.create(load("tiny"), tmp_path)
+    deaf = subprocess.Popen(
+        [
+            sys.executable,
+            "-c",
+            "import signal, time; signal.signal(15, signal.SIG_IGN); print(1, flush=True); time.sleep(99)",
+        ],
+        stdout=subprocess.PIPE,
+    )
+    deaf.stdout.readline()
+    remember(folder, deaf.pid)
+    runs.stop(folder, grace=0.3, wait=True)
+    assert deaf.wait(5) == -signal.SIGKILL
+    assert runs.view(folder).resumable
+
+
+@pytest.mark.parametrize("asked", ["..", "/etc", "", "zz", "0" * 13, "a/b"])
+def test_a_page_finds_runs_by_id_alone(tmp_path, asked):
+    folder = runs.create(load("tiny"), tmp_path)
+    assert runs.find_id(folder.name, tmp_path) == runs.find_id(folder.name[:6], tmp_path) == folder.resolve()
+    with pytest.raises(ConfigError, match="There is no run"):
+        runs.find_id(asked, tmp_path)

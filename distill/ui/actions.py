@@ -16,11 +16,14 @@ from pathlib import Path
 from distill import assets, runs
 from distill.config import ConfigError, RunConfig, check_models
 from distill.errors import UserError
+from distill.estimate import Machine, estimate, text
 from distill.owners import Visitor
 from distill.views import forget
 from distill.wording import nearest
 
 MOST_WAITING = 8  # runs in the queue: whoever comes later would wait for hours
+MOST_OF_ONE = 3  # a visitor's runs that go on or wait, on a public server
+LONGEST_HOURS = 6  # a run on a public server
 
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
 _UPLOAD = re.compile(r"[0-9a-f]{64}\.(jsonl|csv)")
@@ -35,8 +38,13 @@ def start(config: RunConfig, visitor: Visitor, public: bool) -> str:
     """
     if public:
         check_public(config)
+        if not visitor.id:
+            raise UserError("This server doesn't know you: open the page anew, or leave the token out.")
     check_models(config)
+    check_machine(config, public)
     with _starting:
+        if public:
+            check_share(visitor)
         check_queue()
         folder = runs.create(config)
         try:
@@ -78,6 +86,28 @@ def delete(run_id: str, visitor: Visitor) -> str:
         raise UserError(f"Run {folder.name} is still going: stop it first, then delete it.")
     runs.delete(folder)
     return folder.name
+
+
+def check_machine(config: RunConfig, public: bool) -> None:
+    """Raises UserError where this machine can't do the run; on a public server also where it would be too long."""
+    found = estimate(config, Machine.here())
+    if found.obstacle:
+        raise UserError(f"This machine can't: it {found.obstacle}.")
+    if not public:
+        return
+    if found.seconds is None or found.memory_gb is None:
+        raise UserError("How large this run is can't be said beforehand, so a public server doesn't start it.")
+    if found.seconds[0] > LONGEST_HOURS * 3600:
+        raise UserError(
+            f"This run would take {text(found.seconds)}, more than the {LONGEST_HOURS} hours a visitor has."
+        )
+
+
+def check_share(visitor: Visitor) -> None:
+    """Raises UserError where the visitor has as many runs going or waiting as one may."""
+    mine = sum(not run.final and visitor.owns(run.folder) for run in runs.list_runs())
+    if mine >= MOST_OF_ONE:
+        raise UserError(f"{mine} of your runs are going or waiting, as many as one visitor may have: stop one first.")
 
 
 def check_queue() -> None:

@@ -30,6 +30,8 @@ def build(shell: Shell) -> None:
         if preset not in assets.preset_names():  # a path would let anyone read this machine's files
             raise UserError(f"There is no preset {preset!r}: choose one of {', '.join(assets.preset_names())}.")
         token = token or new_token()
+        if not visitor(token, local).id:
+            raise UserError("That token is not one this server gave: leave it out to be given a new one.")
         run = actions.start(configs.load(preset, overrides or []), visitor(token, local), shell.public)
         return {"run": run, "token": token}
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import gradio as gr
 
 from distill.hardware import cpu_cores, is_zerogpu, memory_gb
@@ -24,6 +26,8 @@ def build(public: bool = False) -> gr.Blocks:
     with gr.Blocks(title="Distill: many teachers, one small student", analytics_enabled=False) as page:
         shell = Shell(public)
         status.build(shell, header())
+        if os.environ.get("OAUTH_CLIENT_ID"):  # only a Space that was set up for it has sign-in
+            gr.LoginButton(size="sm")
         with gr.Tabs(elem_id="tabs", selected="configure") as shell.tabs:
             for name, title in TITLES.items():
                 with gr.Tab(title, id=name, elem_id=f"tab-{name}") as tabs[name]:

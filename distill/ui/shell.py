@@ -56,8 +56,8 @@ class Shell:
         return added
 
     def who(self, token: str | None, request: gr.Request | None) -> Visitor:
-        """The visitor of a request: by the name they signed in with, where there is one, else by their token."""
-        return visitor(token, local=not self.public, name=signed_in(request))
+        """The visitor of a request; their token says who signed in, where people do."""
+        return visitor(token, local=not self.public)
 
     # --- wiring ------------------------------------------------------------------------------------------------------
 
@@ -123,8 +123,7 @@ class Shell:
             plainly(acted),
             [self.run_id, self.token, *inputs],
             outputs,
-            api_visibility="private",
-            show_progress="hidden",
+            **_QUIET,  # not queued: a full queue of questions to the models must not keep anybody from Stop
         )
         done.success(**self._look(None))
 
@@ -132,9 +131,10 @@ class Shell:
 
     def _arrive(self, request: gr.Request, token: str) -> tuple[str, str, dict]:
         """A tab was opened: what it shows (`?run=`, else the newest) and who it is."""
-        known = visitor(token, local=not self.public).id
-        asked = str(request.query_params.get("run", ""))[:64]
-        return asked, token if known else new_token(), {}
+        known, name = visitor(token, local=not self.public).id, signed_in(request)
+        if name or not known or known.startswith("name:"):  # signed in, new here, or signed out since
+            token = new_token(name)
+        return str(request.query_params.get("run", ""))[:64], token, {}
 
     def _opened(self, tab: str) -> list[Any]:
         """Only the open tab's timer runs. It begins fast; its first tick says how fast to go on."""
@@ -161,10 +161,15 @@ class Watchers:
 
 
 def shown(run_id: str) -> RunView | None:
-    """The run of an id (or the start of one); for "" the newest that is going, else the newest; None where none is."""
+    """The run of an id (or the start of one), None where none is.
+
+    For "" the one that is going, else the next to have its turn, else the newest.
+    """
     if not run_id:
         every = recent_runs()
-        return next((run for run in every if not run.final), next(iter(every), None))
+        waiting = [run for run in every if run.state == "queued"]
+        going = [run for run in every if not run.final and run.state != "queued"]
+        return next(iter([*going, *reversed(waiting), *every]), None)
     try:
         return runs.view(runs.find_id(run_id))
     except UserError:
@@ -189,5 +194,5 @@ def signed_in(request: gr.Request | None) -> str | None:
     """The name a visitor signed in with at the Hub, on a Space that has sign-in; else None."""
     if request is None or not os.environ.get("OAUTH_CLIENT_ID"):
         return None
-    session = getattr(request, "session", None) or {}
+    session = request.request.scope.get("session") or {}
     return session.get("oauth_info", {}).get("userinfo", {}).get("preferred_username")

@@ -91,3 +91,32 @@ def test_an_unknown_model_is_refused_before_there_is_a_run(home):
     with pytest.raises(ConfigError, match="nobody"):
         actions.start(tiny("student=nobody"), LOCAL, public=False)
     assert runs.list_runs() == []
+
+
+def test_what_this_machine_can_not_do_is_refused_wherever_it_is_asked_for():
+    with pytest.raises(UserError, match="This machine can't: it needs a GPU"):
+        actions.start(configs.load("tiny", ["budget.steps=1000000", "data.train=1000000"]), LOCAL, public=False)
+
+
+def test_a_public_server_refuses_what_is_too_long_or_unknown():
+    long = configs.load("tiny", ["budget.steps=300000"])
+    actions.check_machine(configs.load("tiny"), public=True)
+    with pytest.raises(UserError):
+        actions.check_machine(long, public=True)
+    unknown = configs.load("tiny-ce", ["student=someone/a-model-nobody-knows"])
+    actions.check_machine(unknown, public=False)
+    with pytest.raises(UserError, match="can't be said beforehand"):
+        actions.check_machine(unknown, public=True)
+
+
+def test_one_visitor_can_not_fill_a_public_queue(home):
+    for _ in range(actions.MOST_OF_ONE):
+        STRANGER.claim(runs.create(tiny()))
+    with pytest.raises(UserError, match="as many as one visitor may have"):
+        actions.start(tiny(), STRANGER, public=True)
+    actions.check_share(visitor(new_token(), local=False))
+
+
+def test_nobody_starts_a_run_that_nobody_could_stop():
+    with pytest.raises(UserError, match="doesn't know you"):
+        actions.start(tiny(), visitor("forged.token", local=False), public=True)
