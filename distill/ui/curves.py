@@ -85,7 +85,7 @@ def moment(points: int = POINTS) -> Callable[[RunView], Hashable]:
 
     def mark(run: RunView) -> Hashable:
         steps, _ = run.timeline.columns("loss")
-        return run.steps, len(run.timeline.names), len(_settled(np.asarray(steps), run.steps, points))
+        return run.steps, len(run.timeline.names), len(_settled(np.asarray(steps), run, points)), run.final
 
     return mark
 
@@ -98,14 +98,14 @@ def answered(run: RunView) -> Hashable:
 def column(run: RunView, column: str, name: str, style: Style, points: int = POINTS) -> Series:
     """A column of the run's metrics as a curve of at most so many points; empty where there is none."""
     steps, values = run.timeline.columns(column)
-    steps, values = _settled(np.asarray(steps), run.steps, points), np.asarray(values)
+    steps, values = _settled(np.asarray(steps), run, points), np.asarray(values)
     return Series(name, *thin(steps, values[: len(steps)], points), style)
 
 
-def _settled(steps: np.ndarray, of: int, points: int) -> np.ndarray:
-    """The steps up to the last that a picture of so many points would show anew; all of a run that is complete."""
-    quantum = max(1, of // (2 * points))
-    if quantum == 1 or not len(steps) or steps[-1] >= of:
+def _settled(steps: np.ndarray, run: RunView, points: int) -> np.ndarray:
+    """The steps up to the last that a picture of so many points would show anew; all of a run that has ended."""
+    quantum = max(1, run.steps // (2 * points))
+    if quantum == 1 or not len(steps) or run.final or steps[-1] >= run.steps:
         return steps
     return (
         steps[: np.searchsorted(steps, steps[-1] // quantum * quantum, side="right")] if steps[-1] >= quantum else steps

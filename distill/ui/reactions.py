@@ -115,9 +115,10 @@ class Reactions:
         draft = drafted(held, name, values)
         checked, found = self._judge(draft)
         faults = checked.faults
+        student = (draft.values["student.model"] or "").strip() or FIRST
         return [
             review.verdict(checked, found),
-            "" if "student.model" in faults else review.student_facts(draft.values["student.model"] or FIRST),
+            "" if "student.model" in faults else review.student_facts(student),
             teachers_rows.rows_html(draft.teachers, faults.get(TEACHERS, "")),
             gr.update(visible=draft.values["data.source"] == "file"),
             self._file_note(draft, held, faults.get(FILE)),

@@ -25,6 +25,8 @@ _STATES = {
 
 def state_words(run: RunView) -> str:
     """A run's state as people say it."""
+    if run.state == "stopped" and not (run.folder / "adapter" / "adapter_model.safetensors").is_file():
+        return "stopped; it had no model yet"
     return _STATES[run.state]
 
 
@@ -43,7 +45,8 @@ def progress(run: RunView) -> tuple[float, str]:
         return run.step / max(run.steps, 1), " · ".join(part for part in parts if part)
     if stage is None or run.state == "queued":
         return 0.0, state_words(run)
-    return stage.done / max(stage.total, 1), " · ".join(part for part in (stage.text, left(stage.seconds_left)) if part)
+    parts = [state_words(run) if run.state == "stopping" else "", stage.text, left(stage.seconds_left)]
+    return stage.done / max(stage.total, 1), " · ".join(part for part in parts if part)
 
 
 def words(text: object) -> str:

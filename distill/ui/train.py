@@ -84,9 +84,10 @@ def stages(run: RunView | None) -> str:
     now, detail = _present(run)
     items = []
     for number, (_, title) in enumerate(STAGES):
-        state = "done" if number < now else "now" if number == now and not run.final else ""
+        here = number == now and not run.final
+        state = "done" if number < now else "now" if here and run.state != "queued" else ""
         current = ' aria-current="step"' if state == "now" else ""
-        more = f"<small>{words(detail)}</small>" if state == "now" and detail else ""
+        more = f"<small>{words(detail)}</small>" if here and detail else ""
         items.append(f'<li class="{state}"{current}>{title}{more}</li>')
     return f'<ol class="stages">{"".join(items)}</ol>'
 
@@ -95,15 +96,17 @@ def _present(run: RunView) -> tuple[int, str]:
     """The number of the stage a run is in (as many as there are: all done), and what it says of itself."""
     if run.state == "done":
         return len(STAGES), ""
-    if run.state in ("queued", "failed", "crashed", "stopped") and run.last(Stage) is None:
-        return 0, state_words(run)
+    if run.state == "queued" or (run.final and run.last(Stage) is None):
+        return 0, state_words(run)  # of a resumed run the last stage is an old one
+    stopping = state_words(run) if run.state == "stopping" else ""
     if run.state in ("training", "stopping") and run.step:
-        return 3, f"step {run.step:,} of {run.steps:,}"
+        return 3, ", ".join(part for part in (stopping, f"step {run.step:,} of {run.steps:,}") if part)
     stage = run.last(Stage)
     names = [name for name, _ in STAGES]
     at = names.index(stage.name) if stage and stage.name in names else 0
     at = 3 if run.state == "training" else at
-    detail = ", ".join(part for part in (stage.text, left(stage.seconds_left)) if part) if stage else ""
+    said = (stage.text, left(stage.seconds_left)) if stage else ()
+    detail = ", ".join(part for part in (stopping, *said) if part)
     return at, "" if run.state == "training" else detail
 
 

@@ -79,6 +79,10 @@ def test_only_what_changed_is_sent_again(reactions, form):
     assert [key for key, update in shown(form, changed).items() if update != SKIPPED] == ["budget.steps"]
 
 
+def test_a_space_after_the_students_name_is_no_matter(reactions):
+    assert reactions.look(None, *sent(student__model="student-tiny "))[1] == reactions.look(None, *sent())[1] != ""
+
+
 def test_a_fault_under_more_dials_opens_them(reactions, form):
     index = next(i for i, (_, fields) in enumerate(form.folds) if any(f.key == "budget.warmup" for f in fields))
     updates = form.show(edited().values, {"budget.warmup": "wrong"})

@@ -1,0 +1,46 @@
+"""What a run is doing, in words: the line under the title, the stages of Train, and curves to a run's very end."""
+
+import re
+
+import pytest
+from run_cases import made, metric
+
+from distill.events import Stage
+from distill.runs import view
+from distill.ui import curves, train
+from distill.ui.text import progress, state_words
+
+LOADING = Stage(name="load", text="loading student-tiny", done=0, total=1)
+
+
+def test_a_stopped_run_says_whether_there_is_a_model():
+    run = made(state="stopped")
+    assert state_words(run) == "stopped; it had no model yet"
+    (run.folder / "adapter").mkdir()
+    (run.folder / "adapter" / "adapter_model.safetensors").touch()
+    assert state_words(run) == "stopped, its model is kept"
+
+
+def test_stopping_is_said_before_the_first_step_too():
+    run = made("tiny", LOADING, state="stopping")
+    assert progress(run)[1] == "saving, then stopping · loading student-tiny"
+    assert "saving, then stopping, loading student-tiny" in train.stages(run)
+    later = made("tiny", LOADING, metric(3), state="stopping")
+    assert "<small>saving, then stopping, step 3 of" in train.stages(later)
+
+
+def test_a_resumed_run_in_the_queue_is_at_no_stage():
+    after = Stage(name="evaluate-after", text="answering", done=1, total=2)
+    shown = train.stages(made("tiny", LOADING, metric(3), after, state="queued"))
+    assert "aria-current" not in shown and "now" not in re.findall('class="([a-z]*)"', shown)
+    assert "<small>waiting for its turn</small>" in shown and "answering" not in shown
+
+
+@pytest.mark.parametrize("state", ["stopped", "crashed", "failed"])
+def test_a_curve_goes_to_the_very_end_of_a_run_that_is_over(state):
+    going = made("tiny", *[metric(k, 4000) for k in range(1, 1004)], overrides=["budget.steps=4000"], state="training")
+    assert curves.column(going, "loss", "loss", curves.INK).xs[-1] < 1003  # what would not be seen is not drawn anew
+    ended = made("tiny", *[metric(k, 4000) for k in range(1, 1004)], overrides=["budget.steps=4000"], state=state)
+    assert view(ended.folder).state == state
+    assert curves.column(ended, "loss", "loss", curves.INK).xs[-1] == 1003
+    assert curves.moment()(going) != curves.moment()(ended)
