@@ -38,10 +38,22 @@ def read_yaml(path: Path) -> dict[str, Any]:
     return settings
 
 
-def parse_yaml(text: str) -> Any:
-    """`text` as YAML. Raises ValueError with what is wrong and the line, in a few words."""
+class _WithoutAliases(yaml.SafeLoader):
+    """Aliases of aliases make a short text a value of any size: a stranger's text may have none."""
+
+    def compose_node(self, parent: Any, index: Any) -> Any:
+        if self.check_event(yaml.AliasEvent):
+            raise yaml.composer.ComposerError(None, None, "it has an alias", self.peek_event().start_mark)
+        return super().compose_node(parent, index)
+
+
+def parse_yaml(text: str, aliases: bool = True) -> Any:
+    """`text` as YAML, `aliases` (`*name`) allowed or not. Raises ValueError with what is wrong and the line, in a few
+    words."""
     try:
-        return yaml.safe_load(text)
+        return yaml.load(text, yaml.SafeLoader if aliases else _WithoutAliases)
+    except RecursionError as error:
+        raise ValueError("it is nested too deep") from error
     except yaml.YAMLError as error:
         mark, problem = getattr(error, "problem_mark", None), getattr(error, "problem", None)
         raise ValueError((problem or "it can't be parsed") + (f" (line {mark.line + 1})" if mark else "")) from error

@@ -14,12 +14,19 @@ from distill.wording import instead
 # What a bare string stands for where a group is allowed too: `gate: prior` is `gate: {kind: prior}`.
 _BARE = {"gate": "kind", "objectives": "kind", "student": "model", "teachers": "model"}
 
+_LONGEST = 10_000  # characters of a value: overrides come from strangers too
+
 # Names a setting has besides its own.
 _OTHER_NAMES = {"evaluation.problems": ["data", "held_out"]}
 
 
 def split(override: str) -> tuple[list[str], Any]:
-    """ "budget.steps=60" as (["budget", "steps"], 60): the value is YAML. Raises ConfigError."""
+    """ "budget.steps=60" as (["budget", "steps"], 60): the value is YAML without aliases. Raises ConfigError."""
+    if len(override) > _LONGEST:
+        raise ConfigError(
+            f"--set {override[:40]}... has {len(override):,} characters, more than {_LONGEST:,}: put them in a "
+            "YAML file."
+        )
     path, equals, text = override.partition("=")
     keys = path.strip().split(".")
     if not equals or not all(keys):
@@ -27,7 +34,7 @@ def split(override: str) -> tuple[list[str], Any]:
             f"--set {override} can't be read: write a setting and its value, such as --set budget.steps=60."
         )
     try:
-        return keys, parse_yaml(text)
+        return keys, parse_yaml(text, aliases=False)
     except ValueError as error:
         raise ConfigError(f"--set {override} can't be read: the value is not valid YAML, {error}.") from error
 

@@ -7,11 +7,18 @@ from __future__ import annotations
 
 import difflib
 import re
+import reprlib
 from collections.abc import Iterable
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
 from pydantic_core import PydanticCustomError
+
+# Cuts while it writes: the whole of a huge value is never written out.
+_BRIEF = reprlib.Repr()
+_BRIEF.maxlevel = 4
+_BRIEF.maxstring = _BRIEF.maxother = _BRIEF.maxlong = 200
+_BRIEF.maxlist = _BRIEF.maxtuple = _BRIEF.maxdict = 30
 
 _BOUNDS = {
     "greater_than_equal": ("ge", "at least"),
@@ -64,7 +71,7 @@ def show(value: Any) -> str:
     """A value much as the user wrote it, cut where it is long."""
     if value is None:
         return "empty"
-    text = str(value).lower() if isinstance(value, bool) else repr(value)
+    text = str(value).lower() if isinstance(value, bool) else _BRIEF.repr(value)
     return text if len(text) <= 60 else text[:57] + "..."
 
 

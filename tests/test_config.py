@@ -10,6 +10,7 @@ import yaml
 from distill import assets, config
 from distill.config import ConfigError, RunConfig, load, model_path, parse, to_yaml
 from distill.references import absolute
+from distill.wording import show
 
 TASK = {"student": "student-tiny", "objectives": [{"kind": "task"}]}
 
@@ -143,6 +144,29 @@ def test_what_is_wrong_is_said_in_one_sentence(override, expected):
 
 def test_a_value_that_is_no_yaml():
     assert "not valid YAML" in sentence("tiny", "budget.steps=[")
+
+
+def test_aliases_and_long_values_in_overrides_are_refused(tmp_path):
+    bomb = "objectives=[&a [x, x, x, x, x, x, x, x, x]" + "".join(
+        f", &{new} [{', '.join([f'*{old}'] * 9)}]" for old, new in zip("abcdefg", "bcdefgh", strict=True)
+    )
+    with pytest.raises(ConfigError, match="the value is not valid YAML, it has an alias"):
+        load("tiny", [bomb + "]"])
+    with pytest.raises(ConfigError, match=r"has 10,005 characters, more than 10,000"):
+        load("tiny", ["name=" + "x" * 10_000])
+    with pytest.raises(ConfigError, match="nested too deep"):
+        load("tiny", ["name=" + "[" * 4_000])
+    file = tmp_path / "mine.yaml"
+    file.write_text("student: &one student-tiny\nobjectives: [task]\nname: *one\n")
+    assert load(file).name == "student-tiny"
+
+
+def test_a_huge_value_is_shown_without_being_written_out():
+    value = ["x"] * 9
+    for _ in range(12):
+        value = [value] * 9  # 9^13 items in a few hundred bytes
+    assert show(value).startswith("[[[[") and len(show(value)) == 60
+    assert show("x" * 100) == "'" + "x" * 56 + "..." and show([1, 2, {"a": 0.5}]) == "[1, 2, {'a': 0.5}]"
 
 
 def test_two_names_for_the_held_out_problems_must_agree():
