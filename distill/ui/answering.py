@@ -87,11 +87,14 @@ def _teachers(run: RunView, live: Live, notes: list[str]) -> Iterator[Heard]:
     from distill.evaluation.side_by_side import answer_as_teacher
 
     refs = run.config.teachers if run.config else []
+    live = replace(live, names=tuple(ref.name for ref in refs))
     for number, ref in enumerate(refs, 1):
         text = f"Teacher {number} of {len(refs)}, {words(ref.name)}, is loaded and answers …"
         yield text, live
+        said = answer_as_teacher(ref, live.question, live.most)
+        steps = (replace(step, side=sides.teacher_side(number)) for step in said)
         try:
-            for heard in _paced(live, answer_as_teacher(ref, live.question, live.most)):
+            for heard in _paced(live, steps):
                 live = heard
                 yield text, live
         except UserError as error:

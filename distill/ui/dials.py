@@ -74,7 +74,7 @@ PROBLEMS = (
     Field(
         "data.source",
         "Where the problems come from",
-        "",
+        "The student learns from these and is judged on others of the same source.",
         {"problems": "Made here: word problems", "file": "A file of mine", "hub": "A data set of the Hub"},
     ),
     Field(
@@ -161,7 +161,7 @@ OBJECTIVES = (
             Field(
                 "objectives.geometry.mode",
                 "How student and teachers are compared",
-                "",
+                "Their vectors differ in width, so they are compared by way of something else.",
                 {
                     "kernel": "kernel: directly, by which problems each finds alike; nothing in between can cheat",
                     "deku": "deku: through trained heads (maps to the student's width), as on the Deku model card",
@@ -214,7 +214,7 @@ OBJECTIVES = (
             Field(
                 "objectives.geometry.similarity",
                 "Measure of likeness",
-                "",
+                "The formula for how far two models find the same texts alike.",
                 {
                     AUTOMATIC: "as suits the comparison",
                     "debiased": "debiased: CKA that is 0 for strangers, however few the texts",
@@ -226,7 +226,7 @@ OBJECTIVES = (
             Field(
                 "objectives.geometry.pooling",
                 "How a text becomes one vector (pooling)",
-                "",
+                "A model has a vector for each token; a text is compared as one.",
                 {
                     AUTOMATIC: "as suits the comparison",
                     "rms": "rms: the mean of its tokens, each scaled to the same size",
@@ -288,7 +288,7 @@ BUDGET = (
     Field(
         "budget.schedule",
         "Learning rate over the steps",
-        "",
+        "How it changes once the warm-up is over.",
         {
             "cosine": "cosine: falls slowly, then fast, then slowly",
             "linear": "linear: falls evenly",

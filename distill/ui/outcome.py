@@ -54,12 +54,17 @@ def _interval(score: dict[str, Any]) -> str:
 
 
 def luck(p: float) -> str:
-    """What McNemar's p means, as a clause."""
+    """What McNemar's p says of how uneven the changes are, as a clause."""
+    said = "if training had changed nothing, a split at least this uneven would come up"
     if p >= 0.05:
-        return f"luck alone moves that many, or more, {100 * p:.0f} times in 100, so it shows nothing yet"
+        return f"{said} {100 * p:.0f} times in 100 (p = {_p(p, 2)}), so it shows nothing yet"
     if p >= 0.001:
-        return f"luck alone moves that many only {1000 * p:.0f} {'time' if round(1000 * p) == 1 else 'times'} in 1,000"
-    return f"luck alone moves that many less than once in {'a million' if p < 1e-6 else '1,000'}"
+        return f"{said} {1000 * p:.0f} {'time' if round(1000 * p) == 1 else 'times'} in 1,000 (p = {_p(p, 3)})"
+    return f"{said} less than once in 1,000 (p < .001)"
+
+
+def _p(p: float, digits: int) -> str:
+    return f"{p:.{digits}f}".removeprefix("0")
 
 
 def _unfinished(run: RunView) -> str:

@@ -33,6 +33,7 @@ _NO_QUESTION = {
 class Live:
     """What is being answered for one visitor, or was: `of` is (run, source, pick), `said` the last step of each side.
 
+    A side is "before", "after" or "teacher:N", N its place in the run's config from 1; `names`: the teachers' by place.
     `base` and `adapter` are the digests of what answers, "" until it is loaded; `most` is the limit in tokens.
     """
 
@@ -44,6 +45,7 @@ class Live:
     adapter: str = ""
     most: int = 0
     said: tuple[Any, ...] = ()
+    names: tuple[str, ...] = ()
 
     def heard(self, step: Any) -> Live:
         """With a newer step of one side."""
@@ -131,18 +133,25 @@ def text(known: Live | Chosen | None, side: str) -> str:
     return answer_markdown(said.text) if said else f"*{_WAITING[side]}*"
 
 
+def teacher_side(number: int) -> str:
+    """The side of the teacher at this place, from 1: its name alone might be "before"."""
+    return f"teacher:{number}"
+
+
 def teachers(known: Live | Chosen | None) -> str:
     """What the teachers said, as Markdown; "" where they were not asked."""
-    asked = [step for step in known.said if step.side not in SIDES] if isinstance(known, Live) else []
+    names = known.names if isinstance(known, Live) else ()
+    steps = [(number, name, known.step(teacher_side(number))) for number, name in enumerate(names, 1)]
+    asked = [(number, name, step) for number, name, step in steps if step is not None]
     if not asked:
         return ""
     parts = ["### The teachers"]
-    for number, step in enumerate(asked):
-        style = teacher_style(number)
+    for number, name, step in asked:
+        style = teacher_style(number - 1)  # by its place in the run, as in every other picture
         swatch = (
             f"<svg viewBox='0 0 14 10' aria-hidden='true'><rect width='14' height='10' fill='{style.colour}'/></svg>"
         )
-        parts.append(f"<div class='teacher'><h4>{swatch}{words(step.side)}</h4>")
+        parts.append(f"<div class='teacher'><h4>{swatch}{words(name)}</h4>")
         parts.append(f"<p class='verdict'>{graded(known, step)} <span class='about'>{_tokens(step)}</span></p>\n")
         parts.append(f"{answer_markdown(step.text, step.over)}\n\n</div>")
     return "\n".join(parts)

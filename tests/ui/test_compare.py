@@ -2,6 +2,7 @@
 
 import json
 import re
+from dataclasses import replace
 from html import unescape
 
 import pytest
@@ -14,10 +15,12 @@ from distill.errors import ConfigError, UserError
 from distill.evaluation.score import Score, compare
 from distill.events import Evaluation, EventWriter, Sample, Status
 from distill.ui import answering, outcome, recorded, sides
+from distill.ui.colours import teacher_style
 from distill.ui.compare import can_ask, choices, generate_once, hint, ready
 from distill.ui.sides import Live
 from distill.views import view
 
+UNEVEN = "if training had changed nothing, a split at least this uneven would come up"
 FAMILIES = ("left_over", "change", "rate")
 ROWS = [  # (split, right before?, right after?), in turn
     ("held_out", False, True),
@@ -147,23 +150,20 @@ def test_a_judged_problem_is_found_by_its_key_and_nothing_else_is(make_run):
 def test_the_summary_has_every_number_with_its_n_and_interval(make_run):
     said = text(outcome.summary(make_run(answers(60), finished=True)))  # held out: 24 of 48 right before and after
     assert "50.0% → 50.0% of 48 held-out problems" in said
-    assert (
-        "95%: 36 to 64% before, 36 to 64% after. 12 fixed , 12 broken: luck alone moves that many, or more, 100" in said
-    )
+    assert f"95%: 36 to 64% before, 36 to 64% after. 12 fixed , 12 broken: {UNEVEN} 100 times in 100 (p = 1.00)" in said
 
 
 @pytest.mark.parametrize(
     ("p", "words"),
     [
-        (0.34, "luck alone moves that many, or more, 34 times in 100, so it shows nothing yet"),
-        (0.012, "luck alone moves that many only 12 times in 1,000"),
-        (0.0012, "luck alone moves that many only 1 time in 1,000"),
-        (1e-5, "luck alone moves that many less than once in 1,000"),
-        (1e-9, "luck alone moves that many less than once in a million"),
+        (0.34, "34 times in 100 (p = .34), so it shows nothing yet"),
+        (0.012, "12 times in 1,000 (p = .012)"),
+        (0.0012, "1 time in 1,000 (p = .001)"),
+        (1e-5, "less than once in 1,000 (p < .001)"),
     ],
 )
-def test_luck_in_words(p, words):
-    assert outcome.luck(p) == words
+def test_how_uneven_the_changes_are_in_words(p, words):
+    assert outcome.luck(p) == f"{UNEVEN} {words}"
 
 
 def test_a_run_that_ended_early_says_what_is_known_and_what_to_do(make_run):
@@ -269,9 +269,14 @@ def test_what_came_of_it_is_one_sentence(before, after, said):
 def test_teachers_are_told_apart_and_inert():
     live = Live(("r", "own", ""), "2 + 2?", "4", most=8).heard(Heard("before", "5"))
     assert sides.teachers(live) == ""
-    asked = sides.teachers(live.heard(Heard("<b>one", "<script>4")).heard(Heard("two", "5")))
-    assert "&lt;b&gt;one" in asked and "<script>" not in asked
-    assert asked.index("right") < asked.index("wrong") and len(set(re.findall("fill='(#[0-9A-F]{6})'", asked))) == 2
+    named = replace(live, names=("<b>one", "silent", "before"))
+    named = named.heard(Heard("teacher:1", "<script>4")).heard(Heard("teacher:3", "6"))
+    asked = sides.teachers(named)
+    assert "&lt;b&gt;one" in asked and "before</h4>" in asked and "silent" not in asked and "<script>" not in asked
+    assert asked.index("right") < asked.index("wrong")
+    # By their places in the run, though the second never answered; and one called "before" leaves that pane alone.
+    assert re.findall("fill='(#[0-9A-F]{6})'", asked) == [teacher_style(0).colour, teacher_style(2).colour]
+    assert sides.text(named, "before") == "5"
 
 
 # --- a question on its way ------------------------------------------------------------------------------------------
@@ -292,7 +297,8 @@ def test_a_question_is_answered_by_both_and_by_the_teachers(adapted):
     assert "Loading" in heard[0][0] and heard[0][1].going
     assert [live.going for _, live in heard] == [True] * (len(heard) - 1) + [False]
     last = heard[-1][1]
-    assert [step.side for step in last.said] == ["before", "after", "gemma2-tiny"]
+    assert [step.side for step in last.said] == ["before", "after", "teacher:1"]
+    assert last.names == ("gemma2-tiny",) and "gemma2-tiny" in sides.teachers(last)
     assert heard[-1][0] == sides.outcome(last) != ""
     once = generate_once(runs.find(adapted), "2 apples and 2 apples?", "4")
     for side in sides.SIDES:
@@ -303,10 +309,10 @@ def test_a_question_is_answered_by_both_and_by_the_teachers(adapted):
 
 def test_a_teacher_that_cannot_answer_is_noted_and_the_next_is_asked(adapted, tmp_path):
     gone = {"model": str(tmp_path / "gone"), "name": "gone"}
-    other = adapted_run(teachers=[gone, "gemma2-tiny"]).name
+    other = adapted_run(teachers=[gone, {"model": "gemma2-tiny", "name": "before"}]).name
     said, live = ask(other, teachers=True)[-1]
     assert re.search(r"(Fixed|Broken|Right|Wrong)[^.]*\. There is no folder .*gone", said) and not live.going
-    assert [step.side for step in live.said] == ["before", "after", "gemma2-tiny"]
+    assert [step.side for step in live.said] == ["before", "after", "teacher:2"]
 
 
 def test_the_first_showcase_problem_is_asked_with_its_answer(adapted):

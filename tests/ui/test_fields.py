@@ -39,6 +39,10 @@ def test_every_choice_is_put_into_words(key):
     assert sorted(said) == sorted(spec(key).options)
 
 
+def test_every_dial_says_what_it_is_and_what_it_means():
+    assert [key for key, field in FIELDS.items() if not (field.label.strip() and field.help.strip())] == []
+
+
 def test_every_field_has_a_label_of_its_own():
     labels = [field.label for field in FIELDS.values()]
     assert len(set(labels)) == len(labels)
