@@ -110,6 +110,11 @@ class Shell:
         """
         self._actions.append((trigger, handler, list(inputs), opens))
 
+    def opens(self, trigger: Callable[..., Any], tab: str) -> None:
+        """On `trigger` open a tab."""
+        outputs = [self.tabs, self.tab, *self.timers.values()]
+        trigger(lambda: [gr.Tabs(selected=tab), *self._opened(tab)], None, outputs, **_QUIET)
+
     def _wire(
         self, trigger: Callable[..., Any], handler: Callable[..., str], inputs: list[Any], opens: str | None
     ) -> None:

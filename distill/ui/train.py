@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+import re
+
 import gradio as gr
 
 from distill import turns
@@ -36,7 +39,8 @@ def build(shell: Shell) -> None:
         with gr.Column(min_width=320):
             gr.HTML("<h2>Log</h2>")
             with gr.Row():
-                level = gr.Dropdown(list(log.LEVELS), value=log.LEVELS[0], label="Show", min_width=140)
+                levels = log.LEVELS[:3] if shell.public else log.LEVELS  # what a program prints may hold paths
+                level = gr.Dropdown(list(levels), value=log.LEVELS[0], label="Show", min_width=140)
                 search = gr.Textbox(label="Search", placeholder="text in the line", max_lines=1, min_width=140)
             shell.frame("log", gr.HTML(log.html(None)), log.html, tab="train", inputs=[level, search])
         with gr.Column(min_width=320):
@@ -45,7 +49,11 @@ def build(shell: Shell) -> None:
     with gr.Accordion("Learning rate, speed and memory", open=False):
         shell.frame("pace", gr.HTML(curves.pace(None)), curves.pace, tab="train", mark=curves.moment(60))
     _resume(shell)
-    shell.frame("queue", gr.HTML(queue(None)), queue, tab="train", key=_waiting)
+    with gr.Row():
+        with gr.Column(min_width=320):
+            shell.frame("queue", gr.HTML(queue(None)), queue, tab="train", key=_waiting)
+        another = gr.Button("Configure another run; it will wait for its turn", elem_id="another", size="sm", scale=0, min_width=320)
+    shell.opens(another.click, "configure")
 
 
 def _resume(shell: Shell) -> None:
@@ -53,21 +61,19 @@ def _resume(shell: Shell) -> None:
     with gr.Accordion("Resume a run that was stopped or broke off", open=False, elem_id="resume-part") as part:
         gr.HTML("<p class='quiet'>It goes on from its last checkpoint. An empty field keeps the run's own setting.</p>")
         with gr.Row(equal_height=True):
-            steps = gr.Number(label="Steps in all", value=None, precision=0, min_width=130)
-            rate = gr.Number(label="Learning rate", value=None, min_width=130)
+            steps = gr.Textbox(label="Steps in all", placeholder="unchanged", max_lines=1, min_width=130)
+            rate = gr.Textbox(label="Learning rate", placeholder="unchanged", max_lines=1, min_width=130)
             button = gr.Button("Resume", elem_id="resume", interactive=False, min_width=130)
 
     def can_resume(run: RunView | None, token: str) -> dict:
         mine = run is not None and visitor(token, local=not shell.public).owns(run.folder)
         return gr.Button(interactive=bool(mine and run.resumable))
 
-    def resume(who: Visitor, run_id: str, steps: float | None, rate: float | None) -> str:
-        changed = [f"budget.steps={steps:.0f}"] if steps else []
-        changed += [f"budget.learning_rate={rate:g}"] if rate else []
+    def resume(who: Visitor, run_id: str, steps: str | None, rate: str | None) -> str:
         run = shown(run_id)
         if run is None:
             raise UserError(NO_RUN)
-        return actions.resume(run.id, who, changed)
+        return actions.resume(run.id, who, overrides(steps, rate))
 
     def opened(run: RunView | None) -> dict:
         return gr.Accordion(open=bool(run and run.resumable))
@@ -75,6 +81,20 @@ def _resume(shell: Shell) -> None:
     shell.frame("resume-part", part, opened, tab="train")
     shell.frame("can-resume", button, can_resume, tab="train", inputs=[shell.token])
     shell.act(button.click, resume, [steps, rate])
+
+
+def overrides(steps: str | None, rate: str | None) -> list[str]:
+    """What was typed beside Resume, as overrides of the budget; nothing for an empty field. Raises UserError."""
+    changed = []
+    if steps := (steps or "").strip():
+        if not re.fullmatch(r"[0-9]{1,9}", steps) or int(steps) < 1:
+            raise UserError(f"“Steps in all” is {steps[:40]!r}: give a whole number of at least 1, or leave it empty.")
+        changed.append(f"budget.steps={int(steps)}")
+    if rate := (rate or "").strip():
+        if not re.fullmatch(r"[0-9]*\.?[0-9]+([eE][-+]?[0-9]{1,3})?", rate) or not 0 < float(rate) < math.inf:
+            raise UserError(f"“Learning rate” is {rate[:40]!r}: give a number above 0 such as 3e-4, or leave it empty.")
+        changed.append(f"budget.learning_rate={float(rate)!r}")
+    return changed
 
 
 def stages(run: RunView | None) -> str:
