@@ -57,9 +57,25 @@ _NO_ANSWER = re.compile(
 # sympy evaluates what it reads, and nothing may interrupt it in a thread: 9^9^9 would never end. And math_verify reads
 # "1 million" as 1.
 _UNREADABLE = re.compile(
-    r"!|\b(?:hundred|thousand|million|billion|dozen)|\\(?:binom|sum|prod|int|lim)|(?:\^|\*\*)\s*[({]*\s*[-+]?\s*\d{3,}|(?:\^|\*\*)[^=,;]*(?:\^|\*\*)|\d{40,}",
+    r"!|\de[-+]?\d{3,}|\b(?:hundred|thousand|million|billion|dozen)|\\(?:[dt]?binom|choose|sum|prod|i{0,2}int|oint|lim|Gamma|zeta)|(?:\^|\*\*)\s*[({]*\s*[-+]?\s*\d{3,}|(?:\^|\*\*)[^=,;]*(?:\^|\*\*)|\d{40,}",
     re.DOTALL,
 )
+
+# Powers are expanded, roots and functions simplified: with many of them, or of many letters, that takes minutes.
+_DEGREES = re.compile(r"\^\s*\{?\s*\\circ\s*\}?")
+_POWER = re.compile(r"\^|\*\*")
+_EXPONENT = re.compile(  # a digit, a fraction of two, in braces or bare
+    r"\s*(?:[-+]?\s*\d(?![\d.])|\{\s*[-+]?\s*(?:\d(?:\s*[./]\s*\d)?|\\[dt]?frac\s*\{?\d\}?\s*\{?\d\}?)\s*\}"
+    r"|\(\s*[-+]?\s*\d(?:\s*[./]\s*\d)?\s*\))"
+)
+_OF_A_NUMBER = re.compile(r"(?<!\d)\d{1,6}\s*(?:\^|\*\*)\s*(?:\d{2}(?!\d)|\{\s*-?\d{2}\s*\}|\(\s*-?\d{2}\s*\))")
+_HARMLESS = re.compile(
+    r"\\(?:[dt]?frac|cdot|times|div|left|right|pi|pm|text|mathrm|boxed|leq?|geq?|neq?|infty|cup|quad)(?![a-z])"
+)
+_COMMAND = re.compile(r"\\[a-zA-Z]+")
+_MOST_NAMES = 3
+_MOST_FUNCTIONS = 3
+_MOST_GROUPS = 12  # brackets that open
 
 
 @dataclass(frozen=True)
@@ -146,7 +162,7 @@ def _squeezed(text: str) -> str:
 
 def _same_mathematics(gold: str, extracted: str) -> bool:
     """Whether math_verify finds the two equal. Its time limits are off: they are signals, which threads can't have."""
-    if _UNREADABLE.search(extracted) or _UNREADABLE.search(gold):
+    if any(_UNREADABLE.search(text) for text in (gold, extracted)) or _costly(gold, extracted):
         return False
     import math_verify  # half a second, and only for what is not a whole number
 
@@ -157,6 +173,27 @@ def _same_mathematics(gold: str, extracted: str) -> bool:
         return bool(math_verify.verify(*parsed, timeout_seconds=None))
     except Exception:  # whatever sympy makes of a garbled answer, it is not the right one
         return False
+
+
+def _costly(*texts: str) -> bool:
+    """Whether sympy may take more than a moment to compare such statements, judged by what they are made of."""
+    names: set[str] = set()  # what a power of a sum has terms of: letters, roots, functions
+    expanded = False
+    for text in texts:
+        bare = _DEGREES.sub("", text)
+        powers = _OF_A_NUMBER.sub("", bare)
+        if len(text) > _LONGEST or any(not _EXPONENT.match(powers, found.end()) for found in _POWER.finditer(powers)):
+            return True
+        functions = _COMMAND.findall(_HARMLESS.sub(" ", bare))
+        groups = bare.count("(") + bare.count("[")
+        if len(functions) > _MOST_FUNCTIONS or groups > _MOST_GROUPS:
+            return True
+        letters = _COMMAND.sub(" ", bare)
+        if not re.search(r"\$|\\(?:boxed|\(|\[)", text):  # else "62 apples" is read as a number and its unit
+            letters = re.sub(r"[^\W\d_]{2,}", " ", letters)
+        names |= {letter for letter in letters if letter.isalpha()} | {f"{name}{i}" for i, name in enumerate(functions)}
+        expanded |= groups > 1 or bool(_POWER.search(bare))
+    return expanded and len(names) > _MOST_NAMES
 
 
 def _delimited(text: str) -> str:

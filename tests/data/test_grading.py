@@ -1,6 +1,7 @@
 """Grading of real-looking answers: what is extracted, and what counts as equal."""
 
 import threading
+import time
 
 import pytest
 
@@ -152,6 +153,31 @@ def test_garbage_is_wrong_and_neither_raises_nor_hangs(junk):
     assert not grade(junk, "62").right
     assert not grade(junk, "2^{10}").right
     assert not grade("#### 62", junk).right
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        "(a+b+c+d+f)^{99}",
+        "(a+b+c+d+f+g+h)**9",
+        "((a+b)^{9*9}+c)",
+        "(\\sqrt{2}+\\sqrt{3}+\\sqrt{5}+\\sqrt{7})^9",
+        "(a+b+c+d+f)" * 18,
+        "\\sqrt{\\sqrt{2}+\\sqrt{3}+\\sqrt{5}+\\sqrt{7}+\\sqrt{11}+\\sqrt{13}}",
+        "(x+y)^{-9}",
+        "1e99999999/3",
+    ],
+)
+@pytest.mark.parametrize("gold", ["62", "(a+b+c)^9"])
+def test_what_would_take_long_is_wrong_at_once(answer, gold):
+    grade("\\boxed{\\frac{1}{3}}", "0.3")  # sympy is loaded
+    began = time.monotonic()
+    assert not grade(f"#### {answer}", gold).right and not grade("#### " + gold, answer).right
+    assert time.monotonic() - began < 3
+
+
+def test_a_unit_beside_a_power_is_a_unit():
+    assert grade("#### 4 apples", "2^2").right and grade("#### 90^\\circ", "90").right
 
 
 def test_every_generated_solution_is_right_and_every_other_answer_wrong():
