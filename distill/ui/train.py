@@ -52,7 +52,9 @@ def build(shell: Shell) -> None:
     with gr.Row():
         with gr.Column(min_width=320):
             shell.frame("queue", gr.HTML(queue(None)), queue, tab="train", key=_waiting)
-        another = gr.Button("Configure another run; it will wait for its turn", elem_id="another", size="sm", scale=0, min_width=320)
+        another = gr.Button(
+            "Configure another run; it will wait for its turn", elem_id="another", size="sm", scale=0, min_width=320
+        )
     shell.opens(another.click, "configure")
 
 
