@@ -74,7 +74,8 @@ def preview(config: RunConfig, n: int = ROWS) -> list[dict[str, Any]]:
 
 
 def preview_elsewhere(config: RunConfig, n: int = ROWS) -> list[dict[str, Any]]:
-    """`preview`, made by a child process unless torch is loaded here anyway; the latest are kept.
+    """`preview`, made by a child process; the latest are kept. Only what reads nobody's file and no Hub, and so can't
+    take long, is made here, if torch is loaded here anyway.
 
     One child at a time, at most 120 seconds each. Raises UserError or ConfigError as `preview` does.
     """
@@ -85,11 +86,16 @@ def preview_elsewhere(config: RunConfig, n: int = ROWS) -> list[dict[str, Any]]:
         with _one_at_a_time:
             found = _kept.get(key)  # somebody else may have asked meanwhile
             if found is None:
-                found = json.dumps(preview(config, n)) if "torch" in sys.modules else _child(asked, n)
+                here = "torch" in sys.modules and _is_quick(config)
+                found = json.dumps(preview(config, n)) if here else _child(asked, n)
                 _kept[key] = found
                 if len(_kept) > _KEPT:
                     _kept.popitem(last=False)
     return json.loads(found)
+
+
+def _is_quick(config: RunConfig) -> bool:
+    return config.data.source == "problems" and Path(configs.model_path(config.student)).is_dir()
 
 
 def _essentials(config: RunConfig) -> str:

@@ -106,6 +106,15 @@ def test_a_page_without_torch_gets_the_same_from_a_child_and_keeps_it(rows):
     assert sentence.startswith("rows.jsonl has no column 'none', which data.columns.solution names: ")
 
 
+def test_a_page_with_torch_reads_nobodys_file_itself(rows, monkeypatch):
+    """What a child can't be started for is not made here instead; what ships is."""
+    monkeypatch.setattr(sys, "executable", "/no/python")
+    assert "torch" in sys.modules and len(preview_elsewhere(load("tiny", ["budget.max_length=77"]), 2)) == 2
+    for asked in (["data.source=file", f"data.path={rows}", "data.held_out=22"], ["student=nobody/nothing"]):
+        with pytest.raises(OSError, match="/no/python"):
+            preview_elsewhere(load("tiny", asked), 2)
+
+
 def test_a_hub_that_cannot_be_reached_is_one_sentence(monkeypatch):
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     asked = load("tiny", ["data.source=hub", "data.dataset=openai/gsm8k", "data.subset=main"])

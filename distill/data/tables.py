@@ -10,6 +10,7 @@ import csv
 import json
 import os
 import re
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain, islice
@@ -22,6 +23,7 @@ from distill.wording import instead
 
 MAX_BYTES = 20_000_000
 MAX_ROWS = 100_000
+MAX_COLUMNS = 1_000
 MAX_CHARACTERS = 20_000  # of a question or a solution
 MAX_NAME = 80  # characters of a family's name
 
@@ -81,6 +83,7 @@ def columns_of(path: str | Path) -> Columns:
     if not good:
         raise UserError(f"{path.name} has no rows: give a file with a question and a solution in each.")
     names = list(dict.fromkeys(_shown(name) for record in good for name in record))
+    _check_width(len(names), path.name)
     examples = [{_shown(name): _shown(value) for name, value in record.items()} for record in good[:_EXAMPLES]]
     return Columns(names, examples)
 
@@ -234,11 +237,17 @@ def _csv_rows(stream: TextIO, name: str) -> Iterator[Record]:
 
 
 def _header(cells: list[str], name: str) -> list[str]:
+    _check_width(len(cells), name)
     names = [_shown(cell).strip() for cell in cells]
-    twice = next((column for column in names if column and names.count(column) > 1), None)
+    twice = next((column for column, times in Counter(names).items() if column and times > 1), None)
     if twice:
         raise UserError(f"{name} has two columns named {twice!r}: rename one of them.")
     return names
+
+
+def _check_width(columns: int, name: str) -> None:
+    if columns > MAX_COLUMNS:
+        raise UserError(f"{name} has {columns:,} columns, more than {MAX_COLUMNS:,}: leave out those without a use.")
 
 
 def _fields(number: int) -> str:

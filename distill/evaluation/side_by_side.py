@@ -38,6 +38,7 @@ SIDES = ("before", "after")
 _TURN = 0.05  # seconds
 _KEPT = 2  # students that stay loaded
 _SMALL = 50_000_000  # parameters
+_QUANTIZED = {"4bit": 0.75, "8bit": 1.25}  # bytes a parameter takes, with those that stay as they are
 _LONGEST = 20_000  # characters of a question
 
 
@@ -160,7 +161,9 @@ def answer_as_teacher(ref: ModelRef, question: str, max_new_tokens: int) -> Iter
 def _load(folder: Path) -> Opened:
     began = time.monotonic()
     config = configs.load(folder / "config.yaml")
-    student, tokenizer = load_student(config.student, config.lora, _hardware(), config.seed)
+    hardware = _hardware()
+    _check_fits(config.student, hardware, "student", _QUANTIZED.get(config.lora.quantize))
+    student, tokenizer = load_student(config.student, config.lora, hardware, config.seed)
     adapter = load_adapter(student, adapter_of(folder))
     return Opened(
         run=folder.name,
@@ -228,16 +231,19 @@ def _hardware() -> Hardware:
     return found if found.device == "cuda" else replace(found, device="cpu", dtype="float32")
 
 
-def _check_fits(ref: ModelRef, hardware: Hardware) -> None:
-    """Raises UserError where a teacher is known to be larger than the free memory: this process must live on."""
+def _check_fits(ref: ModelRef, hardware: Hardware, role: str = "teacher", each: float | None = None) -> None:
+    """Raises UserError where a model is known to be larger than the free memory: this process must live on.
+
+    `each`: bytes a parameter takes, where it is not as wide as the machine's dtype.
+    """
     parameters = describe_model(ref).parameters
     if parameters is None:
         return
-    needed = parameters * getattr(torch, hardware.dtype).itemsize
+    needed = parameters * (each or getattr(torch, hardware.dtype).itemsize)
     free = torch.cuda.mem_get_info()[0] if hardware.device == "cuda" else psutil.virtual_memory().available
     if needed > 0.9 * free:
         raise UserError(
-            f"The teacher {ref.name} takes {needed / GIB:,.1f} GB of memory, and {free / GIB:,.1f} GB are free: "
+            f"The {role} {ref.name} takes {needed / GIB:,.1f} GB of memory, and {free / GIB:,.1f} GB are free: "
             "ask it on a larger machine."
         )
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
+import secrets
 import shutil
 from dataclasses import dataclass
 from functools import lru_cache
@@ -49,12 +49,15 @@ def keep(path: str | Path) -> Uploaded:
     with path.open("rb") as stream:
         stored = f"{hashlib.file_digest(stream, 'sha256').hexdigest()}{kind}"
     if not (folder / stored).exists():
-        kept = sum(file.stat().st_size for file in folder.iterdir())
+        kept = sum(file.stat().st_size for file in folder.iterdir() if file.suffix in _KINDS)
         if kept + path.stat().st_size > MOST_KEPT:
             raise UserError("This server keeps as many uploaded files as it may: ask whoever runs it to delete some.")
-        part = folder / f"{stored}.{os.getpid()}"
-        shutil.copyfile(path, part)
-        part.replace(folder / stored)
+        part = folder / f"{stored}.{secrets.token_hex(8)}"  # two visitors may upload the same file at once
+        try:
+            shutil.copyfile(path, part)
+            part.replace(folder / stored)
+        finally:
+            part.unlink(missing_ok=True)
     return Uploaded(stored, tuple(columns.names), guess_columns(columns.names))
 
 

@@ -149,6 +149,14 @@ def test_what_is_too_large_is_refused_before_it_is_read(file, tmp_path):
     assert refused(many).startswith("many.jsonl has more than 100,000 rows")
 
 
+@pytest.mark.parametrize("kind", ["csv", "jsonl"])
+def test_very_many_columns_are_refused_at_once(file, kind):
+    names = [f"c{i}" for i in range(20_000)]
+    content = ",".join(names) + "\n" if kind == "csv" else json.dumps(dict.fromkeys(names, "")) + "\n"
+    said = refused(file(f"a.{kind}", content))
+    assert said == f"a.{kind} has 20,000 columns, more than 1,000: leave out those without a use."
+
+
 def test_the_columns_of_a_file_and_its_first_rows(file):
     found = columns_of(file("a.csv", "id,problem,answer\n1,a,b\n2,c,d\n3,e,f\n4,g\n"))
     assert found.names == ["id", "problem", "answer"]

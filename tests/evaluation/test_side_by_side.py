@@ -13,6 +13,7 @@ from adapted_cases import MOST, adapted_run, save_adapter
 from peft import PeftModel, get_peft_model_state_dict
 from transformers import Gemma2ForCausalLM
 
+from distill import config as configs
 from distill.config import ModelRef, model_path
 from distill.data.problems import generate
 from distill.data.prompts import render
@@ -183,16 +184,31 @@ def test_a_teacher_answers_and_is_let_go():
         assert not [thing for thing in gc.get_objects() if type(thing) is Gemma2ForCausalLM]
 
 
-def test_a_teacher_that_does_not_fit_is_not_loaded(tmp_path):
+@pytest.fixture
+def giant(tmp_path):
+    """The folder of a model of 500 billion parameters."""
     (tmp_path / "config.json").write_text("{}")
     weight = {"dtype": "F16", "shape": [500_000_000_000], "data_offsets": [0, 1_000_000_000_000]}
     header = json.dumps({"weight": weight}).encode()
     file = tmp_path / "model.safetensors"
     file.write_bytes(len(header).to_bytes(8, "little") + header)
     os.truncate(file, 8 + len(header) + 1_000_000_000_000)  # a hole: it takes no room
-    ref = ModelRef(model=str(tmp_path), name="giant")
+    return str(tmp_path)
+
+
+def test_a_teacher_that_does_not_fit_is_not_loaded(giant):
+    ref = ModelRef(model=giant, name="giant")
     with pytest.raises(UserError, match=r"The teacher giant takes 1,862\.6 GB of memory, and [\d,.]+ GB are free"):
         next(answer_as_teacher(ref, QUESTIONS[0], MOST))
+
+
+def test_a_student_that_does_not_fit_is_not_loaded(giant, make_run):
+    folder = make_run()
+    config = configs.load(folder / "config.yaml")
+    student = config.student.model_copy(update={"model": giant, "name": "giant"})
+    (folder / "config.yaml").write_text(configs.to_yaml(config.model_copy(update={"student": student})))
+    with pytest.raises(UserError, match=r"The student giant takes 1,862\.6 GB of memory, and [\d,.]+ GB are free"):
+        open_student(folder)
 
 
 def test_it_does_not_change_how_many_threads_others_get(make_run):

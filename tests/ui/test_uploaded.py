@@ -1,6 +1,10 @@
 """Uploaded files: kept by digest, columns guessed, wrong rows named by line and in the visitor's name for the file."""
 
+import shutil
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from configure_cases import edited
@@ -51,6 +55,36 @@ def test_what_is_no_table_is_not_kept(tmp_path, name, content, said):
     before = set(uploads().glob("*"))
     with pytest.raises(UserError, match=said):
         keep(path)
+    assert set(uploads().glob("*")) == before
+
+
+def test_the_same_file_from_two_visitors_at_once(tmp_path, monkeypatch):
+    path = tmp_path / "a.csv"
+    path.write_text("question;solution\nat once?;#### 1\n")
+    both, copyfile = threading.Barrier(2, timeout=20), shutil.copyfile
+
+    def slowly(*places):
+        copyfile(*places)
+        both.wait()  # both have copied, none has finished
+
+    monkeypatch.setattr(shutil, "copyfile", slowly)
+    with ThreadPoolExecutor(2) as pool:
+        first, second = pool.map(keep, [path, path])
+    assert first == second and (uploads() / first.stored).read_bytes() == path.read_bytes()
+    assert not list(uploads().glob("*.csv.*"))
+
+
+def test_nothing_is_left_of_an_upload_that_fails(tmp_path, monkeypatch):
+    (tmp_path / "a.csv").write_text("question;solution\nno room?;#### 2\n")
+
+    def full(_, target):
+        Path(target).write_text("quest")
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(shutil, "copyfile", full)
+    before = set(uploads().glob("*"))
+    with pytest.raises(OSError, match="No space"):
+        keep(tmp_path / "a.csv")
     assert set(uploads().glob("*")) == before
 
 
