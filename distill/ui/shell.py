@@ -24,7 +24,7 @@ from distill.ui.plain import plainly
 
 TABS = ("configure", "train", "insight", "compare", "runs")
 FASTEST, SLOWEST, AT_REST = 1.0, 10.0, 5.0  # seconds between ticks
-WATCHERS_A_SECOND = 8  # with more tabs than this, each looks less often
+WATCHERS_A_SECOND = 5  # with more tabs than this, each looks less often
 
 _QUIET = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}
 

@@ -10,7 +10,7 @@ from distill import runs
 from distill.events import EventWriter, Status
 from distill.owners import new_token, visitor
 from distill.ui import shell
-from distill.ui.shell import AT_REST, FASTEST, SLOWEST, Shell, Watchers, shown
+from distill.ui.shell import AT_REST, FASTEST, SLOWEST, WATCHERS_A_SECOND, Shell, Watchers, shown
 
 
 @pytest.fixture(autouse=True)
@@ -77,5 +77,5 @@ def test_many_watchers_look_less_often_each():
     going = SimpleNamespace(final=False)
     assert watchers.pace("one", going) == FASTEST
     paces = [watchers.pace(f"tab {number}", going) for number in range(200)]
-    assert paces[30] == 4 and max(paces) == SLOWEST
+    assert paces[30] == -(-32 // WATCHERS_A_SECOND) and max(paces) == SLOWEST
     assert Watchers().pace("one", SimpleNamespace(final=True)) == Watchers().pace("one", None) == AT_REST
