@@ -7,6 +7,7 @@ import os
 from typing import Any
 
 import gradio as gr
+from huggingface_hub import constants as hub
 
 from distill.runs import home
 from distill.ui.page import build
@@ -30,6 +31,8 @@ def main(arguments: list[str] | None = None) -> None:
 
 def launch(public: bool = False, **kwargs: Any) -> gr.Blocks:
     """The launched page, the same wherever it runs; `kwargs` go to gr.Blocks.launch."""
+    if public:
+        _forget_credentials()
     page = build(public).queue(max_size=64, default_concurrency_limit=8)
     page.launch(
         theme=theme(),
@@ -42,6 +45,14 @@ def launch(public: bool = False, **kwargs: Any) -> gr.Blocks:
         **kwargs,
     )
     return page
+
+
+def _forget_credentials() -> None:
+    """Strangers must not read private models and data with what the server's owner may read; children inherit this."""
+    for name in ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN"):
+        os.environ.pop(name, None)
+    os.environ["HF_HUB_DISABLE_IMPLICIT_TOKEN"] = "1"
+    hub.HF_HUB_DISABLE_IMPLICIT_TOKEN = True  # it was read when gradio was imported
 
 
 if __name__ == "__main__":

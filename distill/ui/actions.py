@@ -12,6 +12,7 @@ import shutil
 import threading
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from distill import assets, runs
 from distill.config import ConfigError, RunConfig, check_models
@@ -27,6 +28,7 @@ LONGEST_HOURS = 6  # a run on a public server
 
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
 _UPLOAD = re.compile(r"[0-9a-f]{64}\.(jsonl|csv)")
+_STORED = re.compile(r"\b([0-9a-f]{8})[0-9a-f]{56}(\.(?:jsonl|csv))\b")
 _starting = threading.Lock()  # or visitors who press at once would all find room in the queue
 
 
@@ -159,6 +161,20 @@ def upload_name(path: str | os.PathLike[str]) -> str | None:
     path = Path(path)
     known = _UPLOAD.fullmatch(path.name) and path.parent.resolve() == uploads().resolve() and not path.is_symlink()
     return path.name if known else None
+
+
+def published(value: Any) -> Any:
+    """A text, or what JSON holds, as visitors may see it: an uploaded file without where it lies on the server."""
+    if isinstance(value, dict):
+        return {published(key): published(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [published(item) for item in value]
+    if not isinstance(value, str) or not _STORED.search(value):
+        return value
+    # YAML may break a line where a folder's name has a space.
+    folders = {r"\s+".join(map(re.escape, str(path).split())) for path in (uploads(), uploads().resolve())}
+    place = rf"(?:(?:{'|'.join(folders)}|[^\s\"'`]{{0,400}})/)?"
+    return re.sub(place + _STORED.pattern, r"upload \1\2", value)
 
 
 def _on_the_hub(name: str) -> bool:

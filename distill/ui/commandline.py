@@ -6,15 +6,15 @@ Pure but for the file it writes to be downloaded. This module knows nothing of c
 from __future__ import annotations
 
 import hashlib
+import secrets
 import shlex
-import tempfile
-from pathlib import Path
 from typing import Any
 
 import yaml
 
 from distill import config as configs
 from distill.config import ConfigError, ModelRef, RunConfig
+from distill.ui.downloads import scratch
 from distill.ui.fields import MODELS, preset
 
 _ROUNDS = 4  # of adding what the overrides so far have not said
@@ -43,12 +43,15 @@ def command(config: RunConfig, name: str, file: str = "config.yaml") -> str:
 
 
 def yaml_file(config: RunConfig) -> str:
-    """The path of a config.yaml to be downloaded, in the temporary folder, from where the page serves files."""
+    """The path of a config.yaml to be downloaded, in this process's own temporary folder: one file a config."""
     text = configs.to_yaml(config)
-    folder = Path(tempfile.gettempdir()) / "distill-configs" / hashlib.sha256(text.encode()).hexdigest()[:16]
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "config.yaml").write_text(text, encoding="utf-8")
-    return str(folder / "config.yaml")
+    file = scratch() / "configs" / hashlib.sha256(text.encode()).hexdigest() / "config.yaml"
+    if not file.exists():
+        file.parent.mkdir(parents=True, exist_ok=True)
+        part = file.with_name(f"{secrets.token_hex(8)}.part")  # two visitors may ask for the same at once
+        part.write_text(text, encoding="utf-8")
+        part.replace(file)
+    return str(file)
 
 
 def _load(name: str, said: list[str]) -> RunConfig | None:

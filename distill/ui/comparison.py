@@ -11,6 +11,7 @@ from typing import Any
 from distill.config import RunConfig
 from distill.events import Evaluation, Probe
 from distill.runs import RunView
+from distill.ui.actions import published
 from distill.ui.colours import Style, teacher_style
 from distill.ui.curves import column
 from distill.ui.lines import swatch
@@ -213,7 +214,7 @@ def flat(config: RunConfig) -> dict[str, str]:
     dumped["objectives"] = {o.kind: o.model_dump(mode="json", exclude={"kind"}) for o in config.objectives}
     found = {"objectives": ", ".join(dumped["objectives"])}
     _flatten(dumped, "", found)
-    return found
+    return published(found)
 
 
 def _flatten(values: Mapping[str, Any], prefix: str, found: dict[str, str]) -> None:

@@ -14,6 +14,7 @@ from functools import cache
 from pathlib import Path
 
 from distill.errors import UserError
+from distill.ui.actions import published
 
 # what -> (where it lies in a run's folder, how the copy's name ends, what people call it)
 FILES = {
@@ -31,6 +32,17 @@ def _scratch() -> tempfile.TemporaryDirectory[str]:
     return tempfile.TemporaryDirectory(prefix="distill-downloads-")
 
 
+def scratch() -> Path:
+    """The folder, from which the page may serve files: nobody but this process's user can write there."""
+    return Path(_scratch().name)
+
+
+def forget(run_id: str) -> None:
+    """Remove all copies of a run."""
+    with _lock:
+        shutil.rmtree(scratch() / Path(run_id).name, ignore_errors=True)
+
+
 def there(folder: Path, what: str) -> bool:
     """Whether the run at `folder` has it yet."""
     return (folder / FILES[what][0]).exists()
@@ -42,7 +54,7 @@ def copy(folder: Path, what: str) -> Path:
     Raises UserError where the run has none, or the disk is full.
     """
     source, ending, called = FILES[what]
-    target = Path(_scratch().name) / folder.name / f"distill-{folder.name[:6]}-{ending}"
+    target = scratch() / folder.name / f"distill-{folder.name[:6]}-{ending}"
     try:
         parts = _files(folder / source)
         if not parts:
@@ -72,5 +84,5 @@ def _write(source: Path, parts: list[Path], target: Path) -> None:
             for path in parts:
                 archive.write(path, path.relative_to(source.parent))
     else:
-        shutil.copyfile(parts[0], unfinished)
+        unfinished.write_text(published(parts[0].read_text(encoding="utf-8", errors="replace")), encoding="utf-8")
     unfinished.replace(target)

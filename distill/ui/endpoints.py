@@ -48,11 +48,15 @@ def build(shell: Shell) -> None:
         return summary(found(run))
 
     def report(run: str = "") -> dict[str, Any]:
-        """A finished run's report.json: accuracies with intervals, flips, agreement, times."""
+        """A finished run's report.json: accuracies with intervals, flips, agreement, times. A file of problems is named
+        in data.file."""
         view = found(run)
         if view.report is None:
             raise UserError(f"Run {view.id} has no report yet: it is {view.state}.")
-        return view.report
+        report = actions.published(view.report)
+        if report.get("data", {}).get("path"):  # gradio's client takes whatever has a path for a file to be fetched
+            report["data"]["file"] = report["data"].pop("path")
+        return report
 
     def generate(run: str, question: str, answer: str = "") -> dict[str, Any]:
         """The run's student answers a question with its adapter off and on; graded if the right answer is given."""
@@ -80,7 +84,7 @@ def summary(run: RunView) -> dict[str, Any]:
         "run": run.id,
         "name": run.name,
         "state": run.state,
-        "reason": run.reason,
+        "reason": actions.published(run.reason),
         "step": run.step,
         "steps": run.steps,
         "stage": what,

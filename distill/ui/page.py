@@ -11,6 +11,7 @@ from distill.ui import compare, configure, endpoints, insight, runs_tab, status,
 from distill.ui.shell import Shell
 
 TITLES = {"configure": "Configure", "train": "Train", "insight": "Insight", "compare": "Compare", "runs": "Runs"}
+_CACHE = (3600, 86_400)  # seconds: how often gradio's copies of files are looked at, and how old they get
 
 
 def build(public: bool = False) -> gr.Blocks:
@@ -23,7 +24,9 @@ def build(public: bool = False) -> gr.Blocks:
         "compare": compare.build,
         "runs": runs_tab.build,
     }
-    with gr.Blocks(title="Distill: many teachers, one small student", analytics_enabled=False) as page:
+    with gr.Blocks(
+        title="Distill: many teachers, one small student", analytics_enabled=False, delete_cache=_CACHE
+    ) as page:
         shell = Shell(public)
         status.build(shell, header())
         if os.environ.get("OAUTH_CLIENT_ID"):  # only a Space that was set up for it has sign-in

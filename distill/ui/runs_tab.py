@@ -165,6 +165,6 @@ def _delete(shell: Shell) -> None:
 
 def _deleted(who: Visitor, run_id: str, condemned: str) -> str:
     """Delete the run that was asked about; another is shown then."""
-    actions.delete(condemned, who)
+    downloads.forget(actions.delete(condemned, who))
     recent_runs(fresh=True)
     return "" if run_id == condemned else run_id

@@ -12,6 +12,7 @@ from distill.events import FINAL, Evaluation, Status
 from distill.owners import Visitor
 from distill.runs import RunView
 from distill.terminal import duration
+from distill.ui import actions
 from distill.ui.numbers import listed, moment, moment_iso, percent, score
 from distill.ui.text import NO_RUN, state_words, words
 
@@ -134,7 +135,11 @@ def _facts(run: RunView) -> list[tuple[str, str]]:
     config, report = run.config, run.report or {}
     seconds = worked(run)
     state = state_words(run) + (f", {duration(seconds)} of work" if seconds is not None else "")
-    facts = [("State", words(state)), ("Started", when(run.created)), ("Why", words(run.reason or "") * run.final)]
+    facts = [
+        ("State", words(state)),
+        ("Started", when(run.created)),
+        ("Why", words(actions.published(run.reason or "")) * run.final),
+    ]
     facts.append(("Steps", f"{run.step:,} of {run.steps:,}"))
     if config:
         names = [teacher.name for teacher in config.teachers]
@@ -176,7 +181,7 @@ def config_text(run: RunView | None) -> str:
     if run is None:
         return ""
     try:
-        text = (run.folder / "config.yaml").read_text(encoding="utf-8")
+        text = actions.published((run.folder / "config.yaml").read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError):
         text = "config.yaml can't be read."
     return (

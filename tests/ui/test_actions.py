@@ -87,6 +87,23 @@ def test_uploads_and_the_hub_are_fine_on_a_public_server(home):
         actions.check_public(tiny("data.source=file", f"data.path={link}"))
 
 
+def test_what_is_published_does_not_say_where_an_upload_lies(tmp_path, monkeypatch):
+    home = tmp_path / "a folder with so many words that YAML breaks the line" / "somewhere in its middle, twice"
+    monkeypatch.setenv("DISTILL_HOME", str(home))
+    stored = actions.uploads() / f"{'0123456789abcdef' * 4}.csv"
+    text = configs.to_yaml(tiny("data.source=file", f"data.path='{stored}'"))
+    shown = actions.published(text)
+    assert "path: upload 01234567.csv\n" in shown and "folder" not in shown and "cdef" not in shown
+    assert shown.count("\n") >= text.count("\n") - 2
+    report = {"data": {"path": str(stored), "train": 4}, "warnings": [f"{stored.name} is short", None]}
+    assert actions.published(report) == {
+        "data": {"path": "upload 01234567.csv", "train": 4},
+        "warnings": ["upload 01234567.csv is short", None],
+    }
+    assert actions.published(f"`/elsewhere/uploads/{stored.name}`") == "`upload 01234567.csv`"
+    assert actions.published("/home/me/mine.csv") == "/home/me/mine.csv"
+
+
 def test_an_unknown_model_is_refused_before_there_is_a_run(home):
     with pytest.raises(ConfigError, match="nobody"):
         actions.start(tiny("student=nobody"), LOCAL, public=False)

@@ -9,6 +9,7 @@ from configure_cases import TEACHER, edited
 from distill import config as configs
 from distill.ui.checks import check
 from distill.ui.commandline import command, overrides, yaml_file
+from distill.ui.downloads import scratch
 
 GEOMETRY = "objectives__geometry__"
 EDITS = [
@@ -44,6 +45,15 @@ def test_the_yaml_file_says_the_same_run(preset, values):
     path = Path(yaml_file(config))
     assert path.name == "config.yaml"
     assert configs.load(path) == config
+
+
+def test_yaml_files_lie_where_no_other_user_can_put_one():
+    paths = [Path(yaml_file(check(edited(budget__steps=n), public=False).config)) for n in (60, 61, 60)]
+    assert paths[0] == paths[2] != paths[1]
+    assert [path.name for path in paths[0].parent.iterdir()] == ["config.yaml"]
+    for path in paths:
+        assert path.is_relative_to(scratch())
+    assert scratch().stat().st_mode & 0o077 == 0
 
 
 def test_only_differences_are_said():

@@ -7,7 +7,7 @@ import pytest
 from run_cases import TEACHERS, evaluation, made, metric, probe
 
 from distill import config as configs
-from distill.ui import comparison
+from distill.ui import actions, comparison
 
 
 def plain(text):
@@ -107,6 +107,13 @@ def test_a_setting_is_named_as_set_names_it():
     found = comparison.flat(config)
     assert found["budget.steps"] == "60" and found["objectives.geometry.gate.kind"] == "prior"
     assert found["lora.targets"] == "q_proj, v_proj" and found["teachers"].startswith("qwen2-tiny, ")
+
+
+def test_nobody_sees_where_an_upload_lies():
+    stored = actions.uploads() / f"{'ab' * 32}.csv"
+    runs = [made("tiny"), made("tiny", overrides=["data.source=file", f"data.path={stored}"])]
+    text = comparison.settings(runs)
+    assert "<b>upload abababab.csv</b>" in text and str(stored.parent) not in text
 
 
 def test_names_are_inert():

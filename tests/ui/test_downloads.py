@@ -9,6 +9,7 @@ from run_cases import made
 
 from distill.errors import UserError
 from distill.ui import downloads
+from distill.ui.actions import uploads
 
 
 @pytest.fixture
@@ -40,6 +41,20 @@ def test_a_file_that_changed_is_copied_anew(folder):
     first = downloads.copy(folder, "report")
     (folder / "report.json").write_text('{"run": 2}')
     assert downloads.copy(folder, "report") == first and first.read_text() == '{"run": 2}'
+
+
+def test_copies_do_not_say_where_an_upload_lies(folder):
+    stored = uploads() / f"{'ab' * 32}.csv"
+    for name, what in (("config.yaml", "config"), ("README.md", "card"), ("report.json", "report")):
+        (folder / name).write_text(f'"path": "{stored}"')
+        assert downloads.copy(folder, what).read_text() == '"path": "upload abababab.csv"'
+
+
+def test_the_copies_of_a_run_can_be_forgotten(folder):
+    copies = [downloads.copy(folder, what) for what in ("adapter", "report")]
+    downloads.forget(folder.name)
+    assert not any(path.exists() for path in copies) and downloads.scratch().is_dir()
+    assert downloads.copy(folder, "report").read_text() == '{"run": 1}'
 
 
 def test_a_link_out_of_the_adapter_is_left_out(folder, tmp_path):

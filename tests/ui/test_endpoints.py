@@ -1,12 +1,15 @@
 """The named endpoints, each called as a program calls it: over HTTP, with gradio_client."""
 
+import json
 import re
+import shutil
 import time
 from pathlib import Path
 
 import pytest
 from gradio_client import Client
 from gradio_client.exceptions import AppError
+from run_cases import made
 
 import app
 from distill import runs
@@ -53,6 +56,17 @@ def test_start_and_status_and_report(client, done):
     report = client.predict(done["run"], api_name="/report")
     assert report["run"] == done["run"] and report["before"]["n"] == report["after"]["n"] == 12
     assert client.predict("", api_name="/status")["run"] == done["run"]  # no id: the newest
+
+
+def test_a_report_does_not_say_where_an_upload_lies(client):
+    run = made("tiny")
+    stored = home().cache / "uploads" / f"{'ab' * 32}.csv"
+    (run.folder / "report.json").write_text(json.dumps({"run": run.id, "data": {"path": str(stored)}}))
+    try:
+        report = client.predict(run.id, api_name="/report")
+    finally:
+        shutil.rmtree(run.folder)
+    assert report == {"run": run.id, "data": {"file": "upload abababab.csv"}}
 
 
 def test_generate_answers_with_the_adapter_off_and_on(client, done):

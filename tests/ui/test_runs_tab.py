@@ -11,7 +11,7 @@ from distill.errors import UserError
 from distill.events import Status
 from distill.owners import Visitor
 from distill.runs import view
-from distill.ui import actions, runs_tab, runs_text
+from distill.ui import actions, downloads, runs_tab, runs_text
 from distill.ui.runs_text import Row, accuracy, details, row, table, worked
 from distill.ui.shell import recent_runs
 
@@ -148,6 +148,13 @@ def test_config_is_shown_as_text_and_inert():
     assert "can't be read" in plain(runs_text.config_text(run))
 
 
+def test_nobody_sees_where_an_upload_lies():
+    stored = actions.uploads() / f"{'ab' * 32}.csv"
+    run = made("tiny", overrides=["data.source=file", f"data.path={stored}"])
+    text = plain(runs_text.config_text(run))
+    assert "path: upload abababab.csv" in text and str(stored.parent) not in text
+
+
 # --- what a visitor chooses -----------------------------------------------------------------------------------------
 
 
@@ -187,9 +194,10 @@ def ended(**more):
 
 def test_deleting_shows_another_run_and_the_list_knows_at_once():
     run, other = ended(), ended()
+    copy = downloads.copy(run.folder, "config")
     recent_runs(fresh=True)
     assert runs_tab._deleted(HERE, other.id, run.id) == other.id
-    assert [one.id for one in recent_runs()] == [other.id] and not run.folder.exists()
+    assert [one.id for one in recent_runs()] == [other.id] and not run.folder.exists() and not copy.exists()
     assert runs_tab._deleted(HERE, other.id, other.id) == ""  # the one that was open: whichever is newest then
 
 
