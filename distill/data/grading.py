@@ -74,6 +74,8 @@ _HARMLESS = re.compile(
 )
 _COMMAND = re.compile(r"\\[a-zA-Z]+")
 _MOST_NAMES = 3
+_LOW = 3  # higher powers are of one name alone
+_DEEP = re.compile(r"(?:[{(\[][^{}()\[\]]*){8}")  # eight brackets open before one closes: the parser takes minutes
 _MOST_FUNCTIONS = 3
 _MOST_GROUPS = 12  # brackets that open
 
@@ -178,12 +180,14 @@ def _same_mathematics(gold: str, extracted: str) -> bool:
 def _costly(*texts: str) -> bool:
     """Whether sympy may take more than a moment to compare such statements, judged by what they are made of."""
     names: set[str] = set()  # what a power of a sum has terms of: letters, roots, functions
-    expanded = False
+    expanded, highest = False, 0
     for text in texts:
         bare = _DEGREES.sub("", text)
         powers = _OF_A_NUMBER.sub("", bare)
-        if len(text) > _LONGEST or any(not _EXPONENT.match(powers, found.end()) for found in _POWER.finditer(powers)):
+        exponents = [_EXPONENT.match(powers, found.end()) for found in _POWER.finditer(powers)]
+        if len(text) > _LONGEST or not all(exponents) or _DEEP.search(text):
             return True
+        highest = max([highest, *(int(digit) for found in exponents for digit in re.findall(r"\d", found[0]))])
         functions = _COMMAND.findall(_HARMLESS.sub(" ", bare))
         groups = bare.count("(") + bare.count("[")
         if len(functions) > _MOST_FUNCTIONS or groups > _MOST_GROUPS:
@@ -193,7 +197,7 @@ def _costly(*texts: str) -> bool:
             letters = re.sub(r"[^\W\d_]{2,}", " ", letters)
         names |= {letter for letter in letters if letter.isalpha()} | {f"{name}{i}" for i, name in enumerate(functions)}
         expanded |= groups > 1 or bool(_POWER.search(bare))
-    return expanded and len(names) > _MOST_NAMES
+    return expanded and len(names) > (_MOST_NAMES if highest <= _LOW else 1)
 
 
 def _delimited(text: str) -> str:

@@ -165,6 +165,8 @@ def test_garbage_is_wrong_and_neither_raises_nor_hangs(junk):
         "(a+b+c+d+f)" * 18,
         "\\sqrt{\\sqrt{2}+\\sqrt{3}+\\sqrt{5}+\\sqrt{7}+\\sqrt{11}+\\sqrt{13}}",
         "(x+y)^{-9}",
+        "\\frac{1}{(a+b+1)^9}",
+        "{" * 90 + "x^9" + "}" * 90,
         "1e99999999/3",
     ],
 )
