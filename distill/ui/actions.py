@@ -114,7 +114,7 @@ def check_share(visitor: Visitor) -> None:
 
 def check_queue() -> None:
     """Raises UserError where as many runs wait as may."""
-    waiting = sum(run.state == "queued" for run in runs.list_runs())
+    waiting = sum(run.state == "queued" and runs.alive(run.folder) for run in runs.list_runs())
     if waiting >= MOST_WAITING:
         raise UserError(f"{waiting} runs are waiting already, which is as many as may: try again when one is done.")
 

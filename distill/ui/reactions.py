@@ -220,11 +220,9 @@ class Reactions:
     def start(self, visitor: Visitor, run_id: str, held: Held, name: str, *values: Any) -> str:
         """Start what is filled in. Raises UserError with the first thing wrong."""
         draft = drafted(held, name, values)
-        checked, found = self._judge(draft)
+        checked, _ = self._judge(draft)
         if checked.config is None:
             raise ConfigError(next(iter(checked.faults.values())))
-        if found.obstacle:
-            raise UserError(f"This machine can't: it {found.obstacle}.")
         if checked.config.data.source == "file":
             _, said_no = uploaded.trial(checked.config, draft.file)
             if said_no:

@@ -5,7 +5,6 @@ import os
 import re
 import signal
 
-import pytest
 from page_cases import open_tab, wait_for
 
 from distill import runs
@@ -135,8 +134,8 @@ def test_a_link_to_a_run_and_to_none(visit, start, status):
     assert page.locator("#status-line script").count() == 0
 
 
-@pytest.mark.parametrize("text", ["<img src=x onerror=window.hit=1>", "</ul><script>window.hit=1</script>"])
-def test_what_a_run_says_can_not_inject_anything(visit, server, start, status, text):
+def test_what_a_run_says_can_not_inject_anything(visit, server, start, status):
+    text = "</ul></p><img src=x onerror=window.hit=1><script>window.hit=1</script>"
     run = start("tiny", "budget.steps=2", f"name={text!r}".replace("/", "\u2215"), "probe.every=1")["run"]
     wait_for(lambda: status(run)["final"], 120)
     folder = server.home / "runs" / run

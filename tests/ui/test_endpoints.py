@@ -28,7 +28,13 @@ SMALL = [
 
 
 @pytest.fixture(scope="module")
-def client():
+def client(tmp_path_factory):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("DISTILL_HOME", str(tmp_path_factory.mktemp("home")))
+        yield from _client()
+
+
+def _client():
     page = app.launch(prevent_thread_lock=True, quiet=True, server_name="127.0.0.1")
     yield Client(page.local_url, verbose=False)
     page.close()
