@@ -112,6 +112,11 @@ def view(folder: str | os.PathLike[str]) -> RunView:
     )
 
 
+def has_adapter(folder: Path) -> bool:
+    """Whether the run at `folder` has a model that can be loaded."""
+    return (folder / "adapter" / "adapter_model.safetensors").is_file()
+
+
 def forget(folder: Path) -> None:
     """Drop what is remembered of a run that is gone."""
     with _parsed_lock:

@@ -13,6 +13,7 @@ from distill.evaluation.generate import answer_problems, score
 from distill.evaluation.score import Score, compare
 from distill.hardware import detect
 from distill.training.student import load_adapter, load_student
+from distill.views import has_adapter
 
 
 def evaluate_run(folder: Path, problems: int, as_json: bool = False) -> dict[str, Any]:
@@ -41,10 +42,9 @@ def evaluate_run(folder: Path, problems: int, as_json: bool = False) -> dict[str
 
 def adapter_of(folder: Path) -> Path:
     """The folder of a run's adapter. Raises ConfigError where it has none."""
-    adapter = folder / "adapter"
-    if not (adapter / "adapter_model.safetensors").is_file():
+    if not has_adapter(folder):
         raise ConfigError(f"Run {folder.name} has no adapter yet: let it train, or stop it, which keeps what it has.")
-    return adapter
+    return folder / "adapter"
 
 
 def _say(code: str, text: str) -> None:

@@ -17,10 +17,10 @@ from distill.data.grading import grade
 from distill.errors import UserError
 from distill.runs import RunView
 from distill.ui import recorded, sides
-from distill.ui.shell import shown
+from distill.ui.shell import meant
 from distill.ui.sides import Live
 from distill.ui.status import going
-from distill.ui.text import NO_RUN, words
+from distill.ui.text import words
 
 _EVERY = 0.1  # seconds between two looks at an answer that grows
 _LONGEST, _LONGEST_ANSWER = 8_000, 200  # characters that a visitor may type
@@ -32,9 +32,7 @@ def answer(
     run_id: str, source: str, example: str, judged: str | None, own: str, own_answer: str, teachers: bool
 ) -> Iterator[Heard]:
     """What a visitor sees while the question they chose is answered. Raises UserError where it can't be."""
-    run = shown(run_id)
-    if run is None:
-        raise UserError(NO_RUN)
+    run = meant(run_id)
     known = recorded.chosen(run, source, example, judged)
     if source == "own":
         known = _typed(own.strip(), own_answer.strip())

@@ -25,6 +25,7 @@ from distill.ui.shell import Shell, shown
 from distill.ui.sides import SIDES, Live
 from distill.ui.status import going
 from distill.ui.text import NO_RUN
+from distill.views import has_adapter
 
 __all__ = ["build", "generate_once"]
 
@@ -180,7 +181,7 @@ def can_ask(run: RunView | None) -> dict:
 
 def ready(run: RunView | None) -> bool:
     """Whether the run has an adapter to compare."""
-    return run is not None and (run.folder / "adapter" / "adapter_model.safetensors").is_file()
+    return run is not None and has_adapter(run.folder)
 
 
 def hint(run: RunView | None) -> str:

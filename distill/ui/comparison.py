@@ -11,9 +11,9 @@ from typing import Any
 from distill.config import RunConfig
 from distill.events import Evaluation, Probe
 from distill.runs import RunView
+from distill.ui import curves
 from distill.ui.actions import published
 from distill.ui.colours import Style, teacher_style
-from distill.ui.curves import column
 from distill.ui.lines import swatch
 from distill.ui.numbers import score
 from distill.ui.plots import Series, line_chart, thin
@@ -94,7 +94,7 @@ def loss(runs: Sequence[RunView]) -> str:
         )
     picture = line_chart(
         [
-            column(run, name, called, style, _POINTS)
+            curves.column(run, name, called, style, _POINTS)
             for run, called, style in styled(runs)
             if run.timeline.columns(name)[0]
         ],
@@ -112,7 +112,7 @@ def during(runs: Sequence[RunView]) -> str:
     """How many validation problems each gets right while it trains."""
     series, asked = [], set()
     for run, called, style in styled(runs):
-        points = [e for e in run.series(Evaluation) if e.phase == "during" and e.accuracy is not None]
+        points = curves.during(run)
         asked |= {e.n for e in points}
         series.append(Series(called, *thin([e.step for e in points], [e.accuracy for e in points], _POINTS), style))
     count = f", of {asked.pop()}" if len(asked) == 1 else ""

@@ -20,10 +20,9 @@ from distill.ui.form import Form
 from distill.ui.plain import plainly
 from distill.ui.press import pressing
 from distill.ui.reactions import NAME_INFO, Reactions
-from distill.ui.shell import Shell
+from distill.ui.shell import QUIET, Shell
 
-_QUIET = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}
-_LATEST = {**_QUIET, "trigger_mode": "always_last"}  # while one answer is awaited only the newest change counts
+_LATEST = {**QUIET, "trigger_mode": "always_last"}  # while one answer is awaited only the newest change counts
 _SLOW = {**_LATEST, "queue": True, "concurrency_limit": 4, "concurrency_id": "preview"}
 # The tabs follow a moment after the answer.
 _FOCUS = "() => { setTimeout(() => document.querySelector('#steps [role=tab][aria-selected=true]')?.focus(), 80); }"
@@ -159,14 +158,14 @@ class Configure:
         self.looks = [self.verdict, self.facts, self.rows, self.file_part, self.file_note, self.aims]
         self.looks += [self.name, self.saved, *self.form.shown, self.marks]
         fills = [self.held, self.name, self.cards, self.marks, *self.form.all]
-        self._looked(Context.root_block.load(reactions.arrive, [self.held, self.saved], fills, **_QUIET))
-        self._looked(self.cards.choose(plainly(reactions.choose), None, fills, **_QUIET))
-        self._looked(self.rows.change_row(plainly(reactions.change_row), self.held, self.held, **_QUIET))
-        self._looked(self.add.click(plainly(reactions.add), [self.held, self.adder], [self.held, self.adder], **_QUIET))
+        self._looked(Context.root_block.load(reactions.arrive, [self.held, self.saved], fills, **QUIET))
+        self._looked(self.cards.choose(plainly(reactions.choose), None, fills, **QUIET))
+        self._looked(self.rows.change_row(plainly(reactions.change_row), self.held, self.held, **QUIET))
+        self._looked(self.add.click(plainly(reactions.add), [self.held, self.adder], [self.held, self.adder], **QUIET))
         uploads = [self.held, *[self.form.widgets[field.key] for field in PROBLEMS if field.widget == "column"]]
         loud = {"show_progress": "minimal", "api_visibility": "private"}
         self._looked(self.file.upload(plainly(reactions.upload), [self.file, self.held], uploads, **loud))
-        self._looked(self.file.clear(plainly(reactions.forget), self.held, uploads, **_QUIET))
+        self._looked(self.file.clear(plainly(reactions.forget), self.held, uploads, **QUIET))
         self._typing()
         self._moving()
         self.show.click(plainly(reactions.fetch), self.inputs, self.preview, **_SLOW)
@@ -186,12 +185,12 @@ class Configure:
         """From step to step."""
         where = [self.steps, self.step]
         for step, tab in self.tabs.items():
-            opened = tab.select(lambda step=step: step, None, self.step, **_QUIET)
+            opened = tab.select(lambda step=step: step, None, self.step, **QUIET)
             self._renewed(opened, step)
         for button, to in self.moves:
-            moved = button.click(lambda to=to: (gr.Tabs(selected=to), to), None, where, **_QUIET)
+            moved = button.click(lambda to=to: (gr.Tabs(selected=to), to), None, where, **QUIET)
             self._renewed(self._focused(moved), to)
-        gone = self._focused(self.verdict.go(plainly(self.reactions.go), None, where, **_QUIET))
+        gone = self._focused(self.verdict.go(plainly(self.reactions.go), None, where, **QUIET))
         self._preview_anew(self._review_anew(gone))
 
     def _renewed(self, event: Any, step: str) -> None:
@@ -215,4 +214,4 @@ class Configure:
 
     def _focused(self, event: Any) -> Any:
         """The step's own button gets the focus, as the one that was pressed is gone."""
-        return event.then(None, None, None, js=_FOCUS, **_QUIET)
+        return event.then(None, None, None, js=_FOCUS, **QUIET)

@@ -5,7 +5,7 @@ A curve is drawn again only when a new point would be seen, so a long run sends 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable
 
 import numpy as np
 
@@ -44,9 +44,14 @@ def loss(run: RunView | None) -> str:
     )
 
 
+def during(run: RunView) -> list[Evaluation]:
+    """What was right while it trained, by step."""
+    return [event for event in run.series(Evaluation) if event.phase == "during" and event.accuracy is not None]
+
+
 def accuracy(run: RunView | None) -> str:
     """How many of the validation problems are right, as training goes."""
-    points = [e for e in run.series(Evaluation) if e.phase == "during"] if run else []
+    points = during(run) if run else []
     n = points[-1].n if points else _asked(run)
     band = ([e.ci95[0] if e.ci95 else None for e in points], [e.ci95[1] if e.ci95 else None for e in points])
     series = [Series(f"right, of {n}", [e.step for e in points], [e.accuracy for e in points], ACCENT, band=band)]
@@ -118,7 +123,4 @@ def step_range(run: RunView | None) -> tuple[float, float] | None:
 
 
 def _asked(run: RunView | None) -> int:
-    return getattr(run.config.probe, "problems", 0) if run and run.config else 0
-
-
-__all__: Sequence[str] = ("accuracy", "column", "loss", "pace", "step_range")
+    return run.config.probe.problems if run and run.config else 0

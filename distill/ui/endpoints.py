@@ -12,7 +12,7 @@ import gradio as gr
 from distill import assets
 from distill import config as configs
 from distill.errors import UserError
-from distill.owners import new_token, visitor
+from distill.owners import new_token
 from distill.runs import RunView
 from distill.ui import actions
 from distill.ui.plain import plainly
@@ -22,7 +22,6 @@ from distill.ui.text import progress
 
 def build(shell: Shell) -> None:
     """Register the endpoints of this page."""
-    local = not shell.public
 
     def start(preset: str = "tiny", overrides: list[str] | None = None, token: str = "") -> dict[str, Any]:
         """Start a run of a preset with overrides such as "budget.steps=60"; it waits for its turn. Returns its id and
@@ -30,18 +29,19 @@ def build(shell: Shell) -> None:
         if preset not in assets.preset_names():  # a path would let anyone read this machine's files
             raise UserError(f"There is no preset {preset!r}: choose one of {', '.join(assets.preset_names())}.")
         token = token or new_token()
-        if not visitor(token, local).id:
+        who = shell.who(token)
+        if not who.id:
             raise UserError("That token is not one this server gave: leave it out to be given a new one.")
-        run = actions.start(configs.load(preset, overrides or []), visitor(token, local), shell.public)
+        run = actions.start(configs.load(preset, overrides or []), who, shell.public)
         return {"run": run, "token": token}
 
     def stop(run: str, token: str = "") -> dict[str, Any]:
         """Ask a run to save its model and leave."""
-        return summary(found(actions.stop(run, visitor(token, local))))
+        return summary(found(actions.stop(run, shell.who(token))))
 
     def resume(run: str, token: str = "", overrides: list[str] | None = None) -> dict[str, Any]:
         """Go on with a run that was stopped or broke off, with overrides of its budget."""
-        return summary(found(actions.resume(run, visitor(token, local), overrides or [])))
+        return summary(found(actions.resume(run, shell.who(token), overrides or [])))
 
     def status(run: str = "") -> dict[str, Any]:
         """What a run is doing: state, step, steps, share of the present stage, in words. No id: the newest run."""

@@ -7,6 +7,7 @@ drawing is plots.py's; this module knows which numbers of a run go where.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import gradio as gr
 
@@ -198,18 +199,29 @@ def _no_layers(run: RunView | None) -> str:
     return f"Every layer of the student against every layer of one teacher, before and after. {say.when(run)}"
 
 
+def _of_the_student(run: RunView | None, called: str, values: Sequence[float | None], **picture: Any) -> str:
+    """A curve of one value a look, in the student's colour; `picture` is `line_chart`'s."""
+    probes = _probes(run)
+    return line_chart(
+        [Series(called, *_thin(probes, values), STUDENT)],
+        x_label="step",
+        x_range=step_range(run),
+        markers=len(probes) <= _POINTS,
+        **picture,
+    )
+
+
 def width(run: RunView | None) -> str:
     """The participation ratio at each look."""
     probes = _probes(run)
     ratios = [p.participation_ratio for p in probes]
-    picture = line_chart(
-        [Series("student", *_thin(probes, ratios), STUDENT)],
+    picture = _of_the_student(
+        run,
+        "student",
+        ratios,
         title="How broad the student's view is",
-        x_label="step",
         y_label="directions",
-        x_range=step_range(run),
         y_range=(0.0, max([1.0, *(ratio or 0.0 for ratio in ratios)])),
-        markers=len(probes) <= _POINTS,
         empty=f"How many directions the student's vectors use. {say.when(run)}",
         name="participation-ratio",
     )
@@ -229,14 +241,13 @@ def heads(run: RunView | None) -> str:
         return f'<section class="insight-part"><h3>{_HEADS}</h3>{why}</section>'
     probes = _probes(run)
     shares = [p.haf for p in probes]
-    picture = line_chart(
-        [Series("the heads' share", *_thin(probes, shares), STUDENT)],
+    picture = _of_the_student(
+        run,
+        "the heads' share",
+        shares,
         title=_HEADS,
-        x_label="step",
         y_label="share of the fall",
-        x_range=step_range(run),
         percent=True,
-        markers=len(probes) <= _POINTS,
         empty=f"The heads' share in the fall of the geometry loss, from the second look on. {say.when(run)}",
         name="haf",
     )

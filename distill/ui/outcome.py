@@ -12,6 +12,7 @@ from distill.events import Evaluation
 from distill.runs import RunView
 from distill.ui.answers_text import concluded
 from distill.ui.bars import paired_bars
+from distill.ui.curves import during
 from distill.ui.recorded import BROKEN, FIXED, Pair, flips, pairs
 from distill.ui.text import words
 
@@ -69,7 +70,7 @@ def _p(p: float, digits: int) -> str:
 
 def _unfinished(run: RunView) -> str:
     judged = [event for event in run.series(Evaluation) if event.split == "held_out" and event.phase == "before"]
-    watched = [event for event in run.series(Evaluation) if event.phase == "during" and event.accuracy is not None]
+    watched = during(run)
     parts = []
     if judged and judged[-1].accuracy is not None:
         parts.append(f"Before training it answered <b>{judged[-1].accuracy:.1%}</b> of {judged[-1].n:,} right.")

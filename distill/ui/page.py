@@ -8,22 +8,15 @@ import gradio as gr
 
 from distill.hardware import cpu_cores, is_zerogpu, memory_gb
 from distill.ui import compare, configure, endpoints, insight, runs_tab, status, train
-from distill.ui.shell import Shell
+from distill.ui.shell import TABS, Shell
 
-TITLES = {"configure": "Configure", "train": "Train", "insight": "Insight", "compare": "Compare", "runs": "Runs"}
+BUILDERS = (configure.build, train.build, insight.build, compare.build, runs_tab.build)  # in the order of TABS
 _CACHE = (3600, 86_400)  # seconds: how often gradio's copies of files are looked at, and how old they get
 
 
 def build(public: bool = False) -> gr.Blocks:
     """The page, not launched. `public`: it is reached from other machines, so strangers may look but not touch."""
     tabs: dict[str, gr.Tab] = {}
-    builders = {
-        "configure": configure.build,
-        "train": train.build,
-        "insight": insight.build,
-        "compare": compare.build,
-        "runs": runs_tab.build,
-    }
     with gr.Blocks(
         title="Distill: many teachers, one small student", analytics_enabled=False, delete_cache=_CACHE
     ) as page:
@@ -32,10 +25,9 @@ def build(public: bool = False) -> gr.Blocks:
         if os.environ.get("OAUTH_CLIENT_ID"):  # only a Space that was set up for it has sign-in
             gr.LoginButton(size="sm")
         with gr.Tabs(elem_id="tabs", selected="configure") as shell.tabs:
-            for name, title in TITLES.items():
-                with gr.Tab(title, id=name, elem_id=f"tab-{name}") as tabs[name]:
-                    if name in builders:
-                        builders[name](shell)
+            for name, builder in zip(TABS, BUILDERS, strict=True):
+                with gr.Tab(name.capitalize(), id=name, elem_id=f"tab-{name}") as tabs[name]:
+                    builder(shell)
         shell.connect(page, tabs)
         endpoints.build(shell)
     return page

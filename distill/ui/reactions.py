@@ -220,7 +220,7 @@ class Reactions:
     def start(self, visitor: Visitor, run_id: str, held: Held, name: str, *values: Any) -> str:
         """Start what is filled in. Raises UserError with the first thing wrong."""
         draft = drafted(held, name, values)
-        checked, _ = self._judge(draft)
+        checked = check(draft, self.public)
         if checked.config is None:
             raise ConfigError(next(iter(checked.faults.values())))
         if checked.config.data.source == "file":

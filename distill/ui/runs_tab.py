@@ -13,12 +13,11 @@ import gradio as gr
 
 from distill.assets import ROOT
 from distill.errors import UserError
-from distill.owners import Visitor, visitor
+from distill.owners import Visitor
 from distill.runs import RunView
 from distill.ui import actions, comparison, downloads, runs_text
 from distill.ui.plain import plainly
-from distill.ui.shell import Shell, recent_runs, shown
-from distill.ui.text import NO_RUN
+from distill.ui.shell import QUIET, Shell, meant, recent_runs
 
 _SCRIPT = ROOT / "assets" / "runs.js"
 _CHOSEN = '<span id="runs-chosen" hidden></span>'
@@ -47,7 +46,7 @@ def build(shell: Shell) -> None:
             _downloads(shell)
             _delete(shell)
             config = gr.HTML("", elem_id="runs-config")
-    shell.frame("runs-table", table, _table, tab="runs", key=_rows)
+    shell.frame("runs-table", table, _table, tab="runs", key=_marks)
     shell.frame("runs-details", details, runs_text.details, tab="runs")
     shell.frame("runs-config", config, runs_text.config_text, tab="runs")
     for name, component, draw in (
@@ -61,16 +60,13 @@ def build(shell: Shell) -> None:
 # --- the table ------------------------------------------------------------------------------------------------------
 
 
-def _rows() -> tuple[runs_text.Row, ...]:
-    return tuple(runs_text.row(run) for run in recent_runs()[: runs_text.SHOWN])
-
-
 def _marks() -> tuple:
     return tuple((run.id, run.mark) for run in recent_runs()[: runs_text.SHOWN])
 
 
 def _table(run: RunView | None) -> str:
-    return runs_text.table(_rows(), len(recent_runs()), run.id if run else "")
+    every = recent_runs()
+    return runs_text.table([runs_text.row(one) for one in every[: runs_text.SHOWN]], len(every), run.id if run else "")
 
 
 def _open(_: Visitor, __: str, asked: Any) -> str:
@@ -113,10 +109,7 @@ def _may_get(what: str, run: RunView | None) -> dict:
 
 
 def _get(what: str, run_id: str) -> str:
-    run = shown(run_id)
-    if run is None:
-        raise UserError(NO_RUN)
-    return str(downloads.copy(run.folder, what))
+    return str(downloads.copy(meant(run_id).folder, what))
 
 
 # --- delete ---------------------------------------------------------------------------------------------------------
@@ -133,30 +126,27 @@ def _delete(shell: Shell) -> None:
             yes = gr.Button("Delete it", variant="stop", size="sm", min_width=100, elem_id="runs-delete-yes")
             no = gr.Button("Keep it", size="sm", min_width=100, elem_id="runs-delete-no")
 
-    def who(token: str, request: gr.Request | None = None) -> Visitor:
-        return visitor(token, local=not shell.public) if request is None else shell.who(token, request)
-
     def may_delete(run: RunView | None, token: str) -> dict:
-        return gr.update(interactive=run is not None and run.final and who(token).owns(run.folder))
+        return gr.update(interactive=run is not None and run.final and shell.who(token).owns(run.folder))
 
-    def ask(request: gr.Request, run_id: str, token: str) -> tuple[dict, str, str]:
-        run = shown(run_id)
-        if run is None:
-            raise UserError(NO_RUN)
-        who(token, request).check(run.folder, "delete")
+    def ask(run_id: str, token: str) -> tuple[dict, str, str]:
+        run = meant(run_id)
+        shell.who(token).check(run.folder, "delete")
         return gr.update(visible=True), runs_text.question(run), run.id
 
     def asking(run: RunView | None, about: str) -> dict:
         return gr.update(visible=run is not None and run.id == about)
 
-    shell.frame("runs-owner", owner, lambda run, token: runs_text.ownership(run, who(token)), "runs", [shell.token])
+    def whose(run: RunView | None, token: str) -> str:
+        return runs_text.ownership(run, shell.who(token))
+
+    shell.frame("runs-owner", owner, whose, "runs", [shell.token])
     shell.frame("runs-may-delete", delete, may_delete, "runs", [shell.token])
     shell.frame("runs-confirm", confirm, asking, "runs", [condemned])
-    quiet = {"api_visibility": "private", "show_progress": "hidden", "queue": False}
-    delete.click(plainly(ask), [shell.run_id, shell.token], [confirm, question, condemned], **quiet).success(
+    delete.click(plainly(ask), [shell.run_id, shell.token], [confirm, question, condemned], **QUIET).success(
         None, None, None, js=_FOCUS.format("#runs-delete-no")
     )
-    no.click(lambda: (gr.update(visible=False), ""), None, [confirm, condemned], **quiet).then(
+    no.click(lambda: (gr.update(visible=False), ""), None, [confirm, condemned], **QUIET).then(
         None, None, None, js=_FOCUS.format("#runs-delete")
     )
     shell.act(yes.click, _deleted, [condemned])

@@ -21,12 +21,13 @@ from distill.owners import Visitor, new_token, visitor
 from distill.runs import RunView
 from distill.ui.frames import Drawings, Frame, Marks
 from distill.ui.plain import plainly
+from distill.ui.text import NO_RUN
 
 TABS = ("configure", "train", "insight", "compare", "runs")
 FASTEST, SLOWEST, AT_REST = 1.0, 10.0, 5.0  # seconds between ticks
 WATCHERS_A_SECOND = 5  # with more tabs than this, each looks less often
 
-_QUIET = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}
+QUIET = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}
 
 
 class Shell:
@@ -55,8 +56,8 @@ class Shell:
         self.frames.append(added)
         return added
 
-    def who(self, token: str | None, request: gr.Request | None) -> Visitor:
-        """The visitor of a request; their token says who signed in, where people do."""
+    def who(self, token: str | None) -> Visitor:
+        """The visitor that a token means; it says who signed in, where people do."""
         return visitor(token, local=not self.public)
 
     # --- wiring ------------------------------------------------------------------------------------------------------
@@ -66,12 +67,12 @@ class Shell:
         for name, tab in tabs.items():
             look = self._look(name)
             self.timers[name].tick(**look)
-            opened = tab.select(partial(self._opened, name), None, [self.tab, *self.timers.values()], **_QUIET)
+            opened = tab.select(partial(self._opened, name), None, [self.tab, *self.timers.values()], **QUIET)
             opened.then(**look)
             for component in {one: None for frame in self.frames if frame.tab == name for one in frame.inputs}:
                 if not isinstance(component, (gr.State, gr.BrowserState)):
                     component.change(**look)
-        arrived = page.load(self._arrive, [self.token], [self.run_id, self.token, self.marks], **_QUIET)
+        arrived = page.load(self._arrive, [self.token], [self.run_id, self.token, self.marks], **QUIET)
         arrived.then(**self._look(TABS[0]))
         for action in self._actions:
             self._wire(*action)
@@ -95,7 +96,7 @@ class Shell:
             return [new if new != marks else gr.skip(), *updates]
 
         outputs = [self.marks, *[frame.component for frame in frames], *([timer] if timer else [])]
-        return {"fn": tick, "inputs": [self.run_id, self.tab, self.marks, *more], "outputs": outputs, **_QUIET}
+        return {"fn": tick, "inputs": [self.run_id, self.tab, self.marks, *more], "outputs": outputs, **QUIET}
 
     def act(
         self,
@@ -113,13 +114,13 @@ class Shell:
     def opens(self, trigger: Callable[..., Any], tab: str) -> None:
         """On `trigger` open a tab."""
         outputs = [self.tabs, self.tab, *self.timers.values()]
-        trigger(lambda: [gr.Tabs(selected=tab), *self._opened(tab)], None, outputs, **_QUIET)
+        trigger(lambda: [gr.Tabs(selected=tab), *self._opened(tab)], None, outputs, **QUIET)
 
     def _wire(
         self, trigger: Callable[..., Any], handler: Callable[..., str], inputs: list[Any], opens: str | None
     ) -> None:
-        def acted(request: gr.Request, run_id: str, token: str, *values: Any) -> Any:
-            shown_now = handler(self.who(token, request), run_id, *values)
+        def acted(run_id: str, token: str, *values: Any) -> Any:
+            shown_now = handler(self.who(token), run_id, *values)
             # One output is given as it is: a list of one would become the id itself.
             return [shown_now, gr.Tabs(selected=opens), *self._opened(opens)] if opens else shown_now
 
@@ -128,7 +129,7 @@ class Shell:
             plainly(acted),
             [self.run_id, self.token, *inputs],
             outputs,
-            **_QUIET,  # not queued: a full queue of questions to the models must not keep anybody from Stop
+            **QUIET,  # not queued: a full queue of questions to the models must not keep anybody from Stop
         )
         done.success(**self._look(None))
 
@@ -136,7 +137,7 @@ class Shell:
 
     def _arrive(self, request: gr.Request, token: str) -> tuple[str, str, dict]:
         """A tab was opened: what it shows (`?run=`, else the newest) and who it is."""
-        known, name = visitor(token, local=not self.public).id, signed_in(request)
+        known, name = self.who(token).id, signed_in(request)
         if name or not known or known.startswith("name:"):  # signed in, new here, or signed out since
             token = new_token(name)
         return str(request.query_params.get("run", ""))[:64], token, {}
@@ -173,12 +174,24 @@ def shown(run_id: str) -> RunView | None:
     if not run_id:
         every = recent_runs()
         waiting = [run for run in every if run.state == "queued"]
-        going = [run for run in every if not run.final and run.state != "queued"]
-        return next(iter([*going, *reversed(waiting), *every]), None)
+        return at_work() or next(iter([*reversed(waiting), *every]), None)
     try:
         return runs.view(runs.find_id(run_id))
     except UserError:
         return None
+
+
+def meant(run_id: str) -> RunView:
+    """The run that a visitor means by an id, as `shown` has it. Raises UserError where there is none."""
+    run = shown(run_id)
+    if run is None:
+        raise UserError(NO_RUN)
+    return run
+
+
+def at_work() -> RunView | None:
+    """The run that has its turn now, the newest where several have; None for none."""
+    return next((run for run in recent_runs() if not run.final and run.state != "queued"), None)
 
 
 _recent: tuple[float, str, list[RunView]] = (0.0, "", [])

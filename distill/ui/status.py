@@ -5,11 +5,10 @@ from __future__ import annotations
 import gradio as gr
 
 from distill import turns
-from distill.errors import UserError
-from distill.owners import Visitor, visitor
+from distill.owners import Visitor
 from distill.runs import RunView
 from distill.ui import actions
-from distill.ui.shell import Shell, recent_runs, shown
+from distill.ui.shell import Shell, at_work, meant
 from distill.ui.text import NO_RUN, progress, words
 
 
@@ -25,7 +24,7 @@ def build(shell: Shell, header: str) -> None:
     shell.frame("status", line, bar, inputs=[shell.run_id], key=going)
 
     def can_stop(run: RunView | None, token: str) -> dict:
-        mine = run is not None and not run.final and visitor(token, local=not shell.public).owns(run.folder)
+        mine = run is not None and not run.final and shell.who(token).owns(run.folder)
         return gr.Button(interactive=bool(mine and run.state != "stopping"))
 
     shell.frame("can-stop", stop, can_stop, inputs=[shell.token])
@@ -34,15 +33,13 @@ def build(shell: Shell, header: str) -> None:
 
 def stop_run(who: Visitor, run_id: str) -> str:
     """Ask the run to save and leave. Raises UserError where it isn't the visitor's, or isn't running."""
-    run = shown(run_id)
-    if run is None:
-        raise UserError(NO_RUN)
-    return actions.stop(run.id, who)
+    return actions.stop(meant(run_id).id, who)
 
 
 def going() -> str:
     """The id of the run that is training now, "" for none: so that watchers of another learn of it."""
-    return next((run.id for run in recent_runs() if not run.final and run.state != "queued"), "")
+    run = at_work()
+    return run.id if run else ""
 
 
 def bar(run: RunView | None, run_id: str) -> str:

@@ -7,6 +7,7 @@ from html import escape
 from distill.events import Metric, Stage
 from distill.runs import RunView
 from distill.terminal import duration
+from distill.views import has_adapter
 
 NO_RUN = "No run yet: choose a card under Configure and press Start."
 
@@ -25,7 +26,7 @@ _STATES = {
 
 def state_words(run: RunView) -> str:
     """A run's state as people say it."""
-    if run.state == "stopped" and not (run.folder / "adapter" / "adapter_model.safetensors").is_file():
+    if run.state == "stopped" and not has_adapter(run.folder):
         return "stopped; it had no model yet"
     return _STATES[run.state]
 

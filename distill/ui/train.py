@@ -11,10 +11,10 @@ from distill import turns
 from distill.data.problems import Problem, showcase
 from distill.errors import UserError
 from distill.events import Sample, Stage
-from distill.owners import Visitor, visitor
+from distill.owners import Visitor
 from distill.runs import RunView, home
 from distill.ui import actions, curves, log
-from distill.ui.shell import Shell, recent_runs, shown
+from distill.ui.shell import Shell, meant, recent_runs
 from distill.ui.text import NO_RUN, left, state_words, words
 
 STAGES = (  # (the stage's name in events, before ":" or a number; what the page calls it)
@@ -68,14 +68,11 @@ def _resume(shell: Shell) -> None:
             button = gr.Button("Resume", elem_id="resume", interactive=False, min_width=130)
 
     def can_resume(run: RunView | None, token: str) -> dict:
-        mine = run is not None and visitor(token, local=not shell.public).owns(run.folder)
+        mine = run is not None and shell.who(token).owns(run.folder)
         return gr.Button(interactive=bool(mine and run.resumable))
 
     def resume(who: Visitor, run_id: str, steps: str | None, rate: str | None) -> str:
-        run = shown(run_id)
-        if run is None:
-            raise UserError(NO_RUN)
-        return actions.resume(run.id, who, overrides(steps, rate))
+        return actions.resume(meant(run_id).id, who, overrides(steps, rate))
 
     def opened(run: RunView | None) -> dict:
         return gr.Accordion(open=bool(run and run.resumable))
