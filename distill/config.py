@@ -7,19 +7,19 @@ a run writes, or of how a setting is carried out.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import yaml
 from pydantic import Field, ValidationError, field_validator, model_validator
 
 from distill import assets
 from distill.errors import ConfigError
+from distill.methods import GeometryConfig, ObjectiveConfig
 from distill.overrides import apply
 from distill.references import check_models, model_path
 from distill.settings import (
     BudgetConfig,
     ColumnsConfig,
-    Count,
     DataConfig,
     EvaluationConfig,
     LoraConfig,
@@ -27,7 +27,6 @@ from distill.settings import (
     ProbeConfig,
     Settings,
     Text,
-    Weight,
 )
 from distill.wording import fault, instead, sentence, show
 
@@ -42,68 +41,6 @@ class ModelRef(Settings):
     model: Text
     name: Name = Field(default_factory=lambda data: _last_part(data.get("model", "")))
     revision: Text | None = None
-
-
-class TaskConfig(Settings):
-    """Cross-entropy on the worked solution."""
-
-    kind: Literal["task"] = "task"
-    weight: Weight = 1.0
-
-
-class GateConfig(Settings):
-    """Who is listened to for which problem (maths.md section 2). `every`: steps between meta's measurements."""
-
-    bare = "kind"
-    kind: Literal["uniform", "learned", "prior", "meta"] = "prior"
-    tau: Annotated[float, Field(gt=0, le=100)] = 0.1
-    epsilon: Annotated[float, Field(ge=0, le=1)] = 0.2
-    balance: Annotated[float, Field(ge=0, le=100)] | None = None  # None: 0.5 for meta, 0 for learned, as on the card
-    every: Count = 50
-
-
-# What a geometry objective does where it is not said: as on the model card in the deku modes, else what we found
-# better.
-_CARD = {"gate": "learned", "similarity": "biased", "pooling": "mean"}
-_OURS = {"gate": "prior", "similarity": "debiased", "pooling": "rms"}
-
-
-class GeometryConfig(Settings):
-    """Gated CKA with the teachers. `layer` is a fraction of the depth; what is left out follows the mode."""
-
-    kind: Literal["geometry"] = "geometry"
-    weight: Weight = 0.5
-    mode: Literal["deku", "deku_frozen", "kernel"] = "kernel"
-    gate: GateConfig | None = Field(default=None, validate_default=True)
-    similarity: Literal["debiased", "biased", "nbs"] | None = Field(default=None, validate_default=True)
-    pooling: Literal["rms", "mean"] | None = Field(default=None, validate_default=True)
-    layer: Annotated[float, Field(gt=0, le=1)] = 0.75
-    window: Literal["gradcache", "bank"] = "gradcache"
-    bank_size: Annotated[int, Field(ge=1, le=65536)] = 256
-
-    @field_validator("gate", "similarity", "pooling", mode="before")
-    @classmethod
-    def _follow_mode(cls, value: Any, info: Any) -> Any:
-        if value is not None:
-            return value
-        return _CARD[info.field_name] if info.data.get("mode", "").startswith("deku") else _OURS[info.field_name]
-
-    @model_validator(mode="after")
-    def _consistent(self) -> GeometryConfig:
-        if self.mode == "kernel" and self.gate.kind == "learned":
-            raise fault(
-                "gate",
-                " is 'learned', but mode 'kernel' lets no gradient reach the gate, so it would learn nothing: "
-                "use 'prior' or 'meta', or mode 'deku'.",
-            )
-        if self.mode == "kernel" and self.similarity != "debiased":
-            raise fault(
-                "similarity", f" is {self.similarity!r}, but mode 'kernel' is defined for 'debiased' only: use that."
-            )
-        return self
-
-
-ObjectiveConfig = Annotated[TaskConfig | GeometryConfig, Field(discriminator="kind")]
 
 
 class RunConfig(Settings):

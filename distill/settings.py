@@ -36,7 +36,7 @@ class Settings(BaseModel):
         for key, value in data.items():
             if key not in cls.model_fields:
                 raise unknown(str(key), cls.model_fields)
-            if isinstance(value, bool):  # pydantic would read `true` as 1
+            if isinstance(value, bool) and cls.model_fields[key].annotation is not bool:  # it would be read as 1
                 raise fault(str(key), f" is {show(value)}: it must be a number or text, not yes or no.")
         return data
 

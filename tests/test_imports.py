@@ -11,7 +11,7 @@ ROOT = Path(__file__).parents[1]
 # From the ground up: a room imports from its own floor and those below.
 FLOORS = [
     {"errors", "assets", "wording", "overrides", "references", "config", "events", "hardware", "progress", "models"}
-    | {"losses", "settings", "timeline", "facts"},
+    | {"losses", "settings", "timeline", "facts", "methods", "ragged", "readout"},
     {"data", "teachers"},
     {"objectives"},
     {"training", "evaluation", "processes", "turns", "views", "runs", "owners"},

@@ -11,7 +11,7 @@ from distill.objectives.geometry import GeometryObjective
 from distill.objectives.task import TaskObjective
 
 if TYPE_CHECKING:
-    from distill.config import GeometryConfig, ObjectiveConfig, TaskConfig
+    from distill.methods import GeometryConfig, ObjectiveConfig, TaskConfig
 
 
 @dataclass(frozen=True)

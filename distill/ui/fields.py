@@ -15,7 +15,8 @@ from pydantic import BaseModel
 from pydantic_core import PydanticUndefined
 
 from distill import config as configs
-from distill.config import ObjectiveConfig, RunConfig
+from distill.config import RunConfig
+from distill.methods import ObjectiveConfig
 from distill.ui.actions import uploads
 from distill.ui.dials import AUTOMATIC, FIELDS, OBJECTIVES, Field
 

@@ -9,9 +9,9 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from distill.config import GeometryConfig
 from distill.data.families import FAMILIES
 from distill.events import Probe, Warning
+from distill.methods import GeometryConfig
 from distill.runs import RunView
 from distill.ui.numbers import decimals, listed, percent
 from distill.ui.text import NO_RUN, words

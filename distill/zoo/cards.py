@@ -1,7 +1,8 @@
-"""What the tiny zoo consists of: six teachers of six architectures, and one student. A card says all of a model.
+"""What the tiny zoo consists of: six teachers of six architectures, a sibling, and one student. A card says all of one.
 
 The architectures are those of the six families on the Deku model card, as real transformers classes; widths and
-tokenizers all differ, as they do there.
+tokenizers all differ, as they do there. The sibling is a teacher with the student's own tokenizer, for the methods that
+need one; it has more logits than tokens, as Qwen2.5's larger models have (152,064 for 151,665).
 """
 
 from __future__ import annotations
@@ -16,7 +17,10 @@ from distill.zoo.tokenizers import ChatFormat
 
 @dataclass(frozen=True)
 class Card:
-    """A model of the zoo: architecture (transformers' `model_type`), width, tokenizer, chat format and expertise."""
+    """A model of the zoo: architecture (transformers' `model_type`), width, tokenizer, chat format and expertise.
+
+    `logits`: how many it gives, where that is more than its tokenizer has tokens.
+    """
 
     name: str
     architecture: str
@@ -28,6 +32,7 @@ class Card:
     layers: int = 4
     heads: int = 4
     steps: int = 1600
+    logits: int | None = None
 
     @property
     def is_student(self) -> bool:
@@ -70,7 +75,10 @@ TEACHERS = (
     ),
 )
 STUDENT = Card("student-tiny", "qwen2", 96, "qwen-bpe", 448, _IM, steps=3000)
-CARDS = {card.name: card for card in (*TEACHERS, STUDENT)}
+SIBLING = Card(
+    "sibling-tiny", "qwen2", 128, "qwen-bpe", 448, _IM, ("times_as_many", "difference"), steps=2400, logits=512
+)
+CARDS = {card.name: card for card in (*TEACHERS, SIBLING, STUDENT)}
 
 
 def build_model(card: Card, tokenizer: PreTrainedTokenizerFast, seed: int = 0) -> PreTrainedModel:
@@ -98,7 +106,7 @@ def build_model(card: Card, tokenizer: PreTrainedTokenizerFast, seed: int = 0) -
         num_hidden_layers=card.layers,
         num_attention_heads=card.heads,
         num_key_value_heads=card.heads if card.architecture == "minicpm3" else card.heads // 2,
-        vocab_size=len(tokenizer),
+        vocab_size=card.logits or len(tokenizer),
         max_position_embeddings=512,
         tie_word_embeddings=True,
         pad_token_id=tokenizer.pad_token_id,
