@@ -8,15 +8,8 @@ or altered since is seen by its checksum and made again. This module knows nothi
 
 from __future__ import annotations
 
-import contextlib
-import errno
-import gc
 import hashlib
 import json
-import os
-import re
-import tempfile
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
@@ -30,12 +23,13 @@ from torch import Tensor
 from distill.errors import UserError
 from distill.models import fingerprint, load_model, load_tokenizer
 from distill.progress import OnProgress, ShouldStop, check
+from distill.teachers.keeping import folder_of, let_go, make_folder, write_whole
 from distill.teachers.signals import ALL_SIGNALS, Request, Text, compute
 
 FORMAT = 1  # raise it when prompts or signals are computed differently, and nothing kept is taken for the new
 # A likelihood does not depend on where hidden states are read, and is re-used when that changes.
 _IGNORED = {"pooled": (), "nll_per_byte": ("layer", "pooling"), "pooled_layers": ("layer",)}
-_STALE = 3600  # seconds after which a half-written file is what a killed process left
+_WHAT = "the teachers' signals"
 
 
 @dataclass(frozen=True)
@@ -87,8 +81,7 @@ class SignalBank:
         teacher = _Teacher(name, path, revision, dtype, device, batch_size)
         tell = on_progress or (lambda done, total: None)
         model = fingerprint(path, revision)
-        short = hashlib.sha256(model.encode()).hexdigest()[:12]
-        folder = Path(self.cache_dir) / f"{re.sub(r'[^A-Za-z0-9._-]+', '-', name)}-{short}"
+        folder = folder_of(self.cache_dir, name, model)
         asked = [self._shards(folder, model, dtype, *question) for question in questions]
         shards = [shard for some in asked for shard in some]
         total = sum(len(texts) for texts, _ in questions)
@@ -96,13 +89,13 @@ class SignalBank:
         tell(done, total)
         if done < total:
             check(should_stop)
-            _make_folder(folder)
+            make_folder(folder, _WHAT)
             ask = teacher.loaded()
             for shard in (shard for shard in shards if shard.missing):
                 shard.fill(name, ask, partial(lambda before, now, _: tell(before + now, total), done), should_stop)
                 done += len(shard.texts)
             del ask
-            _let_go()
+            let_go()
         return [
             {s: torch.cat([shard.found[s] for shard in some]) for s in ALL_SIGNALS if s in request.needs}
             for some, (_, request) in zip(asked, questions, strict=True)
@@ -211,58 +204,6 @@ def _check_finite(name: str, values: Tensor, texts: Sequence[Text]) -> None:
         )
 
 
-def _make_folder(folder: Path) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        for left in folder.glob(".unfinished-*"):
-            with contextlib.suppress(OSError):
-                if time.time() - left.stat().st_mtime > _STALE:
-                    left.unlink()
-    except OSError as error:
-        raise _unwritable(folder, error) from error
-
-
 def _write(file: Path, values: Tensor) -> None:
-    """All of the file or nothing, even if the machine goes down: written aside, synced, renamed."""
     values = values.contiguous()
-    content = save({"values": values}, metadata={"sha256": _checksum(values)})
-    unfinished = None
-    try:
-        handle, unfinished = tempfile.mkstemp(dir=file.parent, prefix=".unfinished-")
-        with os.fdopen(handle, "wb") as stream:
-            stream.write(content)
-            stream.flush()
-            os.fsync(stream.fileno())
-        os.replace(unfinished, file)
-        _sync_folder(file.parent)
-    except OSError as error:
-        if unfinished is not None:
-            with contextlib.suppress(OSError):
-                os.unlink(unfinished)
-        raise _unwritable(file.parent, error) from error
-
-
-def _sync_folder(folder: Path) -> None:
-    if os.name == "posix":  # elsewhere a folder can't be opened
-        handle = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)
-
-
-def _unwritable(folder: Path, error: OSError) -> UserError:
-    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-        return UserError(
-            f"There is no room left to keep the teachers' signals in {folder}: free some space, then resume."
-        )
-    return UserError(
-        f"The teachers' signals can't be kept in {folder} ({error.strerror or error}): set DISTILL_HOME to a folder "
-        "that can be written."
-    )
-
-
-def _let_go() -> None:
-    gc.collect()
-    if torch.cuda.is_available():
-        torch.cuda.empty_cache()
+    write_whole(file, save({"values": values}, metadata={"sha256": _checksum(values)}), _WHAT)
