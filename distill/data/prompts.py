@@ -9,7 +9,7 @@ nothing of models' weights, of problems' families or of losses.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
@@ -121,6 +121,8 @@ class Example:
     pooling: no template, no special token, and not the first of them, which models use as an attention sink (maths.md
     section 1). `completion_start` is the position of the first labelled token, L if there is none. `completion_bytes`
     counts the UTF-8 bytes of the completion that the labels cover, the end token none. `truncated`: max_length cut it.
+    `ends` says where in the solution each labelled token ends: the running maximum of characters, -1 for the end token,
+    -2 for what `max_length` cut in the middle of a character (bytes of an emoji).
     """
 
     input_ids: list[int]
@@ -129,6 +131,7 @@ class Example:
     completion_start: int
     completion_bytes: int
     truncated: bool = False
+    ends: list[int] = field(default_factory=list)
 
     @property
     def labelled(self) -> int:
@@ -254,7 +257,23 @@ def _example(
         completion_start=start,
         completion_bytes=len(solution[: max(0, reached)].encode("utf-8", "replace")),
         truncated=truncated,
+        ends=_ends(offsets, start, len(ids), border, solution),
     )
+
+
+def _ends(offsets: np.ndarray, start: int, length: int, border: int, solution: str) -> list[int]:
+    """`Example.ends` of the tokens [start, length) of a text with these `offsets`; the one after them is the end."""
+    reached = np.maximum.accumulate(offsets[:, 1]) - border
+    following = np.append(offsets[1:, 0] - border, len(solution))[: len(offsets)]
+    for token in np.flatnonzero((following > reached) & (reached > 0)):
+        # Where a normaliser joins an e and its accent, the offsets end before the accent: it is the token's all the
+        # same. Blanks between tokens are nobody's: some tokenizers leave them out.
+        if not any(map(str.isspace, solution[reached[token] : following[token]])):
+            reached[reached == reached[token]] = following[token]
+    ends = reached[start:length]
+    if len(ends) and length < len(offsets) and offsets[length, 0] - border < ends[-1]:
+        ends = np.where(ends == ends[-1], -2, ends)
+    return [*ends.tolist(), *[-1] * (length - max(start, len(offsets)))]
 
 
 def _system_turn(tokenizer: PreTrainedTokenizerBase, system: str | None) -> tuple[str | None, bool]:

@@ -1,0 +1,106 @@
+"""Two tokenizations of one text, side by side: the smallest chunks that end at the same character on both sides.
+
+What a teacher said of its tokens becomes what it said of chunks of the student's (maths.md section 4, after ALM,
+2503.20083). A token is known by where it ends: the number of characters of the solution up to its end, as running
+maximum, so that the bytes of an emoji, which are several tokens, all end where the emoji does; -1 is the end token and
+-2 a token that was cut off in the middle of a character (`data.prompts.Example.ends`). This module knows nothing of
+tokenizers, models or losses.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from distill.ragged import Ragged
+
+END = -1
+Chunk = tuple[int, int, int, int]
+
+
+def chunks(ends_S: Sequence[int], ends_T: Sequence[int]) -> list[Chunk]:
+    """(s0, s1, t0, t1) of each chunk: the student's tokens [s0, s1) and the teacher's [t0, t1) are the same text.
+
+    A chunk closes at every end that both sides have, with the last token of each that reaches it. What follows the last
+    such end (one side was truncated) is in no chunk. The end tokens, where both sides have one, are the last chunk.
+    """
+    return [tuple(chunk) for chunk in _chunks(np.asarray(ends_S), np.asarray(ends_T)).tolist()]
+
+
+def aligned(
+    student_ends: Sequence[Sequence[int]], teacher_tokens: Ragged, signals: Mapping[str, Ragged]
+) -> dict[str, Ragged]:
+    """What one teacher said of n texts, by chunks; a row of each result is a text.
+
+    `student_ends`: the ends of the student's labelled tokens. `teacher_tokens` [m, 2] int32: (id, end). `signals`:
+    any of token_logprobs [m], topk_logprobs and topk_ids [m, k], hidden [m, layers, D]. Always given are
+
+        chunk_of             int64 [labelled tokens]   the chunk of each of the student's tokens, -1 for none
+        chunk_single         bool [C]                  one token of the student's, one of the teacher's
+
+    and, of the signals that were given,
+
+        chunk_logprobs       float32 [C]               the teacher's log-probability of the whole chunk, nats
+        chunk_topk_logprobs  float32 [C, k]            at the first of the teacher's tokens
+        chunk_topk_ids       int64 [C, k]
+        chunk_hidden         float32 [C, layers, D]    mean over the teacher's tokens
+    """
+    if len(student_ends) != len(teacher_tokens):
+        raise ValueError(f"the student has {len(student_ends)} texts and the teacher {len(teacher_tokens)}")
+    found = [
+        _chunks(np.asarray(ends, dtype=np.int64), teacher_tokens.row(row)[:, 1].numpy())
+        for row, ends in enumerate(student_ends)
+    ]
+    counts = torch.tensor([len(some) for some in found], dtype=torch.long)
+    sizes = torch.tensor([len(ends) for ends in student_ends], dtype=torch.long)
+    s0, s1, t0, t1 = torch.from_numpy(np.concatenate([*found, np.empty((0, 4), np.int64)])).unbind(1)
+    row = torch.repeat_interleave(torch.arange(len(found)), counts)
+    number = torch.arange(len(row)) - (counts.cumsum(0) - counts)[row]  # of the chunk within its text
+    chunk_of = torch.full((int(sizes.sum()),), -1)
+    chunk_of[_spread((sizes.cumsum(0) - sizes)[row] + s0, s1 - s0)] = number.repeat_interleave(s1 - s0)
+    first_T = (teacher_tokens.lengths.cumsum(0) - teacher_tokens.lengths)[row] + t0
+    out = {"chunk_of": Ragged(chunk_of, sizes), "chunk_single": Ragged((s1 - s0 == 1) & (t1 - t0 == 1), counts)}
+    if "token_logprobs" in signals:
+        out["chunk_logprobs"] = Ragged(_sums(signals["token_logprobs"].values, first_T, t1 - t0), counts)
+    for name, dtype in (("topk_logprobs", torch.float32), ("topk_ids", torch.int64)):
+        if name in signals:
+            out[f"chunk_{name}"] = Ragged(signals[name].values[first_T].to(dtype), counts)
+    if "hidden" in signals:
+        sums_CKD = _sums(signals["hidden"].values, first_T, t1 - t0)
+        out["chunk_hidden"] = Ragged(sums_CKD.div_((t1 - t0)[:, None, None]), counts)
+    return out
+
+
+def same_tokens(student_ids: Sequence[Sequence[int]], teacher_tokens: Ragged) -> Tensor:
+    """bool [n]: whether the student's labelled tokens of each text are the teacher's own, `teacher_tokens` [m, 2]."""
+    ids = teacher_tokens.values[:, 0].split(teacher_tokens.lengths.tolist())
+    return torch.tensor([list(ours) == theirs.tolist() for ours, theirs in zip(student_ids, ids, strict=True)]).bool()
+
+
+def _chunks(ends_S: np.ndarray, ends_T: np.ndarray) -> np.ndarray:
+    """`chunks` as an array [C, 4]."""
+    inside_S, inside_T = ends_S[ends_S >= 0], ends_T[ends_T >= 0]
+    cuts = np.intersect1d(inside_S, inside_T)
+    s1, t1 = (np.searchsorted(inside, cuts, side="right") for inside in (inside_S, inside_T))
+    s0, t0 = (np.concatenate([[0], last[:-1]])[: len(cuts)] for last in (s1, t1))
+    found = np.stack([s0, s1, t0, t1], axis=1).astype(np.int64)
+    if len(ends_S) and len(ends_T) and ends_S[-1] == END == ends_T[-1]:
+        end = [len(ends_S) - 1, len(ends_S), len(ends_T) - 1, len(ends_T)]
+        found = np.concatenate([found, [end]])
+    return found
+
+
+def _spread(starts: Tensor, lengths: Tensor) -> Tensor:
+    """The numbers of [start, start + length), one run after another."""
+    before = lengths.cumsum(0) - lengths
+    return torch.arange(int(lengths.sum())) + (starts - before).repeat_interleave(lengths)
+
+
+def _sums(values: Tensor, starts: Tensor, lengths: Tensor) -> Tensor:
+    """[C, ...] float32: the sums of values[start : start + length]."""
+    chunk = torch.arange(len(starts)).repeat_interleave(lengths)
+    sums = torch.zeros(len(starts), *values.shape[1:])
+    return sums.index_add_(0, chunk, values[_spread(starts, lengths)].float())
