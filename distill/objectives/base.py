@@ -7,8 +7,10 @@ A batch is a dictionary; all [B, L] tensors share one padding:
     input_ids, attention_mask, labels [B, L]    labels are -100 where no loss is wanted
     content_mask [B, L]                         1 on tokens that count for pooling (`losses.cka.content_mask`)
     family [B]                                  the number of its problem family
+    origin [B]                                  whose solution it is: 0 the data's, 1 a teacher's
     signals {signal: {teacher: [B, ...]}}       what the teachers said of these texts
     num_items                                   optional: labelled tokens in the whole optimiser step
+    prompts {teacher: [B tensors]}              what live teachers read before the completion, where it is not input_ids
 """
 
 from __future__ import annotations
@@ -22,16 +24,29 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
+from distill.data.prompts import IGNORED
+from distill.losses.head import Head
+
 Batch = Mapping[str, Any]
 Signals = Mapping[str, Mapping[str, Tensor]]
 
 
 @dataclass(frozen=True)
 class StudentOutputs:
-    """One forward of the student. `hidden` is transformers' hidden_states: [0] the embeddings, [l] after block l."""
+    """One forward of the student: the states that its `head` reads, so that logits are made where wanted only.
 
-    logits_BLV: Tensor
+    `hidden` is transformers' hidden_states: [0] the embeddings, [l] after block l.
+    """
+
+    states_BLD: Tensor
+    head: Head
     hidden: tuple[Tensor, ...] = ()
+
+    def predicting(self, labels_BL: Tensor) -> tuple[Tensor, Tensor]:
+        """(states [m, D] that predict the labelled tokens, those tokens [m]), row by row: position l predicts l + 1."""
+        targets_BL = labels_BL[:, 1:]
+        labelled_BL = targets_BL != IGNORED
+        return self.states_BLD[:, :-1][labelled_BL], targets_BL[labelled_BL]
 
 
 @dataclass(frozen=True)
@@ -60,6 +75,9 @@ class Objective(nn.Module, ABC):
 
     kind: ClassVar[str]
     reads_hidden: ClassVar[bool] = False  # whether it looks at `StudentOutputs.hidden`
+    reads_own: ClassVar[bool] = False  # whether it reads the student's own answers instead, in steps that have some
+
+    averages: bool = False  # whether its loss is a mean over the micro-batch, not a share of the step's
 
     def __init__(self, weight: float = 1.0, needs: frozenset[str] = frozenset()):
         super().__init__()

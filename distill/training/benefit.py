@@ -25,8 +25,7 @@ def measure_benefit(distiller: Distiller, geometry: GeometryObjective, validatio
 
 def _measure(distiller: Distiller, geometry: GeometryObjective, validation: Batch, batch: Batch) -> Tensor:
     parameters = [p for p in distiller.student.parameters() if p.requires_grad]
-    logits_BLV = distiller.read(validation).logits_BLV
-    loss = completion_cross_entropy(logits_BLV, validation["labels"])
+    loss = completion_cross_entropy(distiller.read(validation), validation["labels"])
     task = torch.autograd.grad(loss, parameters, allow_unused=True)
     z_BD = geometry.represent(distiller.read(batch), batch)
     losses = geometry.per_teacher(z_BD, batch["signals"])

@@ -9,11 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-import torch
 from peft import PeftModel
 from torch import Tensor, nn
 
 from distill.objectives.base import Batch, CoupledObjective, Objective, ObjectiveOutput, StudentOutputs
+from distill.readout import head_of, read_states, refreshed
 from distill.training.window import FifoBank
 
 
@@ -30,35 +30,50 @@ class Distiller(nn.Module):
         sizes = bank_sizes or {}
         self.banks = {kind: FifoBank(sizes[kind]) for kind in self.coupled if sizes.get(kind)}
         self.reads_hidden = any(objective.reads_hidden for objective in self.objectives.values())
+        self._head = head_of(student, "the student")
 
     @property
     def coupled(self) -> dict[str, CoupledObjective]:
         """The objectives whose loss depends on all samples of a step together."""
         return {kind: o for kind, o in self.objectives.items() if isinstance(o, CoupledObjective)}
 
+    @property
+    def averaging(self) -> list[str]:
+        """The objectives whose loss is a mean over a micro-batch: of a step in several parts, each counts one part."""
+        return [kind for kind, o in self.objectives.items() if kind in self.banks or o.averages]
+
     def read(self, batch: Batch) -> StudentOutputs:
-        """One forward pass of the student over a batch."""
-        out = self.student(
+        """One forward pass of the student over a batch; it makes no logits."""
+        states_BLD, out = read_states(
+            self.student,
             input_ids=batch["input_ids"],
             attention_mask=batch["attention_mask"],
             output_hidden_states=self.reads_hidden,
             use_cache=False,
         )
-        return StudentOutputs(logits_BLV=out.logits, hidden=out.hidden_states or ())
+        return StudentOutputs(states_BLD, refreshed(self._head, self.student), out.hidden_states or ())
 
     def forward(self, **batch) -> dict:
-        outputs = self.read(batch)
-        total = outputs.logits_BLV.new_zeros((), dtype=torch.float32)
+        """The batch may hold `own`, a batch of texts by the student itself: those who ask for it read it instead."""
+        own, shares = batch.pop("own", None), batch.get("share", {})
+        read: dict[bool, tuple[StudentOutputs, Batch]] = {}
+        total = 0.0
         terms: dict[str, Tensor] = {}
         metrics: dict[str, float] = {}
         for kind, objective in self.objectives.items():
+            of_own = own is not None and objective.reads_own
+            if of_own not in read:  # each batch is read once, and only if somebody wants it
+                texts = own if of_own else batch
+                read[of_own] = self.read(texts), texts
+            outputs, texts = read[of_own]
+            share = shares.get(kind, 1.0)
             carried = batch.get("carried", {}).get(kind)
             if carried is not None:  # its loss over the whole step is known: only its gradient is still to be passed on
-                total = total + (objective.represent(outputs, batch) * carried).sum()
+                total = total + (objective.represent(outputs, texts) * carried).sum() * share
                 continue
-            result = self._result(kind, objective, outputs, batch)
-            total = total + objective.weight * result.total() * batch.get("share", {}).get(kind, 1.0)
-            terms |= {name: value.detach() for name, value in result.terms.items()}
+            result = self._result(kind, objective, outputs, texts)
+            total = total + objective.weight * result.total() * share
+            terms |= {name: value.detach() * share for name, value in result.terms.items()}
             metrics |= result.metrics
         return {"loss": total, "terms": terms, "metrics": metrics}
 

@@ -26,7 +26,8 @@ from distill.training.student import load_adapter
 from distill.training.window import carry_gradients, set_rng_state
 
 STATE_FILE = "distiller.safetensors"
-BeforeStep = Callable[[list[Batch], int], None]  # (the step's micro-batches, steps done)
+# (the step's micro-batches, steps done) -> metrics of the step, if any
+BeforeStep = Callable[[list[Batch], int], dict[str, float] | None]
 
 
 class DistillTrainer(Trainer):
@@ -51,17 +52,38 @@ class DistillTrainer(Trainer):
         if self._rng_of is not None:  # Trainer takes it up after this, which is too late for what is computed here
             self._load_rng_state(self._rng_of)
         self.step_terms, self.step_metrics = {}, {}
-        self.step_tokens = sum(int(batch["attention_mask"].sum()) for batch in batches)
         if self.before_step is not None:
-            self.before_step(batches, self.state.global_step)
+            self.step_metrics |= self.before_step(batches, self.state.global_step) or {}
+        self._count_own(batches, device)
+        self.step_tokens = sum(self._tokens(batch) for batch in batches)
         if len(batches) > 1:
             self.model.train()
             with self.compute_loss_context_manager():
                 terms, metrics = carry_gradients(self.model, batches)
             self._note(terms, metrics)
-            for batch in batches:
-                batch["share"] = {kind: 1.0 / len(batches) for kind in self.model.banks}
+        for batch in batches:
+            batch["share"] = self._shares(len(batches))
         return batches, num_items
+
+    def _shares(self, parts: int) -> dict[str, float]:
+        """What objectives whose loss is no sum over tokens count for in each of a step's `parts` on each process."""
+        processes = self.accelerator.num_processes
+        once = dict.fromkeys(self.model.coupled, 1.0 / processes)  # computed over all parts together
+        return once | dict.fromkeys(self.model.averaging, 1.0 / (parts * processes))
+
+    def _count_own(self, batches: list[Batch], device) -> None:
+        """Texts by the student have other tokens than those counted before they were written."""
+        own = [batch["own"] for batch in batches if "own" in batch]
+        if own:
+            num_items = self._get_num_items_in_batch(own, device)
+            for batch in own:
+                batch["num_items"] = num_items
+
+    def _tokens(self, batch: Batch) -> int:
+        """Tokens the student reads of a micro-batch."""
+        reads_own = ["own" in batch and o.reads_own for o in self.model.objectives.values()]
+        texts = [batch["own"]] * any(reads_own) + [batch] * (not all(reads_own))
+        return sum(int(text["attention_mask"].sum()) for text in texts)
 
     def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch: Tensor | int | None = None):
         rng = inputs.pop("rng", None)
@@ -69,7 +91,8 @@ class DistillTrainer(Trainer):
             set_rng_state(rng)
         result = model(**inputs, num_items=num_items_in_batch)
         self._note(result["terms"], result["metrics"])
-        loss = result["loss"]
+        # Every term is this process's share of the whole step's; gradients are averaged over the processes.
+        loss = result["loss"] * self.accelerator.num_processes
         if not math.isfinite(loss.item()):
             raise NotANumberError(self.state.global_step + 1)
         return (loss, result) if return_outputs else loss

@@ -139,7 +139,7 @@ def test_batch_to_loss(mode):
     attention = torch.tensor([[1, 1, 1, 1, 0]] * 6)
     content = torch.tensor([[0, 1, 1, 0, 0]] * 6)
     batch = {"attention_mask": attention, "content_mask": content, "signals": make_signals(6)}
-    outputs = StudentOutputs(logits_BLV=torch.empty(0), hidden=hidden)
+    outputs = StudentOutputs(torch.empty(0), None, hidden)
     for pooling, mask in (("mean", attention), ("rms", content)):
         objective = make(mode, pooling=pooling, layer=0.75)
         z = objective.represent(outputs, batch)

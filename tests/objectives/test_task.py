@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from torch.autograd import gradcheck
 
+from distill.losses.head import Head
 from distill.objectives.base import StudentOutputs
 from distill.objectives.task import TaskObjective, completion_cross_entropy
 
@@ -20,8 +21,13 @@ def logits(*shape: int, seed: int = 0) -> Tensor:
     return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
 
 
+def outputs_of(logits_BLV: Tensor) -> StudentOutputs:
+    """A student whose head gives its states as they are."""
+    return StudentOutputs(logits_BLV, Head(torch.eye(logits_BLV.shape[-1], dtype=logits_BLV.dtype)))
+
+
 def loss_of(logits_BLV: Tensor, labels_BL: Tensor, **batch) -> Tensor:
-    return TaskObjective()(StudentOutputs(logits_BLV), {"labels": labels_BL, **batch}).total()
+    return TaskObjective()(outputs_of(logits_BLV), {"labels": labels_BL, **batch}).total()
 
 
 def test_position_l_predicts_label_l_plus_one():
@@ -87,13 +93,13 @@ def test_half_precision_logits_are_widened(autocast):
 
 
 def test_gradcheck():
-    assert gradcheck(lambda z: completion_cross_entropy(z, LABELS), (logits(3, 5, V).requires_grad_(),))
+    assert gradcheck(lambda z: completion_cross_entropy(outputs_of(z), LABELS), (logits(3, 5, V).requires_grad_(),))
 
 
 def test_needs_no_teacher_and_no_hidden_states():
     objective = TaskObjective(weight=0.5)
     assert objective.needs == frozenset() and not objective.reads_hidden
     assert objective.weight == 0.5 and not list(objective.parameters())
-    output = objective(StudentOutputs(logits(3, 5, V)), {"labels": LABELS})
+    output = objective(outputs_of(logits(3, 5, V)), {"labels": LABELS})
     assert list(output.terms) == ["task"]
     torch.testing.assert_close(output.reported(), output.total())

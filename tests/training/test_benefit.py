@@ -17,7 +17,7 @@ def test_benefit_predicts_what_a_step_towards_each_teacher_does_to_the_task(tiny
 
     def task():
         with torch.no_grad():
-            return completion_cross_entropy(module.read(validation).logits_BLV, validation["labels"]).item()
+            return completion_cross_entropy(module.read(validation), validation["labels"]).item()
 
     parameters = [p for p in module.student.parameters() if p.requires_grad]
     for number, teacher in enumerate(geometry.teachers):

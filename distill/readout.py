@@ -1,0 +1,86 @@
+"""From a causal language model to the states that its head reads, and the head: logits are then made where wanted.
+
+A model's forward pass makes logits for every token of every text, 600 kB each at 151,936 tokens, of which a loss needs
+few. Here the head is handed one position only, and what it would have read of all the others is returned instead.
+Works for every transformers model whose head is one linear layer, whatever it scales before or after. This module knows
+nothing of losses, adapters or tokenizers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from distill.errors import UserError
+from distill.losses.head import Head
+
+
+def read_states(model: nn.Module, **inputs: Any) -> tuple[Tensor, Any]:
+    """(states [B, L, D] that the head reads, the model's output with logits of the first position only).
+
+    `inputs` are the model's own: input_ids, attention_mask, output_hidden_states, use_cache.
+    """
+    with _one_position(_head_module(model)) as seen:
+        output = model(**inputs)
+    return seen[0], output
+
+
+@torch.no_grad()
+def head_of(model: nn.Module, name: str = "the model") -> Head:
+    """The head of `model`, verified on one token. Raises UserError, naming the model, if it is no such head."""
+    head = Head(*_parameters(model))
+    token = torch.zeros(1, 1, dtype=torch.long, device=head.weight_VD.device)
+    with torch.random.fork_rng():  # a model in training mode draws dropout, which a resumed run would not
+        states_BLD, output = read_states(model, input_ids=token, use_cache=False)
+    expected_V = output.logits[0, 0].float()
+    plain_V = head.logits(states_BLD[0])[0]
+    top, largest = plain_V.abs().argmax(), float(plain_V.abs().max())
+    softcap = getattr(model.config.get_text_config(), "final_logit_softcapping", None)
+    scale = round(float(expected_V[top] / plain_V[top]), 6) if largest else 1.0
+    for candidate in (head, replace(head, softcap=softcap), replace(head, scale=scale)):
+        if torch.allclose(candidate.logits(states_BLD[0])[0].float(), expected_V, rtol=1e-2, atol=1e-2 * largest):
+            return candidate
+    raise UserError(f"{name} makes its logits in a way that this program doesn't know: choose another model.")
+
+
+def refreshed(head: Head, model: nn.Module) -> Head:
+    """`head` with the weights that `model` has now: it may have been moved or widened since."""
+    weight_VD, bias_V = _parameters(model)
+    return replace(head, weight_VD=weight_VD, bias_V=bias_V)
+
+
+def trains_head(model: nn.Module) -> bool:
+    """Whether an adapter sits on the head, so that its weight alone doesn't say what the logits are."""
+    return not isinstance(model.get_output_embeddings(), nn.Linear)
+
+
+def _head_module(model: nn.Module) -> nn.Linear:
+    module = model.get_output_embeddings()
+    if not hasattr(module, "weight"):
+        raise UserError(f"{type(model).__name__} has no linear head: choose another model.")
+    return module
+
+
+def _parameters(model: nn.Module) -> tuple[Tensor, Tensor | None]:
+    module = _head_module(model)
+    return module.weight.detach(), None if module.bias is None else module.bias.detach()
+
+
+@contextmanager
+def _one_position(head: nn.Module) -> Iterator[list[Tensor]]:
+    seen: list[Tensor] = []
+
+    def keep(_: nn.Module, args: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        seen.append(args[0])
+        return (args[0][:, :1], *args[1:])
+
+    hook = head.register_forward_pre_hook(keep)
+    try:
+        yield seen
+    finally:
+        hook.remove()
