@@ -11,8 +11,8 @@ ROOT = Path(__file__).parents[1]
 # From the ground up: a room imports from its own floor and those below.
 FLOORS = [
     {"errors", "assets", "wording", "overrides", "references", "config", "events", "hardware", "progress", "models"}
-    | {"losses", "settings", "timeline", "facts", "methods", "ragged", "readout"},
-    {"data", "teachers"},
+    | {"losses", "settings", "timeline", "facts", "methods", "ragged", "readout", "sampling"},
+    {"data", "teachers", "generation"},
     {"objectives"},
     {"training", "evaluation", "processes", "turns", "views", "runs", "owners"},
     {"publish", "finish", "gather", "pipeline", "worker", "zero", "zoo", "terminal", "preview"}
