@@ -1,0 +1,167 @@
+"""Features: inside, at chosen depths, the student should look like its teachers while reading the same solution.
+
+Both read the solution with their own tokenizers; what is compared are chunks, the shortest runs of tokens of the two
+that end at the same character. `mse` and `cosine` compare vectors, for which a trainable linear map takes the student's
+to the teacher's width; `cka` and `nbs` compare which chunks are alike, and need none.
+
+To know: a projector is trained with the student, so part of the fall of an mse or cosine loss is the projector's and
+no change of the student at all (the defect of heads, maths.md section 2): a falling curve is no proof. cka and nbs have
+no such part.
+
+Formulas: losses/features.py. This module knows nothing of tokenizers, of where signals come from or how blocks are
+paired (layer_maps.py). Shape suffixes: B rows, M labelled tokens of the longest row, m labelled tokens in all, k those
+in a chunk, c chunks, D student width, E a teacher's width, T teachers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from distill.data.prompts import IGNORED
+from distill.losses.cka import SMALLEST_BATCH
+from distill.losses.features import (
+    centred_cosine,
+    cka_distance,
+    group_means,
+    nbs_distance,
+    rms_normalised,
+    token_mse,
+)
+from distill.losses.precision import full_precision
+from distill.objectives.base import Batch, Objective, ObjectiveOutput, StudentOutputs, seeded
+from distill.objectives.shares import Shares
+
+BY_CHUNK = ("mse", "cosine")  # losses that are sums over chunks; the others compare chunks with one another
+DISTANCES = {"cka": cka_distance, "nbs": nbs_distance}
+SLOTS = 2**31  # more chunks than any text has
+
+
+class FeaturesObjective(Objective):
+    """The mean, over pairs of blocks, of the distance between the student's chunk vectors and each teacher's.
+
+    teacher_widths: {teacher: E}, in the order of the gate. maps: {teacher: [(student block, index into the blocks that
+    its chunk_hidden holds), ...]}. loss: mse, cosine, cka or nbs. gate: keyword arguments of `Shares`.
+
+    mse and cosine: sum over chunks of share(row) * loss(chunk) / labelled tokens of the whole step (`num_items`), which
+    adds up however a step is split. cka and nbs compare the chunks of one micro-batch: mean share of its rows *
+    distance, so whoever accumulates must weigh each micro-batch by 1 / their number.
+    Below 4 chunks of a teacher they are 0.
+
+    The buffer `skipped` counts how often a teacher had too few chunks in training (no chunk, for mse and cosine).
+
+    Metrics: of several teachers "features/<teacher>", its own loss (the mean over chunks) in this micro-batch, whatever
+    its share; absent where there was nothing to compare. For cka and nbs "features_skipped", the count.
+    """
+
+    kind = "features"
+    reads_hidden = True
+
+    def __init__(
+        self,
+        *,
+        teacher_widths: Mapping[str, int],
+        student_width: int,
+        maps: Mapping[str, Sequence[tuple[int, int]]],
+        loss: str = "mse",
+        gate: Mapping[str, Any] | None = None,
+        weight: float = 1.0,
+        seed: int = 0,
+    ):
+        if loss not in (*BY_CHUNK, *DISTANCES):
+            raise ValueError(f"a features loss is one of {', '.join((*BY_CHUNK, *DISTANCES))}, not {loss!r}")
+        shares = Shares(tuple(teacher_widths), gate)
+        super().__init__(weight, frozenset({"chunk_of", "chunk_hidden"}) | shares.needs)
+        self.shares = shares
+        self.loss = loss
+        self.maps = {teacher: tuple(maps[teacher]) for teacher in teacher_widths}
+        with seeded(seed):  # lists, since the names of teachers may contain dots
+            self.projectors = nn.ModuleList(
+                nn.ModuleList(nn.Linear(student_width, width, bias=False) for _ in self.maps[teacher])
+                for teacher, width in (teacher_widths.items() if loss in BY_CHUNK else ())
+            )
+        self.register_buffer("skipped", torch.zeros((), dtype=torch.long))
+
+    def forward(self, outputs: StudentOutputs, batch: Batch) -> ObjectiveOutput:
+        labelled_BL = batch["labels"][:, 1:] != IGNORED
+        count_B = labelled_BL.sum(1)
+        signals, device = batch["signals"], labelled_BL.device
+        g_BT = self.shares.of(signals, len(count_B), device)
+        # The state at position l has read token l, so a token's own state stands where its label does.
+        blocks = {block for pairs in self.maps.values() for block, _ in pairs}
+        tokens = {block: rms_normalised(outputs.hidden[block][:, 1:][labelled_BL]) for block in blocks}
+        items = batch.get("num_items")
+        items = max(int(count_B.sum()) if items is None else items, 1)
+
+        terms, metrics = [], {}
+        for t, (teacher, pairs) in enumerate(self.maps.items()):
+            chunks = Chunks.of(signals["chunk_of"][teacher].to(device), count_B)
+            y_cLE = chunks.chosen(signals["chunk_hidden"][teacher].to(device))
+            distances = [
+                self._distance(chunks.means(tokens[block]), y_cLE[:, at], chunks.row_c, self._projector(t, pair))
+                for pair, (block, at) in enumerate(pairs)
+            ]
+            loss = torch.stack(distances).mean(0)  # over the pairs
+            g_B = g_BT[:, t].to(loss)
+            terms.append((g_B[chunks.row_c] * loss).sum() / items if self._by_chunk else g_B.mean() * loss)
+            if self._enough(chunks) and len(self.maps) > 1:
+                metrics[f"features/{teacher}"] = loss.mean().item()
+        if not self._by_chunk:
+            metrics["features_skipped"] = float(self.skipped)
+        return ObjectiveOutput({"features": torch.stack(terms).sum()}, metrics)
+
+    @property
+    def _by_chunk(self) -> bool:
+        return self.loss in BY_CHUNK
+
+    def _enough(self, chunks: Chunks) -> bool:
+        """Whether there is something to compare; counts in training where there are too few to compare."""
+        enough = len(chunks.row_c) >= (1 if self._by_chunk else SMALLEST_BATCH)
+        self.skipped += self.training and not enough
+        return enough
+
+    def _projector(self, teacher: int, pair: int) -> nn.Module | None:
+        return self.projectors[teacher][pair] if self._by_chunk else None
+
+    @full_precision
+    def _distance(self, x_cD: Tensor, y_cE: Tensor, row_c: Tensor, projector: nn.Module | None) -> Tensor:
+        """[c], or a scalar for the losses that compare chunks with one another."""
+        if projector is None:
+            return DISTANCES[self.loss](x_cD, y_cE)
+        projected_cE = projector(rms_normalised(x_cD))
+        return token_mse(projected_cE, y_cE) if self.loss == "mse" else centred_cosine(projected_cE, y_cE, row_c)
+
+
+@dataclass(frozen=True)
+class Chunks:
+    """The chunks of one teacher that exist in a batch, in order of rows."""
+
+    row_c: Tensor
+    number_c: Tensor  # in its row
+    member_m: Tensor  # which labelled tokens are in a chunk
+    group_k: Tensor  # the chunk, 0 to c - 1, of each of those
+
+    @classmethod
+    def of(cls, chunk_of_BM: Tensor, count_B: Tensor) -> Chunks:
+        """`chunk_of_BM` says the chunk of a row's j-th labelled token, -1 for none; `count_B` how many a row has."""
+        rows, width = chunk_of_BM.shape
+        real_BM = torch.arange(width, device=chunk_of_BM.device) < count_B.unsqueeze(1)
+        chunk_m = chunk_of_BM[real_BM]
+        row_m = torch.arange(rows, device=chunk_of_BM.device).repeat_interleave(count_B)
+        if len(row_m) != len(chunk_m):
+            raise ValueError(f"chunk_of has room for {width} tokens a row, but {int(count_B.max())} are labelled")
+        member_m = chunk_m >= 0
+        key_c, group_k = (row_m * SLOTS + chunk_m)[member_m].unique(return_inverse=True)
+        return cls(key_c // SLOTS, key_c % SLOTS, member_m, group_k)
+
+    def means(self, tokens_mD: Tensor) -> Tensor:
+        """[c, D]: the mean over each chunk's tokens."""
+        return group_means(tokens_mD[self.member_m], self.group_k, len(self.row_c))
+
+    def chosen(self, values_BC: Tensor) -> Tensor:
+        """[c, ...] of [B, C, ...], what a teacher said of these chunks."""
+        return values_BC[self.row_c, self.number_c]
