@@ -48,9 +48,9 @@ class FeaturesObjective(Objective):
     its chunk_hidden holds), ...]}. loss: mse, cosine, cka or nbs. gate: keyword arguments of `Shares`.
 
     mse and cosine: sum over chunks of share(row) * loss(chunk) / labelled tokens of the whole step (`num_items`), which
-    adds up however a step is split. cka and nbs compare the chunks of one micro-batch: mean share of its rows *
-    distance, so whoever accumulates must weigh each micro-batch by 1 / their number.
-    Below 4 chunks of a teacher they are 0.
+    adds up however a step is split. cka and nbs compare the chunks of one micro-batch with one another (`averages`):
+    mean share of its rows * distance, which whoever accumulates weighs by 1 / micro-batches. With fewer than 4 chunks
+    of a teacher they are 0.
 
     The buffer `skipped` counts how often a teacher had too few chunks in training (no chunk, for mse and cosine).
 
@@ -78,6 +78,7 @@ class FeaturesObjective(Objective):
         super().__init__(weight, frozenset({"chunk_of", "chunk_hidden"}) | shares.needs)
         self.shares = shares
         self.loss = loss
+        self.averages = loss in DISTANCES
         self.maps = {teacher: tuple(maps[teacher]) for teacher in teacher_widths}
         with seeded(seed):  # lists, since the names of teachers may contain dots
             self.projectors = nn.ModuleList(

@@ -284,6 +284,10 @@ def test_needs_follow_the_gate():
     assert make(weight=0.5).weight == 0.5 and make().reads_hidden
 
 
+def test_what_is_no_sum_over_tokens_is_averaged_over_micro_batches():
+    assert {loss for loss in LOSSES if make(loss).averages} == {"cka", "nbs"}
+
+
 def test_projectors_are_seeded_trained_and_saved():
     before = torch.get_rng_state()
     first, second, other = make(seed=1), make(seed=1), make(seed=2)
