@@ -1,0 +1,341 @@
+"""Teachers' answers: asked once, kept through stops and kills, damage seen, thoughts whole, ends known."""
+
+import gc
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from transformers import AutoModelForCausalLM, PreTrainedModel
+
+from distill.data.chosen import choose
+from distill.data.grading import grade
+from distill.data.problems import generate
+from distill.data.prompts import render
+from distill.errors import UserError
+from distill.generation import generate_batch
+from distill.models import load_model, load_tokenizer
+from distill.progress import Stopped
+from distill.teachers.responses import Response, ResponseBank, ResponseRequest, _opened
+
+ROOT = Path(__file__).parents[2]
+ZOO = ROOT / "assets" / "zoo"
+PROBLEMS = generate("train", 10, seed=5)
+QUESTIONS = [problem.question for problem in PROBLEMS]
+SHORT = ResponseRequest(max_new_tokens=6)
+DRAWN = ResponseRequest(samples=2, temperature=1.0, top_p=0.9, max_new_tokens=6, seed=1)
+
+
+@pytest.fixture
+def folder(tiny_folder):
+    return tiny_folder("qwen2-tiny")
+
+
+@pytest.fixture
+def copied(tiny_folder, tmp_path):
+    """A teacher's folder of this test's own, to be damaged."""
+    return Path(shutil.copytree(tiny_folder("qwen2-tiny"), tmp_path / "teacher"))
+
+
+@pytest.fixture
+def warnings():
+    """What the bank of this test warned of: (code, text)."""
+    return []
+
+
+@pytest.fixture
+def bank(tmp_path, warnings):
+    return ResponseBank(tmp_path / "cache", shard=4, on_warning=lambda *warning: warnings.append(warning))
+
+
+def ask(bank, path, questions=QUESTIONS, request=SHORT, name="qwen", **more):
+    """What the bank says, and the progress it reported."""
+    seen = []
+    return bank.ask(name, path, questions, request, on_progress=lambda *now: seen.append(now), **more), seen
+
+
+def files(bank):
+    return sorted(bank.cache_dir.rglob("*.json"))
+
+
+@pytest.fixture
+def loads(monkeypatch):
+    """The models loaded in this test."""
+    found, load = [], AutoModelForCausalLM.from_pretrained
+
+    def counted(path, **how):
+        found.append(path)
+        return load(path, **how)
+
+    monkeypatch.setattr(AutoModelForCausalLM, "from_pretrained", counted)
+    return found
+
+
+def test_a_teacher_of_the_zoo_answers_and_its_right_answers_are_chosen(bank):
+    found, seen = ask(bank, ZOO / "qwen2-tiny", request=ResponseRequest(max_new_tokens=64))
+    right = [grade(some[0].text, p.answer).right for some, p in zip(found, PROBLEMS, strict=True)]
+    assert sum(right) >= 5 and all(some[0].finished for some in found)
+    assert (seen[0], seen[-1]) == ((0, 10), (10, 10)) and seen == sorted(seen)
+    chosen = choose({"qwen": found}, PROBLEMS, "right")
+    assert [row.problem for row in chosen.rows] == [index for index, is_right in enumerate(right) if is_right]
+    assert all("####" in row.text and not row.text.endswith(("<|im_end|>", "</s>")) for row in chosen.rows)
+
+
+def test_the_bank_says_what_the_teacher_says(bank, folder):
+    found, _ = ask(bank, folder)
+    model, tokenizer = load_model(folder), load_tokenizer(folder)
+    prompts = [render(tokenizer, question) for question in QUESTIONS]
+    for some, completion in zip(found, generate_batch(model, tokenizer, prompts, 6, keep_special=True), strict=True):
+        assert some == [Response(completion.text, completion.finished, len(completion.tokens))]
+    assert len(files(bank)) == 3
+
+
+def test_what_was_answered_is_kept_and_the_teacher_is_let_go(bank, folder, loads):
+    gc.collect()
+    there = sum(isinstance(thing, PreTrainedModel) for thing in gc.get_objects())
+    first, seen = ask(bank, folder, request=DRAWN)
+    assert sum(isinstance(thing, PreTrainedModel) for thing in gc.get_objects()) == there
+    assert (seen[0], seen[-1]) == ((0, 20), (20, 20))
+    again, seen = ask(bank, folder, request=DRAWN)
+    assert again == first and seen == [(20, 20)] and len(loads) == 1
+    assert ask(bank, folder, []) == ([], [(0, 0)]) and len(loads) == 1
+    assert isinstance(again[0][0], Response)
+
+
+def test_samples_differ_and_neither_batches_nor_shards_change_them(bank, folder, tmp_path):
+    found, _ = ask(bank, folder, request=DRAWN)
+    assert all(len(some) == 2 and some[0] != some[1] for some in found)
+    other = ResponseBank(tmp_path / "other", shard=7)
+    assert ask(other, folder, request=DRAWN, batch_size=3)[0] == found
+
+
+def test_greedy_samples_are_written_once(bank, folder):
+    found, seen = ask(bank, folder, request=ResponseRequest(samples=3, max_new_tokens=6))
+    assert found == [some * 3 for some in ask(bank, folder)[0]]
+    assert seen[-1] == (30, 30) and seen == sorted(seen)
+
+
+def test_only_what_is_missing_is_asked(bank, folder):
+    ask(bank, folder, QUESTIONS[:8])
+    kept = {file: file.stat().st_mtime_ns for file in files(bank)}
+    assert ask(bank, folder)[1][0] == (8, 10)
+    assert {file: file.stat().st_mtime_ns for file in kept} == kept
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"request": ResponseRequest(max_new_tokens=7)},
+        {"request": ResponseRequest(max_new_tokens=6, system="Think.")},
+        {"request": ResponseRequest(max_new_tokens=6, temperature=0.5)},
+        {"request": ResponseRequest(max_new_tokens=6, temperature=0.5, seed=2)},
+        {"dtype": torch.bfloat16},
+        {"questions": [*QUESTIONS[1:], QUESTIONS[0]]},
+    ],
+    ids=["limit", "system", "temperature", "seed", "dtype", "order"],
+)
+def test_another_question_is_not_answered_from_memory(bank, folder, other):
+    ask(bank, folder)
+    if "request" in other and other["request"].seed:
+        ask(bank, folder, request=replace(other["request"], seed=1))
+    assert ask(bank, folder, **other)[1][0] == (0, 10)
+
+
+def test_what_makes_no_difference_to_greedy_answers_is_no_other_question(bank, folder):
+    first, _ = ask(bank, folder)
+    assert ask(bank, folder, request=replace(SHORT, seed=7, top_p=0.5)) == (first, [(10, 10)])
+
+
+def test_another_model_under_the_same_name_is_another_teacher(bank, copied):
+    ask(bank, copied)
+    weights = load_file(copied / "model.safetensors")
+    weights["model.norm.weight"] *= 1.5
+    save_file(weights, copied / "model.safetensors", metadata={"format": "pt"})
+    assert ask(bank, copied)[1][0] == (0, 10)
+
+
+# --- stops, kills and damage ----------------------------------------------------------------------------------------
+
+
+def test_stopped_in_the_middle_it_keeps_what_is_finished(bank, folder, tmp_path):
+    seen = []
+    with pytest.raises(Stopped):
+        bank.ask(
+            "qwen",
+            folder,
+            QUESTIONS,
+            DRAWN,
+            batch_size=4,
+            on_progress=lambda *now: seen.append(now),
+            should_stop=lambda: seen[-1][0] >= 12,  # in the middle of the second shard
+        )
+    assert len(files(bank)) == 1
+    found, seen = ask(bank, folder, request=DRAWN)
+    assert seen[0] == (8, 20)
+    assert found == ask(ResponseBank(tmp_path / "other", shard=4), folder, request=DRAWN)[0]
+
+
+KILLED = """
+import sys
+from pathlib import Path
+from distill.teachers.responses import ResponseBank, ResponseRequest
+
+def pause(done, total):
+    print(done, flush=True)
+    if done == 6:  # in the middle of the second shard
+        sys.stdin.read()
+
+questions = [f"What is {i} + 1?" for i in range(10)]
+bank = ResponseBank(Path(sys.argv[1]), shard=4)
+bank.ask("qwen", Path(sys.argv[2]), questions, ResponseRequest(max_new_tokens=6), batch_size=2, on_progress=pause)
+"""
+
+
+def test_killed_in_the_middle_it_goes_on_where_it_was(bank, warnings, folder):
+    command = [sys.executable, "-c", KILLED, str(bank.cache_dir), str(folder)]
+    killed = subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    for line in killed.stdout:
+        if line.strip() == "6":
+            break
+    os.kill(killed.pid, signal.SIGKILL)
+    assert killed.wait() == -signal.SIGKILL
+    killed.stdin.close(), killed.stdout.close()
+    found, seen = ask(bank, folder, [f"What is {i} + 1?" for i in range(10)])
+    assert seen[0] == (4, 10) and len(found) == 10 and not warnings
+
+
+def cut_short(file):
+    file.write_bytes(file.read_bytes()[:-9])
+
+
+def empty(file):
+    file.write_bytes(b"")
+
+
+def no_object(file):
+    file.write_text("[1]")
+
+
+def another_answer(file):
+    stored = json.loads(file.read_text())
+    stored["answers"][0][0][0] += "!"
+    file.write_text(json.dumps(stored))
+
+
+def not_text(file):
+    file.write_bytes(b"\xff\xfe\x00")
+
+
+@pytest.mark.parametrize("damage", [cut_short, empty, no_object, another_answer, not_text])
+def test_damage_is_seen_told_and_made_good(bank, warnings, folder, damage):
+    first, _ = ask(bank, folder)
+    damaged = files(bank)[1]
+    damage(damaged)
+    again, seen = ask(bank, folder)
+    assert again == first and seen[0][0] in (6, 8)  # one shard is asked again
+    assert [code for code, _ in warnings] == ["answers_damaged"]
+    assert str(damaged) in warnings[0][1] and warnings[0][1].endswith("so its questions are asked again.")
+    assert ask(bank, folder)[1] == [(10, 10)] and len(warnings) == 1
+
+
+def test_another_shards_file_under_this_name_is_damage(bank, warnings, folder):
+    ask(bank, folder, QUESTIONS[:6])  # four questions, and two
+    one, other = files(bank)
+    shutil.copy(*(one, other) if len(json.loads(one.read_text())["answers"]) == 4 else (other, one))
+    assert ask(bank, folder, QUESTIONS[:6])[1][0] == (4, 6) and "another number" in warnings[0][1]
+
+
+# --- ends and thoughts ----------------------------------------------------------------------------------------------
+
+
+def rewritten(folder, tokenizer=None, **generation):
+    """A teacher's folder with other ends."""
+    model = load_model(folder)
+    for key, value in generation.items():
+        setattr(model.generation_config, key, value)
+    model.save_pretrained(folder)
+    if tokenizer is not None:
+        for left in (*folder.glob("tokenizer*"), *folder.glob("*.jinja")):
+            left.unlink()
+        tokenizer.save_pretrained(folder)
+    return folder
+
+
+def test_answers_that_reach_the_limit_are_unfinished_and_others_are_not(bank, copied):
+    first, _ = ask(bank, copied)
+    assert not any(some[0].finished for some in first) and {some[0].tokens for some in first} == {6}
+    written = load_tokenizer(copied)(first[0][0].text, add_special_tokens=False).input_ids
+    ended, _ = ask(bank, rewritten(copied, eos_token_id=[written[0]]))
+    assert ended[0] == [Response("", True, 0)]
+
+
+def test_a_base_model_that_knows_no_end_still_ends_and_it_is_said(bank, warnings, copied):
+    tokenizer = load_tokenizer(copied)
+    tokenizer.chat_template = tokenizer.eos_token = None
+    found, _ = ask(bank, rewritten(copied, tokenizer, eos_token_id=None))
+    assert {(some[0].finished, some[0].tokens) for some in found} == {(False, 6)}
+    assert [code for code, _ in warnings] == ["teacher_never_ends"] and "'qwen'" in warnings[0][1]
+
+
+@pytest.mark.parametrize(
+    ("after", "opening"),
+    [
+        ("<|im_end|>\n<|im_start|>assistant\n", ""),
+        ("<|Assistant|><think>\n", "<think>\n"),
+        ("<|im_start|>assistant\n<think>\n\n</think>\n\n", ""),  # told not to think
+    ],
+)
+def test_a_thought_that_the_prompt_opens_is_part_of_the_answer(after, opening):
+    assert _opened(after) == opening
+
+
+def test_a_thinking_teachers_answers_open_their_thought(bank, copied):
+    tokenizer = load_tokenizer(copied)
+    tokenizer.chat_template += "{% if add_generation_prompt %}{{ '<think>\\n' }}{% endif %}"
+    found, _ = ask(bank, rewritten(copied, tokenizer), QUESTIONS[:2])
+    assert all(some[0].text.startswith("<think>\n") and some[0].tokens == 6 for some in found)
+
+
+# --- failures in a sentence -----------------------------------------------------------------------------------------
+
+
+def refused(bank, path, match, **how):
+    with pytest.raises(UserError, match=match) as error:
+        ask(bank, path, **how)
+    text = str(error.value)
+    assert "\n" not in text and len(text) < 600 and text.endswith("."), text
+    assert not files(bank)
+
+
+def test_what_a_teacher_cannot_do_names_it(bank, copied):
+    refused(
+        bank,
+        copied,
+        r"'qwen' can't be asked.*512 tokens.*lower max_new_tokens",
+        request=ResponseRequest(max_new_tokens=512),
+    )
+    weights = load_file(copied / "model.safetensors")
+    weights["model.norm.weight"][:] = float("nan")
+    save_file(weights, copied / "model.safetensors", metadata={"format": "pt"})
+    refused(bank, copied, "'qwen' can't be asked. Its logits are not finite")
+    os.truncate(copied / "model.safetensors", 100_000)
+    refused(bank, copied, "is cut short")
+
+
+def test_a_tokenizer_of_another_model_is_one_sentence(bank, copied):
+    model = load_model(copied)
+    model.resize_token_embeddings(60)
+    model.save_pretrained(copied)
+    refused(bank, copied, r"'qwen' can't be asked.*not of one model")
+
+
+def test_an_unwritable_folder_is_one_sentence(bank, folder):
+    bank.cache_dir.write_text("a file where the folder should be")
+    refused(bank, folder, r"The teachers' answers can't be kept in .*DISTILL_HOME")
