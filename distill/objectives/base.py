@@ -76,7 +76,6 @@ class Objective(nn.Module, ABC):
     kind: ClassVar[str]
     reads_hidden: ClassVar[bool] = False  # whether it looks at `StudentOutputs.hidden`
     reads_own: ClassVar[bool] = False  # whether it reads the student's own answers instead, in steps that have some
-
     averages: bool = False  # whether its loss is a mean over the micro-batch, not a share of the step's
 
     def __init__(self, weight: float = 1.0, needs: frozenset[str] = frozenset()):
@@ -87,6 +86,10 @@ class Objective(nn.Module, ABC):
     @abstractmethod
     def forward(self, outputs: StudentOutputs, batch: Batch) -> ObjectiveOutput:
         """The losses of this batch."""
+
+    def texts_of(self, batch: Batch) -> Batch:
+        """What it reads of a micro-batch: the student's own answers, where there are some and it wants them."""
+        return batch["own"] if self.reads_own and "own" in batch else batch
 
     def auxiliary_parameters(self) -> Iterator[nn.Parameter]:
         """The parameters that only auxiliary terms train; clipped with the student's, they would slow it down."""

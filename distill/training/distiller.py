@@ -42,30 +42,29 @@ class Distiller(nn.Module):
         """The objectives whose loss is a mean over a micro-batch: of a step in several parts, each counts one part."""
         return [kind for kind, o in self.objectives.items() if kind in self.banks or o.averages]
 
-    def read(self, batch: Batch) -> StudentOutputs:
-        """One forward pass of the student over a batch; it makes no logits."""
+    def read(self, batch: Batch, hidden: bool = False) -> StudentOutputs:
+        """One forward pass of the student over a batch; it makes no logits. `hidden`: all hidden states are wanted."""
         states_BLD, out = read_states(
             self.student,
             input_ids=batch["input_ids"],
             attention_mask=batch["attention_mask"],
-            output_hidden_states=self.reads_hidden,
+            output_hidden_states=hidden or self.reads_hidden,
             use_cache=False,
         )
         return StudentOutputs(states_BLD, refreshed(self._head, self.student), out.hidden_states or ())
 
     def forward(self, **batch) -> dict:
-        """The batch may hold `own`, a batch of texts by the student itself: those who ask for it read it instead."""
-        own, shares = batch.pop("own", None), batch.get("share", {})
-        read: dict[bool, tuple[StudentOutputs, Batch]] = {}
+        """The batch may hold `own`, a batch of texts by the student itself: objectives that want it read it instead."""
+        read: dict[int, StudentOutputs] = {}
         total = 0.0
         terms: dict[str, Tensor] = {}
         metrics: dict[str, float] = {}
+        shares = batch.get("share", {})
         for kind, objective in self.objectives.items():
-            of_own = own is not None and objective.reads_own
-            if of_own not in read:  # each batch is read once, and only if somebody wants it
-                texts = own if of_own else batch
-                read[of_own] = self.read(texts), texts
-            outputs, texts = read[of_own]
+            texts = objective.texts_of(batch)
+            if id(texts) not in read:  # each is read once, and only if somebody wants it
+                read[id(texts)] = self.read(texts)
+            outputs = read[id(texts)]
             share = shares.get(kind, 1.0)
             carried = batch.get("carried", {}).get(kind)
             if carried is not None:  # its loss over the whole step is known: only its gradient is still to be passed on

@@ -44,7 +44,8 @@ class Reading:
 class Probe:
     """A fixed set of texts, and the geometry objective whose gate and heads are looked at.
 
-    `texts` carry the signals that the objective needs and, to compare all layers, `pooled_layers`. `readings` holds
+    Where nothing is trained on geometry, one that is no part of the training serves to look (`trained` False): then
+    there are curves, and no gate. `texts` carry the signals that the objective needs and, to compare all layers, `pooled_layers`. `readings` holds
     what was read before, by an earlier sitting too: the first is what later ones are compared with.
     """
 
@@ -52,6 +53,7 @@ class Probe:
     geometry: GeometryObjective
     family_names: Sequence[str]
     batch_size: int = 32
+    trained: bool = True
     readings: list[Reading] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -78,7 +80,7 @@ class Probe:
             cka={t: cka(z_nD, pooled[t], kind="debiased").item() for t in teachers},
             null95=null95(len(z_nD)),
             participation_ratio=participation_ratio(z_nD).item(),
-            gate=self._gate(z_nD, signals),
+            gate=self._gate(z_nD, signals) if self.trained else None,
             haf=None if loss is None else head_attributable_fraction(first, shadow, loss),
             loss=loss,
             layers=self._layers(states) if layers else None,
@@ -166,7 +168,7 @@ def pooled_states(
         for start in range(0, len(texts), batch_size):
             rows = range(start, min(start + batch_size, len(texts)))
             batch = {k: v.to(device) for k, v in texts.collate(rows).items() if isinstance(v, Tensor)}
-            outputs = distiller.read(batch)
+            outputs = distiller.read(batch, hidden=True)
             layers = range(len(outputs.hidden)) if every_layer else [geometry.layer]
             parts.append(stack_layers([geometry.represent_layer(layer, outputs, batch) for layer in layers]))
     states_nLD = torch.cat(parts)

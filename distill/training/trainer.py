@@ -42,6 +42,7 @@ class DistillTrainer(Trainer):
         self.loss_is_scaled_for_ga = True  # every term is a mean over the whole step already
         self.step_terms: dict[str, float] = {}
         self.step_metrics: dict[str, float] = {}
+        self._metric_parts: dict[str, int] = {}
         self.step_tokens = 0
         self.grad_norm: float | None = None
         self._rng_of: str | None = None  # the checkpoint whose random state is still to be taken up
@@ -51,7 +52,7 @@ class DistillTrainer(Trainer):
         batches = [self._prepare_inputs(batch) for batch in batches]
         if self._rng_of is not None:  # Trainer takes it up after this, which is too late for what is computed here
             self._load_rng_state(self._rng_of)
-        self.step_terms, self.step_metrics = {}, {}
+        self.step_terms, self.step_metrics, self._metric_parts = {}, {}, {}
         if self.before_step is not None:
             self.step_metrics |= self.before_step(batches, self.state.global_step) or {}
         self._count_own(batches, device)
@@ -81,9 +82,8 @@ class DistillTrainer(Trainer):
 
     def _tokens(self, batch: Batch) -> int:
         """Tokens the student reads of a micro-batch."""
-        reads_own = ["own" in batch and o.reads_own for o in self.model.objectives.values()]
-        texts = [batch["own"]] * any(reads_own) + [batch] * (not all(reads_own))
-        return sum(int(text["attention_mask"].sum()) for text in texts)
+        read = {id(texts): texts for o in self.model.objectives.values() for texts in (o.texts_of(batch),)}
+        return sum(int(texts["attention_mask"].sum()) for texts in read.values())
 
     def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch: Tensor | int | None = None):
         rng = inputs.pop("rng", None)
@@ -101,7 +101,9 @@ class DistillTrainer(Trainer):
         # A task term is its micro-batch's share of the step's mean, so shares add up; a coupled term comes once.
         for name, value in terms.items():
             self.step_terms[name] = self.step_terms.get(name, 0.0) + float(value)
-        self.step_metrics |= metrics
+        for name, value in metrics.items():  # the mean over the micro-batches that have it
+            parts = self._metric_parts[name] = self._metric_parts.get(name, 0) + 1
+            self.step_metrics[name] = self.step_metrics.get(name, 0.0) * (parts - 1) / parts + value / parts
 
     def _clip_grad_norm(self, model):
         # What only measures or only trains a gate is clipped apart: it must not slow the student down.
