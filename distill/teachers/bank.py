@@ -23,12 +23,25 @@ from torch import Tensor
 from distill.errors import UserError
 from distill.models import fingerprint, load_model, load_tokenizer
 from distill.progress import OnProgress, ShouldStop, check
+from distill.ragged import Ragged
 from distill.teachers.keeping import folder_of, let_go, make_folder, write_whole
-from distill.teachers.signals import ALL_SIGNALS, Request, Text, compute
+from distill.teachers.signals import Request, Text, compute, need_of
 
 FORMAT = 1  # raise it when prompts or signals are computed differently, and nothing kept is taken for the new
-# A likelihood does not depend on where hidden states are read, and is re-used when that changes.
-_IGNORED = {"pooled": (), "nll_per_byte": ("layer", "pooling"), "pooled_layers": ("layer",)}
+# What else than model, number type, texts and their limits decides an answer. A likelihood does not depend on where
+# hidden states are read, say, and is re-used when that changes.
+_DECISIVE = {
+    "pooled": ("layer", "pooling"),
+    "nll_per_byte": (),
+    "pooled_layers": ("pooling",),
+    "tokens": (),
+    "token_logprobs": (),
+    "topk_logprobs": ("top_k", "temperature"),
+    "topk_ids": ("top_k", "temperature"),
+    "hidden": ("layers",),
+}
+_SOMETIMES = frozenset(key for keys in _DECISIVE.values() for key in keys)
+Values = Tensor | Ragged
 _WHAT = "the teachers' signals"
 
 
@@ -50,8 +63,8 @@ class SignalBank:
         texts: Sequence[Text],
         request: Request,
         **how,
-    ) -> dict[str, Tensor]:
-        """{signal: [n, ...] float32 on the CPU} in the order of `texts` (n >= 1), for every signal `request.needs`.
+    ) -> dict[str, Values]:
+        """{signal: [n, ...] or Ragged of n rows, on the CPU} in the order of `texts` (n >= 1), for `request.answers`.
 
         `how`, and all else there is to know: see `ask_each`, of which this is one question.
         """
@@ -69,7 +82,7 @@ class SignalBank:
         batch_size: int = 64,
         on_progress: OnProgress | None = None,
         should_stop: ShouldStop | None = None,
-    ) -> list[dict[str, Tensor]]:
+    ) -> list[dict[str, Values]]:
         """What `ask` gives, for each of several (texts, request): a teacher is loaded once for all of them.
 
         `name` is what the run calls the teacher, `path` (and `revision`) the folder or Hub id it is loaded from. It is
@@ -97,7 +110,7 @@ class SignalBank:
             del ask
             let_go()
         return [
-            {s: torch.cat([shard.found[s] for shard in some]) for s in ALL_SIGNALS if s in request.needs}
+            {s: _joined([shard.found[s] for shard in some]) for s in request.answers}
             for some, (_, request) in zip(asked, questions, strict=True)
         ]
 
@@ -111,18 +124,20 @@ class SignalBank:
         for start in range(0, len(texts), self.shard):
             part = texts[start : start + self.shard]
             decisive["texts"] = [list(text) for text in part]
-            files = {s: folder / f"{s}-{_digest(s, decisive)}.safetensors" for s in request.needs}
+            files = {s: folder / f"{s}-{_digest(s, decisive)}.safetensors" for s in request.answers}
             found = {s: values for s, file in files.items() if (values := self._read(file)) is not None}
             shards.append(_Shard(part, request, files, found))
         return shards
 
-    def _read(self, file: Path) -> Tensor | None:
+    def _read(self, file: Path) -> Values | None:
         """What a file holds, None if there is none or it is not whole."""
         if not file.exists():
             return None
         try:
             with safe_open(file, "pt") as stored:
                 values, checksum = stored.get_tensor("values"), (stored.metadata() or {}).get("sha256")
+                if "lengths" in stored.keys():  # noqa: SIM118 (it is no dictionary)
+                    values = Ragged(values, stored.get_tensor("lengths"))
             if _checksum(values) == checksum:
                 return values
             reason = "its checksum is another"
@@ -145,12 +160,12 @@ class _Teacher:
     device: torch.device | str
     batch_size: int
 
-    def loaded(self) -> Callable[..., dict[str, Tensor]]:
+    def loaded(self) -> Callable[..., dict[str, Values]]:
         """A function that asks it; the model lives as long as the function."""
         model = load_model(self.path, self.dtype, self.device, self.revision, self.name)
         tokenizer = load_tokenizer(self.path, self.revision, self.name)
 
-        def ask(texts: Sequence[Text], request: Request, *watching) -> dict[str, Tensor]:
+        def ask(texts: Sequence[Text], request: Request, *watching) -> dict[str, Values]:
             try:
                 return compute(model, tokenizer, texts, request, self.batch_size, *watching)
             except UserError as error:
@@ -171,31 +186,43 @@ class _Shard:
     texts: Sequence[Text]
     request: Request
     files: dict[str, Path]
-    found: dict[str, Tensor]
+    found: dict[str, Values]
 
     @property
     def missing(self) -> frozenset[str]:
         return frozenset(self.files) - frozenset(self.found)
 
-    def fill(self, name: str, ask: Callable[..., dict[str, Tensor]], *watching) -> None:
+    def fill(self, name: str, ask: Callable[..., dict[str, Values]], *watching) -> None:
         """Ask the teacher called `name` for what is missing, and keep it."""
-        for signal, values in ask(self.texts, replace(self.request, needs=self.missing), *watching).items():
+        needs = frozenset(need_of(signal) for signal in self.missing)
+        for signal, values in ask(self.texts, replace(self.request, needs=needs), *watching).items():
             _check_finite(name, values, self.texts)
             _write(self.files[signal], values)
             self.found[signal] = values
 
 
 def _digest(signal: str, decisive: dict) -> str:
-    kept = {key: value for key, value in decisive.items() if key not in _IGNORED[signal]}
+    kept = {key: value for key, value in decisive.items() if key not in _SOMETIMES.difference(_DECISIVE[signal])}
     return hashlib.sha256(json.dumps([signal, kept], sort_keys=True).encode()).hexdigest()[:32]
 
 
-def _checksum(values: Tensor) -> str:
+def _joined(parts: Sequence[Values]) -> Values:
+    return Ragged.cat(parts) if isinstance(parts[0], Ragged) else torch.cat(parts)
+
+
+def _checksum(values: Values) -> str:
+    if isinstance(values, Ragged):
+        return hashlib.sha256((_checksum(values.values) + _checksum(values.lengths)).encode()).hexdigest()
     return hashlib.sha256(f"{values.dtype}{tuple(values.shape)}".encode() + values.numpy().tobytes()).hexdigest()
 
 
-def _check_finite(name: str, values: Tensor, texts: Sequence[Text]) -> None:
-    bad = (~torch.isfinite(values.flatten(1) if values.ndim > 1 else values[:, None])).any(1)
+def _check_finite(name: str, values: Values, texts: Sequence[Text]) -> None:
+    if isinstance(values, Ragged):
+        row = torch.arange(len(values)).repeat_interleave(values.lengths)
+        bad = torch.zeros(len(values), dtype=torch.bool)
+        bad[row[_broken(values.values)]] = True
+    else:
+        bad = _broken(values)
     if bad.any():
         question = texts[int(bad.nonzero()[0])][0]
         raise UserError(
@@ -204,6 +231,14 @@ def _check_finite(name: str, values: Tensor, texts: Sequence[Text]) -> None:
         )
 
 
-def _write(file: Path, values: Tensor) -> None:
-    values = values.contiguous()
-    write_whole(file, save({"values": values}, metadata={"sha256": _checksum(values)}), _WHAT)
+def _broken(values: Tensor) -> Tensor:
+    """bool [n]: whether some number of values[i] is NaN or infinite."""
+    return (~torch.isfinite(values[:, None])).flatten(1).any(1)
+
+
+def _write(file: Path, values: Values) -> None:
+    tensors = {"values": values}
+    if isinstance(values, Ragged):
+        tensors = {"values": values.values, "lengths": values.lengths}
+    tensors = {key: tensor.contiguous() for key, tensor in tensors.items()}
+    write_whole(file, save(tensors, metadata={"sha256": _checksum(values)}), _WHAT)

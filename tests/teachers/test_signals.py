@@ -11,7 +11,7 @@ from distill.data.prompts import encode, render
 from distill.errors import UserError
 from distill.losses.cka import layer_at
 from distill.progress import Stopped
-from distill.teachers.signals import ALL_SIGNALS, SIGNALS, Request, compute
+from distill.teachers.signals import SIGNALS, WHOLE, Request, compute
 from distill.zoo.cards import TEACHERS
 
 NAMES = [card.name for card in TEACHERS]
@@ -63,7 +63,7 @@ def test_the_pooled_vector_is_the_mean_over_tokens_at_its_layer(tiny, name, pool
 def test_the_layers_are_those_that_one_may_ask_for_and_the_embeddings(tiny, name, pooling):
     model, tokenizer = tiny(name)
     texts, asked = TEXTS[:5], {"pooling": pooling}
-    found = compute(model, tokenizer, texts, Request(needs=frozenset(ALL_SIGNALS), **asked), batch_size=8)
+    found = compute(model, tokenizer, texts, Request(needs=frozenset(WHOLE), **asked), batch_size=8)
     layers = found["pooled_layers"]
     assert layers.shape == (5, 5, model.config.hidden_size) and layers.dtype == torch.float32
     for layer in range(1, 5):
