@@ -15,7 +15,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from distill import assets, config, runs, terminal
+from distill import assets, config, offers, runs, terminal
 from distill import estimate as estimates
 from distill.errors import UserError
 from distill.events import to_json
@@ -136,7 +136,7 @@ def doctor(args: argparse.Namespace) -> int:
         ["zoo", zoo],
         ["runs", f"{parent}, {free / 1024:.1f} GB free"],
         ["cache", str(runs.home().cache)],
-        *([f"preset {card.name}", estimates.offer(card)] for card in estimates.cards(here)),
+        *([f"preset {card.name}", offers.offer(card)] for card in offers.cards(here)),
     ]
     print(terminal.table(rows))
     print(_prospect(device, problems))

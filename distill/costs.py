@@ -1,4 +1,4 @@
-"""What a run costs in time, memory and disk, in closed form from the sizes of its models.
+"""How long a run takes, in closed form from the sizes of its models; what room it needs is footprint.py's.
 
 Time is a constant plus work over speed; work is parameters times tokens. The constants are measured on two cores of a
 server CPU (see beside each); those for GPUs are not, and say so. It knows nothing of files, of the Hub or of who asks.
@@ -8,24 +8,21 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 from distill.config import RunConfig
+from distill.demands import Demand, demand, heard, wants_answers
 from distill.facts import ModelFacts
 from distill.machine import Machine
 
-GIB = 2**30
 _START = 5.0  # s: a worker's imports, 4.3 to 6.4 in two runs
 _ASK = 0.3  # s: a tiny teacher loaded and let go
 _READ = 5e8  # bytes of weights read from disk a second
 _TOKENIZE = 2e-6  # s a token, encoding 2,048 generated problems with two tokenizers of the zoo
 _ROW = 1.5e-5  # s an answer a token: the library's bookkeeping
 _SMALL = 2.5  # layers' overheads that forward, backward and optimiser have together, over a forward pass
-_PADDING = 1.3  # longest of a random batch of 64 generated problems over their mean (1.32, 1.27, 1.26)
-_STACK = 0.65  # GiB: Python, torch, transformers and peft at work, with nothing loaded
-_GPU_STACK = 2.0  # GiB: the same with CUDA's libraries; not measured here
-_GPU_CONTEXT = 0.8  # GiB of GPU memory before the first tensor; not measured here
-_GPU_GAPS = 1.1  # what torch holds of GPU memory over what it uses; not measured here
-_STATES = 30  # numbers a layer keeps for the backward pass, per token and unit of width
+PADDING = 1.3  # longest of a random batch of 64 generated problems over their mean (1.32, 1.27, 1.26)
+_BRIEF_UP_TO = 20e6  # parameters: a model as small as the zoo's ends its answers; a larger one may think on and on
 _LORA_ROWS = 20  # inputs plus outputs of a layer's linear maps, over its width (19 in the zoo, 26 in Qwen2.5-0.5B)
 # Characters a token and tokens of the chat template, by vocabulary up to. The first rows are what the zoo's tokenizers
 # make of 1,920 generated problems (120 characters: 126 tokens of 66 characters, 94 of 252, 62 to 66 of 384 to 512);
@@ -59,7 +56,7 @@ _DEVICES = {  # a middling GPU of each kind; from data sheets and experience, no
 
 @dataclass(frozen=True)
 class Job:
-    """A config with the facts of its models, all known: the student's, and those of the teachers that are asked.
+    """A config with the facts of its models, all known: the student's, and those of the teachers that are heard.
 
     `characters`: of a question and its solution, on average.
     """
@@ -75,10 +72,19 @@ class Job:
         tokens = self.characters / each + template
         return min(tokens, self.config.budget.max_length) if model is self.student else tokens
 
-    @property
-    def asked(self) -> int:
-        """Texts each teacher is asked about."""
-        return self.config.data.train + self.config.probe.texts if self.teachers else 0
+    @cached_property
+    def asked(self) -> list[tuple[ModelFacts, Demand]]:
+        """Each teacher, and what it is asked."""
+        demands = [demand(self.config, teacher.name) for teacher in heard(self.config)]
+        return list(zip(self.teachers, demands, strict=True))
+
+    def texts(self, demand: Demand) -> int:
+        """Texts that a teacher reads before training: those of training, if any, and those of the diagnostics."""
+        return demand.read + self.config.probe.texts
+
+    def longest(self, model: ModelFacts, most: int) -> float:
+        """Tokens of the longest answer of a batch, which the others wait for: `most` may be far more."""
+        return min(most, self.tokens(model)) if model.parameters <= _BRIEF_UP_TO else most
 
     @property
     def answers(self) -> int:
@@ -87,10 +93,13 @@ class Job:
 
     @property
     def trained(self) -> float:
-        """Numbers that are trained: the adapter, and the heads in the deku modes."""
+        """Numbers that are trained: the adapter, the heads in the deku modes, and the maps of features."""
         geometry, student = self.config.geometry, self.student
         heads = sum(t.width for t in self.teachers) * student.width if geometry and "deku" in geometry.mode else 0
-        return self.config.lora.r * _LORA_ROWS * student.width * student.layers + 2 * heads
+        features = next((one for one in self.config.objectives if one.kind == "features"), None)
+        mapped = features is not None and features.loss in ("mse", "cosine")
+        maps = sum(asked.layers * teacher.width for teacher, asked in self.asked) * student.width if mapped else 0
+        return self.config.lora.r * _LORA_ROWS * student.width * student.layers + 2 * heads + maps
 
 
 def speed_of(machine: Machine, threads: int = 0) -> Speed:
@@ -107,14 +116,14 @@ def speed_of(machine: Machine, threads: int = 0) -> Speed:
 
 def stages(job: Job, machine: Machine) -> dict[str, float]:
     """Seconds of each stage, named as in report.json: prepare (with the start), signals, train, evaluate."""
-    speed, size = speed_of(machine, job.config.budget.threads), _bytes(machine)
+    speed, size = speed_of(machine, job.config.budget.threads), weight_bytes(machine)
     texts = job.tokens(job.student) * job.config.data.train
     heads = job.config.geometry and "deku" in job.config.geometry.mode
     prepare = _START + job.student.parameters * 2 / _READ
     prepare += _forward(job.student, texts, 1, speed) if heads else 0.0  # the heads start from the student's own states
     return {
         "prepare": prepare,
-        "signals": sum(_asking(job, teacher, speed) for teacher in job.teachers),
+        "signals": sum(_asking(job, *one, speed, size) for one in job.asked),
         "train": _training(job, speed, size),
         "evaluate": 2 * _answering(job, job.answers, speed, size),
     }
@@ -125,22 +134,36 @@ def _forward(model: ModelFacts, tokens: float, passes: float, speed: Speed) -> f
     return 2 * model.parameters * tokens / rate + passes * model.layers * speed.layer
 
 
-def _asking(job: Job, teacher: ModelFacts, speed: Speed) -> float:
-    tokens = job.tokens(teacher) * job.asked
-    passes = math.ceil(job.asked / job.config.budget.teacher_batch_size)
-    return _ASK + teacher.parameters * 2 / _READ + _TOKENIZE * tokens + _forward(teacher, tokens, passes, speed)
+def _asking(job: Job, teacher: ModelFacts, asked: Demand, speed: Speed, size: int) -> float:
+    """Seconds in which a teacher is loaded, reads, and, loaded once more, writes."""
+    at_once, texts = job.config.budget.teacher_batch_size, job.texts(asked)
+    tokens = job.tokens(teacher) * texts
+    load = _ASK + teacher.parameters * 2 / _READ
+    reading = load + _TOKENIZE * tokens + _forward(teacher, tokens, math.ceil(texts / at_once), speed)
+    answers = wants_answers(job.config)
+    if not asked.written or answers is None:
+        return reading
+    longest = job.longest(teacher, answers.max_new_tokens)
+    return reading + load + _writing(job, teacher, asked.written, at_once, longest, speed, size)
 
 
 def _training(job: Job, speed: Speed, size: int) -> float:
     budget, student, geometry = job.config.budget, job.student, job.config.geometry
     rate = speed.training * student.width / (student.width + speed.training_half)
-    tokens = _PADDING * job.tokens(student) * budget.batch_size
+    tokens = PADDING * job.tokens(student) * budget.batch_size
     pass_s = 6 * student.parameters * tokens / rate + _SMALL * student.layers * speed.layer
     step = budget.accumulation * pass_s
     if geometry and budget.accumulation > 1:  # the whole step's states are computed once before
         step += budget.accumulation * _forward(student, tokens, 1, speed)
     if geometry and geometry.gate.kind == "meta":  # a backward pass for each teacher
         step += (len(job.teachers) + 1) * pass_s / geometry.gate.every
+    for teacher, asked in job.asked:  # those that stay loaded read along, the student's tokens being theirs
+        step += budget.accumulation * _forward(teacher, tokens, 1, speed) if asked.live else 0.0
+    gkd = next((one for one in job.config.objectives if one.kind == "gkd"), None)
+    if gkd is not None:
+        longest = job.longest(student, gkd.max_new_tokens)
+        own = _writing(job, student, budget.batch_size, budget.batch_size, longest, speed, size)
+        step += gkd.lmbda * budget.accumulation * own
     return budget.steps * step + _looking(job, speed, size)
 
 
@@ -154,63 +177,23 @@ def _looking(job: Job, speed: Speed, size: int) -> float:
 
 
 def _answering(job: Job, rows: int, speed: Speed, size: int) -> float:
-    """Seconds for `rows` answers, each taken to be as long as it may be: a batch waits for its longest."""
-    evaluation, student = job.config.evaluation, job.student
+    """Seconds for `rows` answers of the student, each taken to be as long as it may be."""
+    evaluation = job.config.evaluation
+    return _writing(job, job.student, rows, evaluation.batch_size, evaluation.max_new_tokens, speed, size)
+
+
+def _writing(job: Job, model: ModelFacts, rows: int, at_once: int, longest: float, speed: Speed, size: int) -> float:
+    """Seconds for `rows` answers, so many at once; a batch waits for its `longest`, in tokens."""
     if not rows:
         return 0.0
-    batches = math.ceil(rows / evaluation.batch_size)
+    batches = math.ceil(rows / at_once)
     batch = rows / batches
-    reading = _forward(student, rows * job.tokens(student), batches, speed)
-    weights = student.parameters * size / speed.bytes
-    token = max(2 * _forward(student, batch, 0, speed), weights) + student.layers * speed.layer + _ROW * batch
-    return reading + batches * evaluation.max_new_tokens * token
+    reading = _forward(model, rows * job.tokens(model), batches, speed)
+    weights = model.parameters * size / speed.bytes
+    token = max(2 * _forward(model, batch, 0, speed), weights) + model.layers * speed.layer + _ROW * batch
+    return reading + batches * longest * token
 
 
-# --- memory and disk -------------------------------------------------------------------------------------------------
-
-
-def _bytes(machine: Machine) -> int:
+def weight_bytes(machine: Machine) -> int:
+    """Bytes of a weight in the type that the machine computes in."""
     return 2 if machine.dtype in ("bfloat16", "float16") else 4
-
-
-def model_memory_gb(job: Job, machine: Machine) -> float:
-    """GiB that models and what is computed with them take at most: the student, and beside it whatever is largest.
-
-    That is training it, its answers, or one teacher at a time.
-    """
-    size, budget, student = _bytes(machine), job.config.budget, job.student
-    own = student.parameters * {"4bit": 0.6, "8bit": 1.1, None: size}[job.config.lora.quantize]
-    length = _PADDING * job.tokens(student)
-    kept = student.layers * _STATES * student.width * size + 16 * student.vocabulary  # logits twice in float32
-    training = 16 * job.trained + budget.batch_size * length * kept  # weight, gradient and two moments, 4 bytes each
-    evaluation = job.config.evaluation
-    cached = student.layers * student.width * size * (length + evaluation.max_new_tokens) + 8 * student.vocabulary
-    needed = [training, min(evaluation.batch_size, job.answers) * cached]
-    for teacher in job.teachers:
-        state = 10 * teacher.width * size + 0.5 * teacher.vocabulary * (size + 8)  # logits of the solutions alone
-        batch = min(budget.teacher_batch_size, job.asked)
-        needed.append(teacher.parameters * size + batch * _PADDING * job.tokens(teacher) * state)
-    return (own + max(needed)) / GIB
-
-
-def memory_gb(job: Job, machine: Machine) -> tuple[float, float | None]:
-    """GiB of (main memory, GPU memory); the latter is None where there is no GPU of its own."""
-    models = model_memory_gb(job, machine)
-    signals = sum(job.asked * teacher.width * 4 for teacher in job.teachers) / GIB
-    if not machine.has_gpu:
-        return _STACK + models + signals, None
-    largest = max(model.parameters for model in (job.student, *job.teachers)) * _bytes(machine) / GIB
-    return _GPU_STACK + largest + signals, _GPU_CONTEXT + _GPU_GAPS * models
-
-
-def disk_mb(job: Job) -> float:
-    """MiB the run and the teachers' signals take: adapter, three checkpoints with an optimiser, answers, signals."""
-    adapter = 4 * job.trained
-    signals = sum(job.asked * (teacher.width + 1) * 4 for teacher in job.teachers)
-    layers = sum(job.config.probe.texts * teacher.width * (teacher.layers + 1) * 4 for teacher in job.teachers)
-    return (adapter * (1 + 3 * 3) + 2 * 250 * job.answers + 1000 * job.config.budget.steps + signals + layers) / 2**20
-
-
-def download_gb(models: list[ModelFacts]) -> float:
-    """GB to fetch of the models that aren't here: two bytes a weight, as most are published."""
-    return sum({m.model: 2 * m.parameters for m in models if not m.fetched and m.known}.values()) / 1e9

@@ -1,7 +1,8 @@
 """Before a run starts: how long it takes, what memory and disk it needs, and whether this machine can do it at all.
 
 For the page and the command line: it imports neither torch nor gradio, loads no model and fetches nothing. The sums
-are in costs.py, what is known of models in facts.py; here they meet this machine, and the runs it has done before.
+are in costs.py and footprint.py, what is asked of teachers in demands.py, what is known of models in facts.py; here
+they meet this machine, and the runs it has done before.
 """
 
 from __future__ import annotations
@@ -14,18 +15,18 @@ from functools import lru_cache
 from pathlib import Path
 from statistics import median
 
-from distill import assets, costs, runs
-from distill.config import ColumnsConfig, RunConfig, load
+from distill import costs, demands, footprint, runs
+from distill.config import ColumnsConfig, RunConfig
 from distill.costs import Job
 from distill.data.tables import read_rows
+from distill.demands import heard
 from distill.errors import UserError
 from distill.facts import ModelFacts, describe_model
 from distill.machine import Machine
 from distill.references import absolute
 from distill.runs import RunView
 
-__all__ = ["Card", "Estimate", "Machine", "ModelFacts", "card", "cards", "describe_model", "estimate", "lines", "offer"]
-__all__ += ["text"]
+__all__ = ["Estimate", "Machine", "ModelFacts", "describe_model", "estimate", "lines", "memory", "text"]
 
 GENERATED_CHARACTERS = 120.0  # of a question and its solution: the mean of 1,920 generated problems (85.4 + 34.4)
 _SAMPLE = 100  # rows of a file that are looked at for their length
@@ -39,7 +40,6 @@ _ALIKE = 3  # earlier runs looked at
 _LIKE_LENGTH = 4  # times as long, or as short, as a run may be to correct another
 _FROM_BANK = 0.3  # of the seconds expected: teachers that took less had been asked before
 _GPU_SIZES = (4, 6, 8, 12, 16, 24, 32, 40, 48, 80, 96, 141, 192)  # GB that GPUs are sold with
-_TITLES = {"tiny-ce": "Tiny, without teachers", "tiny-deku": "Tiny, as on the card"}
 
 
 @dataclass(frozen=True)
@@ -59,46 +59,34 @@ class Estimate:
     obstacle: str | None = None
 
 
-@dataclass(frozen=True)
-class Card:
-    """A preset, as it is offered; `why` says why it is not `available` here."""
-
-    name: str
-    title: str
-    description: str
-    seconds: str
-    memory: str
-    available: bool
-    why: str | None
-
-
 def estimate(config: RunConfig, machine: Machine, earlier: Iterable[RunView] | None = None) -> Estimate:
     """What `config` costs on `machine`; `earlier` runs (default: those on this disk) of the same models correct it."""
     try:
         student = describe_model(config.student)
-        teachers = tuple(map(describe_model, config.teachers if config.geometry else []))
-        characters, notes = _characters(config)
+        teachers = tuple(map(describe_model, heard(config)))
+        characters, said = _characters(config)
     except UserError as error:
         return Estimate(obstacle=str(error).rstrip("."))
     models = [student, *teachers]
-    notes += _about_models(models)
+    said += _about_models(models)
     unknown = list(dict.fromkeys(model.model for model in models if not model.known))
     if unknown:
-        notes += [f"the size of {model} isn't known until it is fetched" for model in unknown]
-        return Estimate(notes=notes, obstacle=_cannot_start(config, machine, models))
+        said += [f"the size of {model} isn't known until it is fetched" for model in unknown]
+        return Estimate(notes=said, obstacle=_cannot_start(config, machine, models))
+    said += demands.notes(config)
     job = Job(config, student, teachers, characters)
     stages, alike = _corrected(job, machine, runs.list_runs() if earlier is None else earlier)
     if teachers:
-        notes.append("less if these teachers have been asked before")
+        said.append("less if these teachers have been asked before")
     if alike:
-        notes.append(f"from {alike} earlier {'run' if alike == 1 else 'runs'} here")
+        said.append(f"from {alike} earlier {'run' if alike == 1 else 'runs'} here")
     elif not costs.speed_of(machine).measured:
-        notes.append("the speed of this kind of GPU has not been measured, so the time is a guess")
+        said.append("the speed of this kind of GPU has not been measured, so the time is a guess")
     low, high = _spread(job, machine, alike)
     total = sum(stages.values())
-    memory, gpu = costs.memory_gb(job, machine)
-    disk = costs.disk_mb(job) + 1e9 / 2**20 * costs.download_gb(models)
-    found = Estimate((low * total, high * total), stages, memory, gpu, disk, notes)
+    memory, gpu = footprint.memory_gb(job, machine)
+    disk = footprint.disk_mb(job) + 1e9 / 2**20 * footprint.download_gb(models)
+    found = Estimate((low * total, high * total), stages, memory, gpu, disk, said)
     return replace(found, obstacle=_too_little(job, machine, found) or _cannot_start(config, machine, models))
 
 
@@ -143,8 +131,9 @@ def _alike(config: RunConfig, machine: Machine, earlier: Iterable[RunView]) -> l
 
     def asked(config: RunConfig) -> tuple:
         config = absolute(config)  # as a run's own config is
-        teachers = [teacher.model for teacher in config.teachers] if config.geometry else []
-        return config.student.model, teachers, config.lora.quantize, config.data.source, config.data.path
+        teachers = [teacher.model for teacher in heard(config)]
+        methods = sorted(objective.kind for objective in config.objectives)
+        return config.student.model, teachers, methods, config.lora.quantize, config.data.source, config.data.path
 
     def size(config: RunConfig) -> float:
         budget = config.budget
@@ -188,7 +177,7 @@ def _too_little(job: Job, machine: Machine, found: Estimate) -> str | None:
     """What this machine has too little of."""
     if not machine.has_gpu and found.seconds[0] > _PATIENCE:
         gpu = Machine(machine.cores, machine.memory_gb, "cuda", 0.0, dtype="bfloat16")
-        needed = _sold_with(costs.memory_gb(job, gpu)[1])
+        needed = _sold_with(footprint.memory_gb(job, gpu)[1])
         return f"needs a GPU with about {needed} GB; this machine has none (without one, {text(found.seconds)})"
     if found.gpu_gb and machine.gpu_gb is not None and found.gpu_gb > machine.gpu_gb:
         return f"needs a GPU with about {_sold_with(found.gpu_gb)} GB; this machine's has {machine.gpu_gb:.0f}"
@@ -222,7 +211,7 @@ def _about_models(models: Sequence[ModelFacts]) -> list[str]:
 def _fetching(missing: Sequence[ModelFacts]) -> str:
     """How much ("9.4 GB"), or which models where a size is unknown."""
     if all(model.known for model in missing):
-        return f"{costs.download_gb(list(missing)):.1f} GB"
+        return f"{footprint.download_gb(list(missing)):.1f} GB"
     return ", ".join(dict.fromkeys(model.model for model in missing))
 
 
@@ -261,7 +250,8 @@ def _disk(mb: float) -> str:
     return f"{mb:,.0f} MB" if mb < 1000 else f"{mb * 2**20 / 1e9:,.1f} GB"
 
 
-def _memory(found: Estimate) -> str:
+def memory(found: Estimate) -> str:
+    """An estimate's memory as "0.9 GB of memory"."""
     gpu = f" and {_gb(found.gpu_gb)} of GPU memory" if found.gpu_gb is not None else ""
     return f"{_gb(found.memory_gb)} of memory{gpu}"
 
@@ -272,25 +262,4 @@ def lines(found: Estimate) -> list[str]:
     can = "this machine can do it" if found.seconds else "whether this machine can isn't known yet"
     if found.obstacle:
         can = f"not on this machine: {found.obstacle}"
-    return [f"time: {text(found.seconds)}; {_memory(found)}; {disk} of disk", can, *found.notes]
-
-
-def card(name: str, machine: Machine, earlier: Iterable[RunView] | None = None) -> Card:
-    """The preset `name` as offered on `machine`; `earlier` as `estimate` has it. Raises ConfigError."""
-    asked = load(name)
-    found = estimate(asked, machine, earlier)
-    title = _TITLES.get(name, name.replace("-", " ").capitalize())
-    why = found.obstacle
-    return Card(name, title, asked.description, text(found.seconds), _memory(found), not why, why)
-
-
-def offer(card: Card) -> str:
-    """A card in a few words: what it costs here, or why not."""
-    return f"{card.seconds}, {card.memory}" if card.available else f"not here: {card.why}"
-
-
-def cards(machine: Machine) -> list[Card]:
-    """A card for every preset that ships, `tiny` first, then the other tiny ones, then the rest."""
-    names = sorted(assets.preset_names(), key=lambda name: (name != "tiny", not name.startswith("tiny"), name))
-    earlier = runs.list_runs()
-    return [card(name, machine, earlier) for name in names]
+    return [f"time: {text(found.seconds)}; {memory(found)}; {disk} of disk", can, *found.notes]

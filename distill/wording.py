@@ -8,7 +8,7 @@ from __future__ import annotations
 import difflib
 import re
 import reprlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
@@ -31,6 +31,7 @@ _TYPES = {
     "float": "a number",
     "finite_number": "a finite number",
     "string": "text",
+    "bool": "yes or no",
     "list": "a list",
     "model": "a group of settings",
     "dict": "a group of settings",
@@ -55,6 +56,11 @@ def one_of(options: Iterable[str]) -> str:
     """The options as a phrase: "one of 'a', 'b' or 'c'", or "'a'" alone."""
     quoted = [repr(option) for option in options]
     return f"one of {', '.join(quoted[:-1])} or {quoted[-1]}" if len(quoted) > 1 else "".join(quoted)
+
+
+def listed(items: Sequence[str]) -> str:
+    """ "a", "a and b", "a, b and c"; "" for none."""
+    return " and ".join(filter(None, [", ".join(items[:-1]), *items[-1:]]))
 
 
 def fault(key: str, rest: str) -> PydanticCustomError:

@@ -14,10 +14,11 @@ from distill import assets, costs, runs
 from distill.__main__ import main
 from distill.config import load, parse
 from distill.costs import Job
-from distill.estimate import card, cards, estimate, lines, text
+from distill.estimate import estimate, lines, text
 from distill.events import EventWriter, Status
 from distill.facts import describe_model
 from distill.machine import Machine
+from distill.offers import card, cards
 
 ROOT = Path(__file__).parents[1]
 TWO_CORES = Machine(cores=2, memory_gb=23.5)  # where the constants were measured
@@ -308,7 +309,8 @@ def test_doctor_lists_the_presets(tmp_path, capsys):
 
 def test_it_imports_nothing_slow():
     code = (
-        "import sys; from distill.estimate import Machine, cards, describe_model; cards(Machine.here())\n"
+        "import sys; from distill.estimate import Machine, describe_model; from distill.offers import cards\n"
+        "cards(Machine.here())\n"
         "describe_model('Qwen/Qwen2.5-0.5B-Instruct')\n"
         "print([name for name in ('torch', 'gradio', 'numpy', 'transformers', 'datasets') if name in sys.modules])"
     )

@@ -9,8 +9,9 @@ import threading
 import time
 from collections.abc import Sequence
 
-from distill import estimate
-from distill.estimate import Card, Machine
+from distill import offers
+from distill.machine import Machine
+from distill.offers import GROUPS, Card
 from distill.ui.fields import FIRST
 from distill.ui.text import words
 
@@ -26,14 +27,25 @@ def cards_here() -> list[Card]:
     with _lock:
         when, cards = _latest
         if not cards or time.monotonic() - when > _FRESH:
-            cards = estimate.cards(Machine.here())
+            cards = offers.cards(Machine.here())
             _latest = (time.monotonic(), cards)
         return cards
 
 
 def cards_html(cards: Sequence[Card], chosen: str) -> str:
-    """The cards as a list of buttons, the chosen one pressed; the first can be started at once."""
-    return f'<ul class="cards">{"".join(_card(card, card.name == chosen) for card in cards)}</ul>'
+    """The cards by group, each a button, the chosen one pressed; the first can be started at once."""
+    return "".join(_group(group, [card for card in cards if card.group == group], chosen) for group in GROUPS)
+
+
+def _group(group: str, cards: Sequence[Card], chosen: str) -> str:
+    if not cards:
+        return ""
+    title, about = GROUPS[group]
+    items = "".join(_card(card, card.name == chosen) for card in cards)
+    return (
+        f'<section class="card-group {group}"><h3>{title}</h3><p class="quiet">{about}</p>'
+        f'<ul class="cards">{items}</ul></section>'
+    )
 
 
 def _card(card: Card, chosen: bool) -> str:
@@ -50,7 +62,7 @@ def _card(card: Card, chosen: bool) -> str:
     )
     return (
         f'<li class="card{" chosen" if chosen else ""}{"" if card.available else " off"}">'
-        f'<h3><button type="button" class="pick" data-event="choose" data-name="{name}" {state} '
-        f'aria-describedby="card-{name}">{words(card.title)}</button></h3>'
+        f'<h4><button type="button" class="pick" data-event="choose" data-name="{name}" {state} '
+        f'aria-describedby="card-{name}">{words(card.title)}</button></h4>'
         f'<div id="card-{name}"><p>{words(card.description)}</p><p class="facts">{facts}</p></div>{start}</li>'
     )

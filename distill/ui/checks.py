@@ -15,6 +15,7 @@ from typing import Any
 from distill import config as configs
 from distill.config import ConfigError, RunConfig
 from distill.estimate import describe_model
+from distill.preflight import foreseen
 from distill.ui.actions import check_public_dataset, check_public_model
 from distill.ui.dials import FIELDS, STEPS
 from distill.ui.fields import FIRST, MODELS, Draft, draft_of, get, preset, put, settings, spec
@@ -60,6 +61,10 @@ def check(draft: Draft, public: bool) -> Checked:
             _mend(asked, key, draft)
             if asked == before:
                 break
+    mended = any(key == "student.model" or key.endswith(TEACHERS) for key in faults)
+    if config is not None and not mended:  # else these models are not the draft's
+        for sentence in foreseen(config):
+            faults.setdefault(field_of(sentence), plain(sentence))
     if faults or config is None:
         order = [TEACHERS, OBJECTIVES, FILE, *FIELDS, NAME, ELSEWHERE]
         return Checked(None, {key: faults[key] for key in order if key in faults})
@@ -148,7 +153,10 @@ def _refusal(key: str, look: Callable[[], None]) -> Iterator[tuple[str, str]]:
 def _mend(asked: dict[str, Any], key: str, draft: Draft) -> None:
     """Put something right, in place, where something is wrong: the preset's own value, or the default."""
     if key == TEACHERS:
-        asked["teachers"] = [dict(teacher) for teacher in draft_of(FIRST).teachers]
+        own = draft_of(draft.preset).teachers or draft_of(FIRST).teachers
+        asked["teachers"] = [dict(teacher) for teacher in own]
+        for objective in asked["objectives"]:  # those it names may be gone now
+            objective.pop("teachers", None)
     elif key == OBJECTIVES:
         asked["objectives"] = ["task"]
     elif key == NAME:

@@ -11,12 +11,13 @@ from dataclasses import dataclass, field
 from functools import cache, lru_cache
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
-from pydantic import BaseModel
+from pydantic import BaseModel, ValidationError
 from pydantic_core import PydanticUndefined
 
 from distill import config as configs
 from distill.config import RunConfig
 from distill.methods import ObjectiveConfig
+from distill.settings import Name
 from distill.ui.actions import uploads
 from distill.ui.dials import AUTOMATIC, FIELDS, OBJECTIVES, Field
 
@@ -28,8 +29,8 @@ Values = dict[str, Any]  # field -> what its component holds
 
 @dataclass(frozen=True)
 class Spec:
-    """What config.py says of a setting. `kind`: switch, choice, choices, whole, number or text; `low` and `high` are
-    inside the range unless `above` or `below`."""
+    """What config.py says of a setting. `kind`: switch, choice, choices, names, whole, number or text; `low` and `high`
+    are inside the range unless `above` or `below`. `follows`: left out, it depends on other settings."""
 
     kind: str
     options: tuple[Any, ...] = ()
@@ -38,6 +39,7 @@ class Spec:
     high: float | None = None
     above: bool = False
     below: bool = False
+    follows: bool = False
 
     @property
     def range(self) -> str:
@@ -78,18 +80,20 @@ def spec(key: str) -> Spec:
     for item in (*info.metadata, *metadata):
         for source in getattr(item, "metadata", None) or [item]:
             bounds |= {end: getattr(source, end) for end in ("ge", "gt", "le", "lt") if hasattr(source, end)}
+    follows = bool(info.validate_default)
     options = get_args(types_[0]) if get_origin(types_[0]) is Literal else ()
     if options:
-        return Spec("choice", options, default)
+        return Spec("choice", options, default, follows=follows)
     if key == "data.families":
         return Spec("choices", tuple(FIELDS[key].words), default)
     return Spec(
-        {int: "whole", float: "number"}.get(types_[0], "text"),
+        {int: "whole", float: "number", bool: "switch", list[Name]: "names"}.get(types_[0], "text"),
         default=default,
         low=bounds.get("ge", bounds.get("gt")),
         high=bounds.get("le", bounds.get("lt")),
         above="gt" in bounds,
         below="lt" in bounds,
+        follows=follows,
     )
 
 
@@ -120,7 +124,7 @@ def relevant(dial: Field, values: Values) -> bool:
     kind = dial.key.split(".")[1] if dial.key.startswith("objectives.") else None
     if kind and dial.key.count(".") > 1 and not values.get(f"objectives.{kind}"):
         return False
-    return dial.when is None or values.get(dial.when[0]) in dial.when[1]
+    return dial.when is None or dial.when(values)
 
 
 # --- from a config to values, and back -------------------------------------------------------------------------------
@@ -149,8 +153,8 @@ def values_of(config: RunConfig) -> Values:
         values[objective.key] = objective.kind in chosen
         for dial in objective.fields[1:]:
             value = get(model.model_dump(mode="json"), dial.key.split(".")[2:])
-            if AUTOMATIC in dial.words and value == _followed(model, dial.key.rsplit(".", 1)[-1]):
-                value = AUTOMATIC
+            if spec(dial.key).follows and value == _followed(model, dial.key.rsplit(".", 1)[-1]):
+                value = AUTOMATIC if AUTOMATIC in dial.words else None
             values[dial.key] = _shown(dial, value)
     for dial in FIELDS.values():
         value = get(dump, dial.key.split("."))
@@ -194,14 +198,18 @@ def _objective(kind: str, values: Values) -> dict[str, Any]:
 
 
 def _followed(objective: BaseModel, name: str) -> Any:
-    """What an objective makes of a setting that is left out, its mode being what it is."""
-    return getattr(type(objective)(mode=objective.mode), name)
+    """What an objective makes of a setting that is left out, the others being what they are."""
+    kept = objective.model_dump(mode="json", exclude={name})
+    try:
+        return getattr(type(objective).model_validate(kept), name)
+    except ValidationError:  # it can't be left out beside the others
+        return None
 
 
 def _shown(dial: Field, value: Any) -> Any:
     """A setting's value as its component holds it."""
     kind = spec(dial.key).kind
-    if kind == "choices":
+    if kind in ("choices", "names"):
         return list(value or spec(dial.key).options)
     if kind in ("choice", "text"):
         return ", ".join(value) if isinstance(value, list) else value if value is not None else ""
@@ -214,6 +222,8 @@ def _asked(dial: Field, value: Any) -> Any:
     if kind == "choices":
         chosen = [option for option in spec(dial.key).options if option in (value or [])]
         return [] if len(chosen) == len(spec(dial.key).options) else chosen
+    if kind == "names":
+        return [name.strip() for name in value or [] if isinstance(name, str) and name.strip()] or None
     if kind in ("whole", "number"):
         return int(value) if kind == "whole" and isinstance(value, float) and value.is_integer() else value
     text = value.strip() if isinstance(value, str) else value

@@ -71,13 +71,16 @@ class Form:
         """What `show` gives updates for."""
         return [*[column for column, _ in self.groups], *[fold for fold, _ in self.folds], *self.all]
 
-    def show(self, values: Values, faults: Mapping[str, str]) -> list[dict[str, Any]]:
-        """Updates for `shown`: what matters is visible, what is wrong says so and is not folded away."""
-        groups = [gr.update(visible=any(relevant(f, values) for f in members)) for _, members in self.groups]
+    def show(self, values: Values, faults: Mapping[str, str], teachers: Sequence[str] = ()) -> list[dict[str, Any]]:
+        """Updates for `shown`: what matters is visible, what is wrong says so and is not folded away; `teachers`: names
+        to choose from."""
+        shown = {key for key, field in FIELDS.items() if relevant(field, values) or key in faults}
+        groups = [gr.update(visible=any(f.key in shown for f in members)) for _, members in self.groups]
         folds = [
             gr.update(open=True) if any(f.key in faults for f in members) else gr.skip() for _, members in self.folds
         ]
-        return [*groups, *folds, *[_marked(field, values, faults.get(field.key)) for field in FIELDS.values()]]
+        marked = [_marked(field, values, faults.get(field.key), teachers) for field in FIELDS.values()]
+        return [*groups, *folds, *marked]
 
     @staticmethod
     def filled(values: Values, columns: Sequence[str] = ()) -> list[dict[str, Any]]:
@@ -100,6 +103,8 @@ def widget(field: Field, values: Values) -> Any:
         "visible": relevant(field, values),
         "interactive": True,
     }
+    if field.widget == "teachers":
+        return gr.Dropdown([], multiselect=True, allow_custom_value=True, **common)
     if field.widget:
         choices = assets.zoo_names() if field.widget == "model" else []
         return gr.Dropdown(choices, allow_custom_value=True, **common)
@@ -120,14 +125,14 @@ def info(field: Field) -> str | None:
     return " ".join(part for part in (field.help, spec(field.key).range) if part) or None
 
 
-def _marked(field: Field, values: Values, fault: str | None) -> dict[str, Any]:
-    return gr.update(
-        info=fault or info(field), elem_classes=_classes(field, bool(fault)), visible=relevant(field, values)
-    )
+def _marked(field: Field, values: Values, fault: str | None, teachers: Sequence[str]) -> dict[str, Any]:
+    visible = relevant(field, values) or bool(fault)  # what is wrong must be found, even where it no longer matters
+    more = {"choices": list(teachers)} if field.widget == "teachers" else {}
+    return gr.update(info=fault or info(field), elem_classes=_classes(field, bool(fault)), visible=visible, **more)
 
 
 def _classes(field: Field, amiss: bool = False) -> list[str]:
-    wide = spec(field.key).kind in ("choice", "choices", "switch")
+    wide = spec(field.key).kind in ("choice", "choices", "names", "switch")
     return ["field", *(["wide"] if wide else []), *(["amiss"] if amiss else [])]
 
 

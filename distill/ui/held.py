@@ -20,7 +20,7 @@ Held = dict[str, Any]  # "preset", "teachers", "upload", "file", "columns"
 _UPLOAD = re.compile(r"[0-9a-f]{64}\.(jsonl|csv)")
 _LONGEST = 200  # characters of a name
 _COLUMNS = 200  # columns of a file that are offered
-_KINDS = {"switch": bool, "choices": list, "whole": (int, float), "number": (int, float)}
+_KINDS = {"switch": bool, "choices": list, "names": list, "whole": (int, float), "number": (int, float)}
 
 
 def fresh(preset: str = FIRST) -> Held:
@@ -68,6 +68,8 @@ def restored(values: Any, preset: str) -> Values:
         if empty or (isinstance(value, kind) and (kind is bool or not isinstance(value, bool))):
             if spec(key).kind in ("choice", "choices"):
                 value = _offered(key, value, kept[key])
+            if spec(key).kind == "names":
+                value = [_text(name) for name in value[:MOST] if _text(name)]
             kept[key] = value
     return kept
 

@@ -13,8 +13,9 @@ from distill.data.families import FAMILIES
 from distill.events import Probe, Warning
 from distill.methods import GeometryConfig
 from distill.runs import RunView
-from distill.ui.numbers import decimals, listed, percent
+from distill.ui.numbers import decimals, percent
 from distill.ui.text import NO_RUN, words
+from distill.wording import listed
 
 _FEW = 3  # teachers named one by one before the rest are named more briefly
 

@@ -1,10 +1,10 @@
-"""Numbers, moments and lists as the page says them. Pure text: it knows nothing of runs or of HTML."""
+"""Numbers and moments as the page says them. Pure text: it knows nothing of runs or of HTML."""
 
 from __future__ import annotations
 
 import math
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 
@@ -30,11 +30,6 @@ def score(part: Mapping[str, Any] | None) -> str:
         return percent(accuracy, 1)
     low, high = (f"{100 * end:.1f}" for end in interval)
     return f"{percent(accuracy, 1)} ({low} to {high})"
-
-
-def listed(items: Sequence[str]) -> str:
-    """ "a", "a and b", "a, b and c"; "" for none."""
-    return " and ".join(filter(None, [", ".join(items[:-1]), *items[-1:]]))
 
 
 def moment(seconds: float) -> str:

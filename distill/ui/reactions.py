@@ -125,7 +125,7 @@ class Reactions:
             f'<p class="wrong" role="status">{words(faults[OBJECTIVES])}</p>' if OBJECTIVES in faults else "",
             self._name(checked, draft),
             {**draft.values, "name": draft.name},
-            *self.form.show(draft.values, faults),
+            *self.form.show(draft.values, faults, [teacher["name"] for teacher in draft.teachers]),
         ]
 
     @staticmethod

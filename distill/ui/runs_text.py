@@ -13,8 +13,9 @@ from distill.owners import Visitor
 from distill.runs import RunView
 from distill.terminal import duration
 from distill.ui import actions
-from distill.ui.numbers import listed, moment, moment_iso, percent, score
+from distill.ui.numbers import moment, moment_iso, percent, score
 from distill.ui.text import NO_RUN, state_words, words
+from distill.wording import listed
 
 SHOWN = 100  # rows: older runs are only counted
 

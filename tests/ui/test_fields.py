@@ -7,6 +7,7 @@ from pydantic import BaseModel
 from distill import assets
 from distill import config as configs
 from distill.config import ConfigError, RunConfig
+from distill.methods import KINDS
 from distill.ui.dials import AUTOMATIC, FIELDS, OBJECTIVES
 from distill.ui.fields import MODELS, draft_of, preset, relevant, settings, spec, values_of
 
@@ -30,7 +31,7 @@ def test_every_setting_has_a_field():
     for kind, model in MODELS.items():
         wanted |= {f"objectives.{kind}", *leaves(model, f"objectives.{kind}.")}
     assert set(FIELDS) == wanted
-    assert {objective.kind for objective in OBJECTIVES} == set(MODELS)
+    assert tuple(objective.kind for objective in OBJECTIVES) == KINDS and set(KINDS) == set(MODELS)
 
 
 @pytest.mark.parametrize("key", [key for key in FIELDS if spec(key).kind == "choice"])
@@ -53,6 +54,8 @@ def test_ranges_are_the_configs(key):
     what = spec(key)
     for outside in (what.low if what.above else what.low - 1, what.high if what.below else what.high + 1):
         values = {key: outside, "objectives.geometry.gate.kind": "meta"}
+        if key.startswith("objectives."):
+            values[f"objectives.{key.split('.')[1]}"] = True
         asked = settings(edited(**{name.replace(".", "__"): value for name, value in values.items()}))
         with pytest.raises(ConfigError, match=f"^{key} is "):
             configs.parse(asked)

@@ -2,7 +2,8 @@
 
 import pytest
 
-from distill.ui.numbers import decimals, listed, moment_iso, percent, score
+from distill.ui.numbers import decimals, moment_iso, percent, score
+from distill.wording import listed
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,8 @@ import pytest
 from configure_cases import edited
 
 from distill.config import ConfigError
-from distill.estimate import Card, Machine, estimate
+from distill.estimate import Machine, estimate
+from distill.offers import Card
 from distill.ui.cards import cards_html
 from distill.ui.checks import check
 from distill.ui.preview_rows import asked, rows_html

@@ -1,0 +1,79 @@
+"""What a setting is on the page: its place in the config, its words, and when it matters.
+
+Pure: this module knows nothing of components or of any setting by name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+Condition = Callable[[Mapping[str, Any]], bool]  # of what every field holds
+
+AUTOMATIC = "auto"  # a choice that follows another setting
+
+
+@dataclass(frozen=True)
+class Field:
+    """A setting: `key` is its dotted path in the config, "objectives.KIND" the switch of an objective.
+
+    `words`: what each choice means. `when`: whether this setting matters, by what the others hold. `only`: where it
+    doesn't it must not be in the config at all. `rare`: it lies under "More dials". `group`: the heading it stands
+    under. `widget`: "model" or "column" where a list with free text is meant, "teachers" where teachers are chosen.
+    """
+
+    key: str
+    label: str
+    help: str
+    words: Mapping[Any, str] = field(default_factory=dict)
+    when: Condition | None = None
+    only: bool = False
+    rare: bool = False
+    group: str = ""
+    widget: str = ""
+
+
+@dataclass(frozen=True)
+class Objective:
+    """Something the student is trained on: `kind` as in the config, its switch and weight, and its own dials.
+
+    `short`: what it is called where there is little room; `weight`: what its weight means.
+    """
+
+    kind: str
+    title: str
+    short: str
+    help: str
+    weight: str
+    dials: tuple[Field, ...] = ()
+
+    @property
+    def key(self) -> str:
+        return f"objectives.{self.kind}"
+
+    @property
+    def fields(self) -> tuple[Field, ...]:
+        """The switch, the weight and the dials."""
+        switch = Field(self.key, self.title, self.help)
+        return switch, Field(f"{self.key}.weight", f"Weight of {self.short}", self.weight), *self.dials
+
+
+def among(key: str, *values: Any) -> Condition:
+    """Where the setting at `key` holds one of these."""
+    return lambda held: held.get(key) in values
+
+
+def above(key: str, low: float) -> Condition:
+    """Where the setting at `key` is a number above `low`."""
+    return lambda held: isinstance(held.get(key), (int, float)) and held[key] > low
+
+
+def either(*conditions: Condition) -> Condition:
+    """Where one of these holds."""
+    return lambda held: any(condition(held) for condition in conditions)
+
+
+def both(*conditions: Condition) -> Condition:
+    """Where all of these hold."""
+    return lambda held: all(condition(held) for condition in conditions)
