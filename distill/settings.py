@@ -45,6 +45,7 @@ class ColumnsConfig(Settings):
     """Which column of a file or data set holds what.
 
     Without `answer`, the answer is what the solution concludes with ("#### 62"); without `family`, all are one family.
+    Where there is no column "solution" but one "teacher_solution", and no other is named, that is read.
     """
 
     question: Text = "question"

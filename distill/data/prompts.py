@@ -169,12 +169,14 @@ def encode_many(
     system: str | None = None,
     max_characters: int | None = None,
     keep_unlabelled: bool = False,
+    drop_long: bool = False,
 ) -> Encoded:
     """Examples of (question, solution) texts, tokenised in one call.
 
     `max_length` counts tokens, the end token included. What it cuts loses its end token too, for a cut answer has not
     ended. An example with no label left teaches nothing and would be 0/0 in a mean over its tokens: it is dropped and
-    counted unless `keep_unlabelled`. `max_characters` cuts question and solution together, alike for every tokenizer.
+    counted unless `keep_unlabelled`. With `drop_long` nothing is cut: what is longer than `max_length` is dropped and
+    counted too. `max_characters` cuts question and solution together, alike for every tokenizer.
     Raises UserError if the tokenizer is not fast, or has no end token while `end`.
     """
     template, special = template_of(tokenizer, system), np.array(sorted(special_ids(tokenizer)))
@@ -188,11 +190,15 @@ def encode_many(
         ended = closing if solutions[row] == texts[row][1] else None  # cut by characters: it has not ended either
         offsets = np.array(tokens["offset_mapping"][row], dtype=np.int64).reshape(-1, 2)
         examples.append(_example(ids, offsets, placed[row], solutions[row], special, ended, max_length))
-    kept = [row for row, example in enumerate(examples) if example.labelled or keep_unlabelled]
+    kept = [
+        row
+        for row, example in enumerate(examples)
+        if (example.labelled or keep_unlabelled) and not (drop_long and example.truncated)
+    ]
     return Encoded(
         examples=[examples[row] for row in kept],
         kept=kept,
-        truncated=sum(example.truncated for example in examples),
+        truncated=0 if drop_long else sum(example.truncated for example in examples),
         dropped=len(examples) - len(kept),
     )
 

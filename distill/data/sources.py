@@ -25,6 +25,7 @@ from distill.data.tables import (
     guess_columns,
     read_rows,
     rows_of,
+    settled,
 )
 from distill.errors import UserError
 from distill.wording import instead
@@ -221,14 +222,15 @@ def _hub_rows(data: DataConfig) -> list[Row]:
         names = found.column_names
     except Exception as error:  # whatever the library stumbles over, the user can only look at these settings
         raise UserError(_reason(error, data)) from error
-    check_columns(names, data.columns, data.dataset)
+    columns = settled(data.columns, names)
+    check_columns(names, columns, data.dataset)
     if len(found) > MAX_ROWS:
         raise UserError(
             f"{data.dataset} has {len(found):,} rows, more than {MAX_ROWS:,}: take some of them, such as "
             f"data.split={data.split}[:{MAX_ROWS}]."
         )
-    wanted = {column for _, column in data.columns if column is not None}
-    return rows_of(enumerate(_read(found.select_columns(sorted(wanted)), data), 1), data.columns, data.dataset, "row")
+    wanted = {column for _, column in columns if column is not None}
+    return rows_of(enumerate(_read(found.select_columns(sorted(wanted)), data), 1), columns, data.dataset, "row")
 
 
 def _read(table: Iterable[dict], data: DataConfig) -> Iterable[dict]:

@@ -31,10 +31,12 @@ _SHOWN = 5  # wrong rows that are named
 _LOOKED_AT = 100  # rows whose columns are the table's columns
 _EXAMPLES = 3
 
+TEACHERS = "teacher_solution"  # what files call solutions that a teacher wrote
+
 # Names that columns often have, the most telling first.
 _USUAL = {
     "question": ("question", "problem", "prompt", "instruction", "input", "query"),
-    "solution": ("solution", "teacher_solution", "worked_solution", "response", "output", "completion", "answer"),
+    "solution": ("solution", TEACHERS, "worked_solution", "response", "output", "completion", "answer"),
     "answer": ("final_answer", "answer", "expected_answer", "gold", "target", "label"),
     "family": ("family", "category", "subject", "topic", "type", "problem_type"),
 }
@@ -69,7 +71,9 @@ def read_rows(path: str | Path, columns: ColumnsConfig, limit: int | None = None
     named by their lines), and ConfigError where it has no such file or columns.
     """
     path = _checked(path)
-    check_columns(columns_of(path).names, columns, path.name)
+    names = columns_of(path).names
+    columns = settled(columns, names)
+    check_columns(names, columns, path.name)
     return rows_of(_records(path), columns, path.name, "line", limit)
 
 
@@ -92,6 +96,15 @@ def guess_columns(names: Sequence[str]) -> dict[str, str | None]:
     """{"question", "solution", "answer", "family"} -> the column that is most likely it, None where none looks so."""
     free = {name.strip().lower().replace(" ", "_").replace("-", "_"): name for name in reversed(names)}
     return {part: next((free.pop(name) for name in usual if name in free), None) for part, usual in _USUAL.items()}
+
+
+def settled(columns: ColumnsConfig, names: Sequence[str]) -> ColumnsConfig:
+    """The columns to read: solutions from "teacher_solution" where they would be in "solution" and there is none."""
+    usual = ColumnsConfig.model_fields["solution"].default
+    taken = {column for part, column in columns if part != "solution"}
+    if columns.solution == usual and usual not in names and TEACHERS in names and TEACHERS not in taken:
+        return columns.model_copy(update={"solution": TEACHERS})
+    return columns
 
 
 def check_columns(names: Sequence[str], columns: ColumnsConfig, table: str) -> None:

@@ -8,7 +8,17 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerFast
 
 from distill.data.problems import generate
-from distill.data.prompts import IGNORED, collate, encode, encode_many, end_token, render, special_ids, template_of
+from distill.data.prompts import (
+    IGNORED,
+    Encoded,
+    collate,
+    encode,
+    encode_many,
+    end_token,
+    render,
+    special_ids,
+    template_of,
+)
 from distill.errors import UserError
 from distill.zoo.cards import CARDS
 
@@ -299,3 +309,15 @@ def test_many_at_once_are_the_same_as_one_by_one(tiny, name):
     texts = [(p.question, p.solution) for p in generate("validation", 30)]
     assert encode_many(tokenizer, texts).examples == [encode(tokenizer, *text) for text in texts]
     assert encode_many(tokenizer, []).examples == []
+
+
+def test_what_is_too_long_is_dropped_and_counted_rather_than_cut(tiny):
+    tokenizer = tiny("student-tiny")[1]
+    texts = [("How many?", "2 + 2 = 4. #### 4"), ("How many?", "2 + 2 = 4. " * 20), ("Why? " * 60, "So.")]
+    whole = encode_many(tokenizer, texts)
+    limit = len(whole.examples[0].input_ids)
+    found = encode_many(tokenizer, texts, limit, drop_long=True)
+    assert found == Encoded(whole.examples[:1], kept=[0], truncated=0, dropped=2)
+    assert encode_many(tokenizer, texts, limit - 1, drop_long=True).kept == []  # its end token counts
+    assert encode_many(tokenizer, texts, limit, drop_long=True, keep_unlabelled=True) == found
+    assert encode_many(tokenizer, texts, drop_long=True) == whole
