@@ -31,7 +31,7 @@ from distill.settings import (
 from distill.wording import fault, instead, sentence, show
 
 __all__ = ["BudgetConfig", "ColumnsConfig", "ConfigError", "DataConfig", "LoraConfig", "ModelRef", "RunConfig"]
-__all__ += ["check_models", "load", "model_path", "parse", "to_yaml"]
+__all__ += ["check_models", "load", "model_path", "parse", "teachers_of", "to_yaml"]
 
 
 class ModelRef(Settings):
@@ -102,15 +102,26 @@ class RunConfig(Settings):
             raise fault("objectives", f" holds the same kind twice ({', '.join(kinds)}): keep one of each.")
         if not any(objective.weight for objective in self.objectives):
             raise fault("objectives", " all have weight 0, so nothing would be learned: give one a weight above 0.")
+        for objective in self.objectives:
+            self._check_teachers(objective, names)
         if self.geometry:
             self._check_geometry(self.geometry)
         return self
 
-    def _check_geometry(self, geometry: GeometryConfig) -> None:
-        if not self.teachers:
+    def _check_teachers(self, objective: ObjectiveConfig, names: list[str]) -> None:
+        kind = objective.kind
+        if not names and kind != "task":
             raise fault(
-                "teachers", " is empty, but objectives.geometry needs at least one: add a teacher or drop geometry."
+                "teachers", f" is empty, but objectives.{kind} needs at least one: add a teacher or drop {kind}."
             )
+        stranger = next((name for name in getattr(objective, "teachers", None) or [] if name not in names), None)
+        if stranger is not None:
+            raise fault(
+                f"objectives.{kind}.teachers",
+                f" names {show(stranger)}, who is not among the teachers: {instead(stranger, names)}",
+            )
+
+    def _check_geometry(self, geometry: GeometryConfig) -> None:
         budget = self.budget
         if (
             geometry.window == "bank" or geometry.gate.kind == "meta"
@@ -124,6 +135,13 @@ class RunConfig(Settings):
             raise fault("data.train", f" is {self.data.train}, but a geometry batch needs at least 4 texts: raise it.")
         if geometry.gate.kind == "meta" and not self.data.validation:
             raise fault("data.validation", " is 0, but a 'meta' gate measures benefit on those problems: raise it.")
+
+
+def teachers_of(objective: ObjectiveConfig, config: RunConfig) -> list[ModelRef]:
+    """The teachers an objective listens to: those it names, all where it names none, none for `task`."""
+    if objective.kind == "task":
+        return []
+    return [teacher for teacher in config.teachers if objective.teachers is None or teacher.name in objective.teachers]
 
 
 def load(preset_or_path: str | Path, overrides: list[str] | tuple[str, ...] = ()) -> RunConfig:

@@ -3,6 +3,7 @@
 import json
 import math
 import os
+import shutil
 
 import huggingface_hub
 import pytest
@@ -11,8 +12,10 @@ from torch import zeros
 
 from distill import assets
 from distill.config import load
+from distill.data.pairs import compare
 from distill.errors import ConfigError
-from distill.facts import describe_model
+from distill.facts import describe_model, same_tokenizer
+from distill.models import load_tokenizer
 
 CONFIG = {"architectures": ["ThisForCausalLM"], "hidden_size": 8, "num_hidden_layers": 2, "vocab_size": 50}
 ENTRIES = json.loads((assets.ZOO / "zoo.json").read_text())
@@ -89,3 +92,72 @@ def test_the_well_known_are_known_before_they_are_fetched(tmp_path, monkeypatch)
     assert math.isclose(cpm.parameters, 2.7e9, rel_tol=0.02)  # as on the Deku card
     snapshot = write_model(tmp_path / "models--Qwen--Qwen2.5-0.5B-Instruct" / "snapshots" / "main", a=(7,))
     assert describe_model("Qwen/Qwen2.5-0.5B-Instruct").parameters == 7, snapshot
+
+
+# --- whether two tokenizers are the same -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("student", assets.zoo_names())
+def test_of_the_zoo_it_is_told_from_files_as_by_comparing(student):
+    ours = load_tokenizer(assets.ZOO / student)
+    for teacher in assets.zoo_names():
+        assert same_tokenizer(student, teacher) is compare(ours, load_tokenizer(assets.ZOO / teacher)).same_tokenizer
+
+
+@pytest.fixture
+def altered(tmp_path):
+    """`altered(change)` -> a copy of the student whose tokenizer.json, as a dict, was changed."""
+
+    def alter(change, name="tokenizer.json"):
+        folder = tmp_path / f"copy-{len(list(tmp_path.iterdir()))}"
+        shutil.copytree(assets.ZOO / "student-tiny", folder)
+        content = json.loads((folder / name).read_text())
+        change(content)
+        (folder / name).write_text(json.dumps(content, indent=1))
+        return str(folder)
+
+    return alter
+
+
+def test_it_is_the_tokenizer_that_counts_not_its_width_or_its_file(altered):
+    def swap(file):
+        vocabulary = file["model"]["vocab"]
+        first, second = (token for token, index in vocabulary.items() if index in (400, 401))
+        vocabulary[first], vocabulary[second] = vocabulary[second], vocabulary[first]
+
+    def add(name):
+        return lambda file: file["added_tokens"].append({**file["added_tokens"][0], "id": 448, "content": name})
+
+    assert same_tokenizer("student-tiny", altered(lambda file: file.update(padding=None))) is True
+    assert same_tokenizer("student-tiny", altered(lambda c: c.update(vocab_size=512), "config.json")) is True
+    assert same_tokenizer("student-tiny", altered(swap)) is False
+    assert same_tokenizer("student-tiny", altered(add("<think>"))) is not False
+    assert same_tokenizer(altered(add("<think>")), altered(add("<tool>"))) is False
+    assert same_tokenizer(altered(add("<think>")), altered(add("<|reserved_0|>"))) is True
+
+
+def test_what_files_cannot_tell_is_left_open(altered, tmp_path):
+    """transformers gives a model of type qwen2 Qwen's own rule for cutting texts, whatever its tokenizer.json says."""
+    assert same_tokenizer("student-tiny", altered(lambda file: file.update(pre_tokenizer=None))) is None
+    assert same_tokenizer("student-tiny", altered(lambda c: c.update(model_type="llama"), "config.json")) is None
+    assert same_tokenizer("student-tiny", str(write_model(tmp_path / "bare"))) is None
+    broken = altered(dict.clear)
+    assert same_tokenizer("student-tiny", broken) is None
+    with pytest.raises(ConfigError, match="no zoo model"):
+        same_tokenizer("student-tiny", "nonsense")
+
+
+def test_models_not_here_are_told_by_family(tmp_path, monkeypatch):
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path))
+    ours = "Qwen/Qwen2.5-0.5B-Instruct"
+    assert same_tokenizer(ours, "Qwen/Qwen2.5-1.5B-Instruct") is True
+    assert same_tokenizer(ours, "HuggingFaceTB/SmolLM2-1.7B-Instruct") is False
+    assert same_tokenizer(ours, "org/name") is None
+    assert same_tokenizer("student-tiny", ours) is None
+
+
+def test_a_tokenizer_is_read_again_when_it_changes(altered):
+    folder = altered(lambda file: None)
+    assert same_tokenizer("student-tiny", folder) is True
+    shutil.copy(assets.ZOO / "phi3-tiny" / "tokenizer.json", folder)
+    assert same_tokenizer("student-tiny", folder) is False

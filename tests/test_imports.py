@@ -11,19 +11,22 @@ ROOT = Path(__file__).parents[1]
 # From the ground up: a room imports from its own floor and those below.
 FLOORS = [
     {"errors", "assets", "wording", "overrides", "references", "config", "events", "hardware", "progress", "models"}
-    | {"losses", "settings", "timeline", "facts", "methods", "ragged", "readout", "sampling"},
+    | {"losses", "settings", "timeline", "facts", "methods", "ragged", "readout", "sampling"}
+    | {"method_words", "demands"},
     {"data", "teachers", "generation"},
     {"objectives"},
     {"training", "evaluation", "processes", "turns", "views", "runs", "owners"},
     {"publish", "finish", "gather", "pipeline", "worker", "zero", "zoo", "terminal", "preview"}
-    | {"machine", "costs", "estimate"},
+    | {"machine", "costs", "estimate", "preflight"}
+    | {"footprint", "offers"},
     {"cli", "__main__", "ui"},
     {"app"},
 ]
 FLOOR = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
 SLOW = {"torch", "transformers", "peft", "accelerate", "datasets", "gradio", "numpy", "spaces"}
 QUICK = ["config", "events", "hardware", "runs", "turns", "owners", "processes", "views", "terminal", "cli", "__main__"]
-QUICK += ["settings", "preview", "data.sources", "timeline", "facts", "machine", "costs", "estimate"]
+QUICK += ["settings", "preview", "data.sources", "timeline", "facts", "machine", "costs", "estimate", "preflight"]
+QUICK += ["demands", "method_words", "footprint", "offers"]
 
 
 def sources():

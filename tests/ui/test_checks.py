@@ -59,6 +59,20 @@ def test_one_fault_at_its_field(values, key, said):
     assert said in checked.faults[key]
 
 
+@pytest.mark.parametrize("kind", ["logits", "gkd"])
+def test_a_method_that_the_teachers_are_not_made_for_is_said_at_its_switch(kind):
+    faults = check(edited(**{f"objectives__{kind}": True, "budget__steps": 0}), public=True).faults
+    assert list(faults) == [f"objectives.{kind}", "budget.steps"]
+    assert "compares token by token, but 'qwen2-tiny', 'smollm2-tiny'" in faults[f"objectives.{kind}"]
+    assert "have other tokenizers than the student: use “" in faults[f"objectives.{kind}"]
+    assert "objectives." not in faults[f"objectives.{kind}"]
+    assert step_of(f"objectives.{kind}") == "method"
+    # Of models that are not the draft's nothing is foreseen.
+    assert list(check(edited(**{f"objectives__{kind}": True, "student__model": "nobody"}), public=True).faults) == [
+        "student.model"
+    ]
+
+
 def test_every_sentence_of_the_config_is_mapped():
     """What check says is what config.parse says, with labels for keys: no rule is written twice."""
     draft = edited(lora__dropout=1)
