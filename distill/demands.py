@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from distill.config import ModelRef, RunConfig
+from distill.config import ModelRef, RunConfig, teachers_of
 from distill.methods import ObjectiveConfig, ResponseConfig
 from distill.wording import listed
 
@@ -31,7 +31,7 @@ class Demand:
 
 def listening(config: RunConfig, name: str) -> list[ObjectiveConfig]:
     """The methods that listen to the teacher of this name."""
-    return [one for one in config.objectives if one.kind != "task" and (one.teachers is None or name in one.teachers)]
+    return [one for one in config.objectives if name in (teacher.name for teacher in teachers_of(one, config))]
 
 
 def heard(config: RunConfig) -> list[ModelRef]:
@@ -65,7 +65,7 @@ def demand(config: RunConfig, name: str) -> Demand:
     by_token = [one for one in methods if _by_token(one)]
     reads = by_token or any(one.kind == "geometry" or _by_share(config, one) for one in methods)
     answers = wants_answers(config)
-    writes = answers is not None and (answers.teachers is None or name in answers.teachers)
+    writes = answers is not None and name in (teacher.name for teacher in teachers_of(answers, config))
     return Demand(
         read=_texts(config) if reads else 0,
         written=_written(config, answers) if writes else 0,
@@ -103,24 +103,20 @@ def _by_token(one: ObjectiveConfig) -> bool:
 
 def _by_share(config: RunConfig, one: ObjectiveConfig) -> bool:
     """Whether live teachers are asked before how likely they find the texts; gkd sees that for itself."""
-    return one.kind == "logits" and one.gate.kind == "prior" and _count(config, one) > 1
+    return one.kind == "logits" and one.gate.kind == "prior" and len(teachers_of(one, config)) > 1
 
 
 def _texts(config: RunConfig) -> int:
     """The training texts there may be: the solutions, where they are learnt from, and the teachers' answers."""
     answers = wants_answers(config)
     solutions = config.data.train if wants_solutions(config) else 0
-    return solutions + (_count(config, answers) * _written(config, answers) if answers else 0)
+    return solutions + (len(teachers_of(answers, config)) * _written(config, answers) if answers else 0)
 
 
 def _written(config: RunConfig, answers: ResponseConfig) -> int:
     """The answers that each teacher is asked for."""
-    among = _count(config, answers) if answers.problems == "share" else 1
+    among = len(teachers_of(answers, config)) if answers.problems == "share" else 1
     return -(-config.data.train * answers.samples // max(among, 1))
-
-
-def _count(config: RunConfig, one: ObjectiveConfig) -> int:
-    return len(one.teachers or config.teachers)
 
 
 def _top_k(one: ObjectiveConfig) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from distill.config import RunConfig, to_yaml
+from distill.method_words import said
 
 _CARD = """---
 library_name: peft
@@ -42,7 +43,11 @@ tokenizer = AutoTokenizer.from_pretrained("adapter")
 | family | n | before | after |
 |---|---|---|---|
 {families}
-{geometry}{warnings}
+{geometry}
+## What it was trained on
+
+{methods}
+{responses}{warnings}
 ## How it was made
 
 {hardware}; {versions}. Seconds: {seconds}. Peak memory: {memory:,} MB.
@@ -75,6 +80,8 @@ def model_card(report: dict[str, Any], config: RunConfig) -> str:
             for family, part in report["by_family"].items()
         ),
         geometry=_geometry(report),
+        methods="\n".join(f"- {said(one, [t.name for t in config.teachers])}" for one in config.objectives),
+        responses=_responses(report),
         warnings=_warnings(report),
         hardware=report["hardware"],
         versions=", ".join(f"{package} {number}" for package, number in report["versions"].items()),
@@ -107,17 +114,41 @@ def _changes(report: dict[str, Any]) -> str:
 def _geometry(report: dict[str, Any]) -> str:
     if not report["cka"]:
         return ""
-    line = next(iter(report["cka"].values()))
-    rows = [
-        f"| {teacher} | {part['before']:.3f} | {part['after']:.3f} | {report['gate'].get(teacher, float('nan')):.2f} |"
-        for teacher, part in report["cka"].items()
-    ]
+    line, gate = next(iter(report["cka"].values())), report["gate"]  # without geometry there is no gate
+    head = ["teacher", "before", "after", *(["mean gate weight"] if gate else [])]
+    rows = [head, ["---"] * len(head)]
+    for teacher, part in report["cka"].items():
+        shares = [_number(gate.get(teacher), 2)] if gate else []
+        rows.append([teacher, _number(part["before"]), _number(part["after"]), *shares])
     return (
         "\n## Whom the student agrees with on which problems are alike\n\n"
-        f"Head-free debiased CKA on {line['n']} held-out texts; chance stays below {line['null95']:.3f} "
-        "95 times in 100.\n\n"
-        "| teacher | before | after | mean gate weight |\n|---|---|---|---|\n" + "\n".join(rows) + "\n"
+        f"Head-free debiased CKA on {line['n']} held-out texts; chance stays below {_number(line['null95'])} "
+        f"95 times in 100.\n\n{_table(rows)}\n"
     )
+
+
+def _responses(report: dict[str, Any]) -> str:
+    """What became of the teachers' answers, where the student learnt from some."""
+    counts = report.get("responses") or {}
+    if not counts:
+        return ""
+    keys = ("asked", "finished", "right", "kept")
+    rows = [["teacher", *keys], ["---"] * (len(keys) + 1)]
+    for teacher, part in counts.items():
+        rows.append([teacher, *["–" if part.get(key) is None else f"{part[key]:,}" for key in keys]])
+    asked, kept = (sum(part.get(key) or 0 for part in counts.values()) for key in ("asked", "kept"))
+    return (
+        f"\nOf the teachers' {asked:,} answers to the training problems {kept:,} were kept to learn from; *finished* "
+        f"are those with an end, *right* those with the right result.\n\n{_table(rows)}\n"
+    )
+
+
+def _table(rows: list[list[str]]) -> str:
+    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
+
+
+def _number(value: float | None, places: int = 3) -> str:
+    return "–" if value is None else f"{value:.{places}f}"
 
 
 def _warnings(report: dict[str, Any]) -> str:

@@ -8,8 +8,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from distill.config import RunConfig
+from distill.config import RunConfig, teachers_of
 from distill.events import Evaluation, Probe
+from distill.method_words import NAMES
+from distill.methods import KINDS
 from distill.runs import RunView
 from distill.ui import curves
 from distill.ui.actions import published
@@ -80,15 +82,15 @@ def _asked(runs: Sequence[RunView]) -> str:
 
 
 def loss(runs: Sequence[RunView]) -> str:
-    """The loss of each; where their objectives differ, the part that all have: the loss on worked solutions."""
+    """The loss of each; where their objectives differ, a part that all have, the loss on worked solutions first."""
     trained_on = [run.config.objectives if run.config else None for run in runs]
     alike = all(one == trained_on[0] for one in trained_on)
-    shared = all("term:task" in run.timeline.names for run in runs)
-    name, title = ("term:task", "Loss on worked solutions") if shared and not alike else ("loss", "Loss")
+    shared = next((kind for kind in KINDS if not alike and _comparable(runs, kind)), None)
+    name, title = (f"term:{shared}", f"Loss: {NAMES[shared]}") if shared else ("loss", "Loss")
     note = ""
     if not alike:
         note = "These runs train on different objectives. " + (
-            "Their whole losses can't be compared, so this is the part that all have."
+            "Their whole losses can't be compared, so this is a part that all have."
             if shared
             else "Their losses are different things: compare the shapes, not the heights."
         )
@@ -106,6 +108,18 @@ def loss(runs: Sequence[RunView]) -> str:
         name="compare-loss",
     )
     return picture + _note(note)
+
+
+def _comparable(runs: Sequence[RunView], kind: str) -> bool:
+    """Whether all of the runs have a method, set alike but for its weight and with the same teachers: one loss."""
+    settings = []
+    for run in runs:
+        found = next((one for one in run.config.objectives if one.kind == kind), None) if run.config else None
+        if found is None or f"term:{kind}" not in run.timeline.names:
+            return False
+        names = [teacher.model for teacher in teachers_of(found, run.config)]
+        settings.append((found.model_dump(exclude={"weight"}), names))
+    return all(one == settings[0] for one in settings)
 
 
 def during(runs: Sequence[RunView]) -> str:
@@ -223,8 +237,12 @@ def _flatten(values: Mapping[str, Any], prefix: str, found: dict[str, str]) -> N
             _flatten(value, f"{prefix}{key}.", found)
         elif isinstance(value, list):
             found[prefix + key] = ", ".join(map(str, value)) or "none"
+        elif isinstance(value, bool):
+            found[prefix + key] = "yes" if value else "no"
+        elif value is None:
+            found[prefix + key] = "all" if prefix.startswith("objectives.") and key == "teachers" else "none"
         else:
-            found[prefix + key] = "none" if value is None else f"{value:g}" if isinstance(value, float) else str(value)
+            found[prefix + key] = f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def _key(name: str, style: Style) -> str:

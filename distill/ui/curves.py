@@ -10,6 +10,7 @@ from collections.abc import Callable, Hashable
 import numpy as np
 
 from distill.events import Evaluation
+from distill.method_words import called
 from distill.runs import RunView
 from distill.ui.colours import Style, teacher_style
 from distill.ui.lines import Series, line_chart, thin
@@ -17,9 +18,7 @@ from distill.ui.lines import Series, line_chart, thin
 INK = Style("var(--ink)")
 ACCENT = Style("var(--accent)")
 POINTS = 120
-_TERMS = {
-    "task": "worked solutions (task)",
-    "geometry": "teachers' geometry",
+_TERMS = {  # what is no method of its own
     "gate": "gate (trained apart)",
     "shadow": "shadow heads (a check)",
     "shadow_gate": "shadow gate (a check)",
@@ -32,7 +31,7 @@ def loss(run: RunView | None) -> str:
     series = [column(run, "loss", "loss", INK)] if run else []
     for number, name in enumerate(names):
         term = name.removeprefix("term:")
-        series.append(column(run, name, _TERMS.get(term, term), teacher_style(number)))
+        series.append(column(run, name, _TERMS.get(term) or called(term), teacher_style(number)))
     return line_chart(
         [one for one in series if len(one.xs)],
         title="Loss and its parts",

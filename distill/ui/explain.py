@@ -11,12 +11,12 @@ blurts an answer. It trains in a minute on two cores.</p>
 
 TEACHERS = """
 <h3>The teachers</h3>
-<p>Each teacher reads every problem once and says two things: what it makes of the text (its <b>hidden state</b>, a
-list of as many numbers as the model is wide) and how likely it finds the solution. The answers are kept on disk, so
-teachers are asked one at a time, and never again.</p>
-<p class="quiet">They need not resemble the student or each other: widths and tokenizers (how a model cuts text
-into pieces) may differ. A teacher keeps the colour it has here in every picture of the run; the order decides no
-more than that.</p>
+<p>What a teacher is asked depends on the method: what it makes of each text (its <b>hidden state</b>, a list of as many
+numbers as the model is wide), how likely it finds the solution, or what it would answer. What it says is kept on disk,
+so most teachers are asked once, one at a time, and never again.</p>
+<p class="quiet">For most methods they need not resemble the student or each other: widths and tokenizers (how a model
+cuts text into pieces) may differ. Two methods need the student's own tokenizer: step 4 says which.
+A teacher keeps the colour it has here in every picture of the run; the order decides no more than that.</p>
 """
 
 PROBLEMS = """
@@ -28,11 +28,30 @@ Rows of a file or data set fall into those groups by their questions, so that no
 """
 
 METHOD = """
-<h3>The method</h3>
-<p><b>Worked solutions</b> alone would be ordinary training. What the teachers add is <b>geometry</b>: which problems
-they find alike. Agreement is measured by <b>CKA</b>: 1 is full agreement, about 0 is chance.</p>
-<p>The <b>gate</b> decides, problem by problem, how much each teacher counts. You can watch it under Insight.</p>
-<p class="quiet">Several aims are added up, each times its weight.</p>
+<h3>Which method?</h3>
+<p>Switch on one aim or several: they are added up, each times its weight. They differ in what they need and cost.</p>
+<h4>With any teachers, asked once</h4>
+<dl>
+<dt>The teachers' own answers</dt><dd>The simplest. Teachers write whole answers, which takes longest of what is asked
+once; after that it costs no more than ordinary training.</dd>
+<dt>Inner states</dt><dd>Says most about each word. Takes much disk: a vector for each word and layer.</dd>
+<dt>Sense of what is alike</dt><dd>One vector for each problem: little disk, and the teachers' widths don't matter.
+Large batches are better. Goes beside another aim, as it says nothing of what to write.</dd>
+<dt>Likelihoods across tokenizers</dt><dd>What probabilities are to teachers of the same tokenizer, for all others. One
+number for each piece of text.</dd>
+</dl>
+<h4>With teachers that have the student's tokenizer</h4>
+<dl>
+<dt>Probabilities</dt><dd>Exact, and more telling than one right word. Asked once, the likeliest words are kept on disk;
+or live, the teachers staying in memory.</dd>
+<dt>Own answers, corrected</dt><dd>The student learns from the very mistakes it makes. Teachers stay in memory, and the
+student writes while it trains: the slowest.</dd>
+</dl>
+<h4>Without teachers</h4>
+<dl><dt>Worked solutions</dt><dd>Ordinary training on the data's own solutions, and a sound companion to the
+others.</dd></dl>
+<p class="quiet">A <b>tokenizer</b> cuts text into pieces; each step Teachers and Student names it. The <b>gate</b>
+decides, text by text, how much each of several teachers counts. What they did to the student is under Insight.</p>
 """
 
 BUDGET = """

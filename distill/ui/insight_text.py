@@ -9,25 +9,16 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from distill.data.families import FAMILIES
+from distill.demands import heard
 from distill.events import Probe, Warning
 from distill.methods import GeometryConfig
 from distill.runs import RunView
-from distill.ui.numbers import decimals, percent
+from distill.ui.numbers import decimals
 from distill.ui.text import NO_RUN, words
 from distill.wording import listed
 
+_USUAL = GeometryConfig().layer
 _FEW = 3  # teachers named one by one before the rest are named more briefly
-
-_GATES = {
-    "uniform": "This run's gate is <i>uniform</i>: every teacher weighs the same, on purpose.",
-    "prior": "This run's gate is a <i>prior</i>: a teacher weighs more for a text whose solution it finds likely. It "
-    "doesn't change as the student learns, so the lines move only with the problems that a step happens to hold.",
-    "learned": "This run's gate is <i>learned</i> from the geometry loss itself, as on the Deku model card. Such a "
-    "gate tends towards the teacher that is easiest to imitate, which need not be the best one.",
-    "meta": "This run's gate is <i>meta</i>-learned: a teacher gains weight where following it helps the student with "
-    "worked solutions it isn't trained on.",
-}
 
 _ADVICE = {
     "narrowed": "At its narrowest it was less than half as broad: a lower weight of geometry narrows it less.",
@@ -41,15 +32,15 @@ def nothing_here(run: RunView | None) -> str:
         return NO_RUN + " What its teachers make of the problems, and whether the student comes to agree, appears here."
     if run.config is None:
         return "This run's config.yaml can't be read, so nobody knows whether it asks any teacher."
-    if run.config.geometry:
+    if heard(run.config):
         return ""
     if run.config.teachers:
         return (
-            "This run has teachers, but no <i>geometry</i> objective: nothing compares which problems they and the "
-            "student find alike, so there is no gate and no agreement to show."
+            "This run has teachers, but no method that listens to any of them: the student learns from the worked "
+            "solutions alone, so there is no agreement to show."
         )
     return (
-        "This run has no teacher: the student learns from the worked solutions alone, so there is no gate and no "
+        "This run has no teacher: the student learns from the worked solutions alone, so there is no "
         "agreement to show. The preset <b>tiny</b> is the same with six teachers."
     )
 
@@ -64,14 +55,24 @@ def when(run: RunView | None) -> str:
     return f"It appears here when training begins: a look at step 0, then every {probe.every} steps."
 
 
+_TAKES = {
+    "response": "it learns to write what they answered",
+    "logits": "it learns which next words they find likely",
+    "features": "it learns to have in mind what they have, layer by layer",
+    "geometry": "it learns which problems they find <i>alike</i>",
+    "gkd": "they correct its own answers, word by word",
+    "cross_tokenizer": "it learns how likely they find each piece of a solution",
+}
+
+
 def summary(run: RunView) -> str:
-    """The first lines of the tab: what this is about, who teaches, and what came of it so far."""
-    names = [teacher.name for teacher in run.config.teachers]
-    who = "One teacher shapes" if len(names) == 1 else f"{len(names)} teachers shape"
+    """The first lines of the tab: who teaches, what is taken from them, and what came of it so far."""
+    count = len(heard(run.config))
+    who = "One teacher shapes" if count == 1 else f"{count} teachers shape"
+    takes = listed([_TAKES[one.kind] for one in run.config.objectives if one.kind in _TAKES])
     return (
-        f"{who} <b>{words(run.config.student.name)}</b> here. They never speak to it: of each problem it learns which "
-        "others they find <i>alike</i>. The pictures show whom it is told to listen to, and whether it comes to agree. "
-        + in_short(run.series(Probe))
+        f"{who} <b>{words(run.config.student.name)}</b> here: {takes}. The pictures show what they ask of it, and "
+        f"whether it comes to agree. {in_short(run.series(Probe))}"
     ).rstrip()
 
 
@@ -79,7 +80,7 @@ def in_short(probes: Sequence[Probe]) -> str:
     """With how many teachers agreement rose and fell, and its mean, in a sentence; "" before there are two looks."""
     if len(probes) < 2:
         return ""
-    first, last, line = _numbers(probes[0].cka), _numbers(probes[-1].cka), probes[-1].null95 or 0.0
+    first, last, line = finite(probes[0].cka), finite(probes[-1].cka), probes[-1].null95 or 0.0
     both = [t for t in last if t in first]
     if not both:
         return ""
@@ -93,59 +94,6 @@ def in_short(probes: Sequence[Probe]) -> str:
     return f"So far its agreement {listed(moves)} teachers ({numbers})."
 
 
-# --- gate -----------------------------------------------------------------------------------------------------------
-
-
-def gate(geometry: GeometryConfig, probe: Probe | None) -> str:
-    """Who is listened to, by the latest look."""
-    kind = _GATES[geometry.gate.kind]
-    mean = _numbers(probe.gate["mean"]) if probe and probe.gate else {}
-    if len(mean) < 2 or geometry.gate.kind == "uniform":
-        return kind
-    top, low = max(mean, key=mean.get), min(mean, key=mean.get)
-    entropy = probe.gate.get("entropy")
-    spread = ""
-    if isinstance(entropy, (int, float)):
-        spread = f" For one text it listens to the equivalent of {math.exp(entropy):.1f} of {len(mean)} teachers."
-    return (
-        f"On {probe.n} texts that it isn't trained on, the student listens most to {_b(top)} ({percent(mean[top])}) "
-        f"and least to {_b(low)} ({percent(mean[low])}).{spread} {kind}"
-    )
-
-
-def families(probe: Probe | None) -> str:
-    """Which family has the clearest favourite, by the latest look."""
-    table = {family: weights for family, weights in by_family(probe).items() if weights}
-    best = [(max(weights.values()), family, max(weights, key=weights.get)) for family, weights in table.items()]
-    if not best:
-        return ""
-    weight, family, teacher = max(best)
-    spread = max(weight for weight, _, _ in best) - min(weight for weight, _, _ in best)
-    if spread < 0.005:
-        return "Every family of problems has the same weights here."
-    favourites = {teacher for _, _, teacher in best}
-    many = (
-        f"{len(favourites)} teachers are the favourite of some family"
-        if len(favourites) > 1
-        else f"{_b(teacher)} is the favourite of every family"
-    )
-    return (
-        f"The clearest favourite: for <i>{words(family_title(family))}</i> it listens to {_b(teacher)} "
-        f"({percent(weight)}). {many}."
-    )
-
-
-def by_family(probe: Probe | None) -> dict[str, dict[str, float]]:
-    """{family: {teacher: weight}} of a look; {} where there is none."""
-    found = probe.gate.get("by_family") if probe and probe.gate else None
-    return {family: _numbers(weights) for family, weights in found.items()} if isinstance(found, dict) else {}
-
-
-def family_title(name: str) -> str:
-    """A family's name for people; of a family of the user's own data, the name."""
-    return FAMILIES[name].title.partition(":")[0] if name in FAMILIES else name
-
-
 # --- agreement ------------------------------------------------------------------------------------------------------
 
 
@@ -156,7 +104,7 @@ def agreement(probes: Sequence[Probe]) -> list[str]:
     """
     if not probes:
         return []
-    first, last = _numbers(probes[0].cka), _numbers(probes[-1].cka)
+    first, last = finite(probes[0].cka), finite(probes[-1].cka)
     now = {teacher: value for teacher, value in last.items() if teacher in first}
     if not now:
         return []
@@ -171,7 +119,7 @@ def agreement(probes: Sequence[Probe]) -> list[str]:
     risen = [t for t in reversed(order) if change[t] > line and t not in lost_in_chance]
     fallen = [t for t in order if change[t] < -line and t not in lost_in_chance]
     steady = [t for t in order if t not in (*risen, *fallen, *lost_in_chance)]
-    moves = {t: f"{_b(t)} ({decimals(first[t])} → {decimals(now[t])})" for t in order}
+    moves = {t: f"{bold(t)} ({decimals(first[t])} → {decimals(now[t])})" for t in order}
     groups = [
         (risen, "now agrees more with {} on which problems are alike than before"),
         (fallen, "now agrees less with {} on which problems are alike than before"),
@@ -188,7 +136,7 @@ def _sentences(groups: list, first: dict, now: dict, moves: dict, about: str) ->
         head, rest = group[0], group[1:]
         numbers = f"{decimals(first[head])} → {decimals(now[head])}"
         numbers = f"(CKA {numbers}, {about})" if place == 0 else f"({numbers})"
-        sentence = f"{'The student' if place == 0 else 'It'} {text.format(_b(head))} {numbers}"
+        sentence = f"{'The student' if place == 0 else 'It'} {text.format(bold(head))} {numbers}"
         if rest:
             shown = [moves[t] for t in rest[:_FEW]] + ([f"{len(rest) - _FEW} more"] if len(rest) > _FEW else [])
             sentence += f"; likewise {listed(shown)}"
@@ -199,10 +147,10 @@ def _sentences(groups: list, first: dict, now: dict, moves: dict, about: str) ->
 def _at_first(now: dict[str, float], about: str) -> str:
     top, low = max(now, key=now.get), min(now, key=now.get)
     if top == low:
-        return f"Before training the student agrees with {_b(top)} to a degree of CKA {decimals(now[top])} ({about})."
+        return f"Before training the student agrees with {bold(top)} to a degree of CKA {decimals(now[top])} ({about})."
     return (
-        f"Before training the student agrees most with {_b(top)} (CKA {decimals(now[top])}) and least with {_b(low)} "
-        f"({decimals(now[low])}; {about})."
+        f"Before training the student agrees most with {bold(top)} (CKA {decimals(now[top])}) and least with "
+        f"{bold(low)} ({decimals(now[low])}; {about})."
     )
 
 
@@ -214,16 +162,20 @@ def trained_layer(fraction: float, layers: int) -> int:
     return max(1, round(fraction * layers))
 
 
-def layers(teacher: str, before: list | None, after: list | None, fraction: float) -> str:
-    """Which of the teacher's layers matches the trained one best, before and now. Maps: [student's][teacher's]."""
+def layers(teacher: str, before: list | None, after: list | None, fraction: float | None) -> str:
+    """Which of the teacher's layers matches the one looked at best, before and now. Maps: [student's][teacher's].
+
+    `fraction`: the depth that geometry trains at, None where it isn't trained; then looks are taken at its usual depth.
+    """
     if not before:
         return ""
-    trained = trained_layer(fraction, len(before) - 1)
+    trained = trained_layer(_USUAL if fraction is None else fraction, len(before) - 1)
+    looked = "Geometry trains" if fraction is not None else "The looks above are at"
     was = _best(before[trained])
     if was is None:
-        return f"Geometry trains the student's layer {trained}."
+        return f"{looked} the student's layer {trained}."
     text = (
-        f"Geometry trains the student's layer {trained}. Before, it matched {_b(teacher)}'s layer {was[1]} best "
+        f"{looked} the student's layer {trained}. Before, it matched {bold(teacher)}'s layer {was[1]} best "
         f"(CKA {decimals(was[0])})"
     )
     now = _best(after[trained]) if after else None
@@ -236,7 +188,7 @@ def _best(row: list[float | None]) -> tuple[float, str] | None:
     return None if value is None else (value, str(layer) if layer else "<i>in</i>")
 
 
-# --- width and heads ------------------------------------------------------------------------------------------------
+# --- width -------------------------------------------------------------------------------------------------------
 
 
 def width(probes: Sequence[Probe]) -> str:
@@ -257,38 +209,8 @@ def width(probes: Sequence[Probe]) -> str:
 def advice(run: RunView, code: str) -> str:
     """What to do about a warning of the run, in words; "" where it wasn't given."""
     given = any(warning.code == code for warning in run.series(Warning))
-    return f" {_ADVICE[code]}" if given else ""
-
-
-def heads(probes: Sequence[Probe]) -> str:
-    """How much of the loss's fall the projection heads take, in `deku` mode."""
-    if not probes:
-        return ""
-    first, last = probes[0], probes[-1]
-    if last.haf is None:
-        return "The geometry loss has hardly fallen yet (by less than .001), so there is nothing to share out."
-    fell = f" ({first.loss:.3f} → {last.loss:.3f})" if first.loss is not None and last.loss is not None else ""
-    far = "that far they get beside a student that learns nothing"
-    if last.haf >= 1:
-        text = f"<b>All of the fall</b> of the geometry loss{fell} is the heads': {far}."
-    elif last.haf <= 0:
-        text = f"<b>None of the fall</b> of the geometry loss{fell} is the heads': it takes the student's own change."
-    else:
-        text = f"<b>About {percent(last.haf)} of the fall</b> of the geometry loss{fell} is the heads': {far}."
-    before, now = _numbers(first.cka), _numbers(last.cka)
-    fallen = [t for t in now if t in before and now[t] - before[t] < -(last.null95 or 0.0)]
-    if fallen:
-        text += f" Without heads in between, its agreement fell with {len(fallen)} of {len(now)} teachers meanwhile."
-    return text
-
-
-def no_heads(geometry: GeometryConfig) -> str:
-    """Why a run outside `deku` mode has no such share."""
-    how = "has no projection heads" if geometry.mode == "kernel" else "has projection heads, but they are frozen"
-    return (
-        f"This run ({words(geometry.mode)} mode) {how}: nothing but the student can lower its geometry loss. In "
-        "<i>deku</i> mode, which follows the Deku model card, trained heads can do the student's work unseen."
-    )
+    text = _ADVICE[code] if run.config and run.config.geometry else f"{_ADVICE[code].partition(':')[0]}."
+    return f" {text}" if given else ""
 
 
 def warnings(run: RunView, *codes: str) -> list[str]:
@@ -297,12 +219,12 @@ def warnings(run: RunView, *codes: str) -> list[str]:
     return [words(text) for text in dict.fromkeys(found)]
 
 
-def _numbers(values: object) -> dict[str, float]:
+def finite(values: object) -> dict[str, float]:
     """The entries of a mapping that are finite numbers: events may have been written by anything."""
     if not isinstance(values, dict):
         return {}
     return {str(k): v for k, v in values.items() if isinstance(v, (int, float)) and math.isfinite(v)}
 
 
-def _b(name: str) -> str:
+def bold(name: str) -> str:
     return f"<b>{words(name)}</b>"

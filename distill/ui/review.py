@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from distill import method_words
 from distill.config import RunConfig
 from distill.data.families import FAMILIES
 from distill.estimate import Estimate, describe_model, lines, text
@@ -79,15 +80,17 @@ def student_facts(model: str) -> str:
 def _asked(config: RunConfig, draft: Draft) -> list[tuple[str, str]]:
     """The run in a few lines, by step."""
     called = {objective.kind: objective.short for objective in OBJECTIVES}
-    aims = [f"{called[item.kind]} × {item.weight:g}" for item in config.objectives]
-    geometry = config.geometry
-    gate = f" (mode {geometry.mode}, gate {geometry.gate.kind})" if geometry else ""
+    names = [teacher.name for teacher in config.teachers]
+    aims = []
+    for item in config.objectives:
+        how = method_words.settings(item, names)
+        aims.append(f"{called[item.kind]} × {item.weight:g}{f' ({how})' if how else ''}")
     budget = config.budget
     return [
         ("Student", config.student.model),
         ("Teachers", ", ".join(teacher.name for teacher in config.teachers) or "none"),
         ("Problems", _problems(config, draft)),
-        ("Method", " + ".join(aims) + gate),
+        ("Method", " + ".join(aims)),
         (
             "Budget",
             f"{budget.steps:,} steps of {budget.batch_size * budget.accumulation:,} problems, learning rate "

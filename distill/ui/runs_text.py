@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from distill.events import FINAL, Evaluation, Status
+from distill.method_words import called
 from distill.owners import Visitor
 from distill.runs import RunView
 from distill.terminal import duration
@@ -147,7 +148,7 @@ def _facts(run: RunView) -> list[tuple[str, str]]:
         facts += [
             ("Student", words(config.student.name)),
             ("Teachers", words(listed(names)) or "none"),
-            ("Trained on", listed([f"{words(o.kind)} × {o.weight:g}" for o in config.objectives])),
+            ("Trained on", words(listed([f"{called(o.kind)} × {o.weight:g}" for o in config.objectives]))),
         ]
     for split, title in (("held_out", "Right"), ("new_phrasing", "In new wordings")):
         facts.append((title, _change(run, split)))

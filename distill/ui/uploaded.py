@@ -23,7 +23,7 @@ from distill.ui.actions import uploads
 
 MOST_KEPT = 2_000_000_000  # bytes of all uploads together
 _KINDS = (".jsonl", ".csv")
-_BARE = {"student": "student-tiny", "teachers": ["qwen2-tiny"]}  # what data is read for makes no difference to it
+_READ_FOR = {"data", "probe", "budget", "teachers", "objectives"}  # what rows are read for decides how many are
 
 
 @dataclass(frozen=True)
@@ -85,15 +85,14 @@ def _fault(path: Path, columns: ColumnsConfig) -> str:
 
 def trial(config: RunConfig, file: str) -> tuple[list[str], str]:
     """(what a run of this config would warn of in its file, why it could not use it or ""); reads the whole file."""
-    notes, said = _trial(config.model_dump_json(include={"data", "probe"}), config.geometry is not None)
+    notes, said = _trial(config.model_dump_json(include=_READ_FOR))
     stored = Path(config.data.path).name
     return [note.replace(stored, file or "the file") for note in notes], said.replace(stored, file or "the file")
 
 
 @lru_cache(maxsize=64)
-def _trial(dump: str, geometry: bool) -> tuple[tuple[str, ...], str]:
-    objectives = ["task", "geometry"] if geometry else ["task"]
-    config = configs.parse({**_BARE, **json.loads(dump), "objectives": objectives})
+def _trial(dump: str) -> tuple[tuple[str, ...], str]:
+    config = configs.parse({"student": "student-tiny", **json.loads(dump)})
     notes: list[str] = []
     try:
         problems_for(config, lambda code, text: notes.append(text))

@@ -48,7 +48,7 @@ def test_other_problems_are_a_caution(two):
 def test_runs_alike_compare_their_whole_loss_others_the_part_they_share(two):
     assert '<h3 class="picture-title">Loss</h3>' in comparison.loss(two)
     mixed = comparison.loss([two[0], trained("tiny-ce")])
-    assert "Loss on worked solutions" in mixed and 'data-y=".9,.5"' in mixed
+    assert "Loss: worked solutions" in mixed and 'data-y=".9,.5"' in mixed
     assert "whole losses can't be compared" in plain(mixed)
 
 

@@ -8,7 +8,7 @@ from run_cases import TEACHERS, gate, made, metric, probe
 
 from distill.events import Warning
 from distill.losses.cka import layer_at
-from distill.ui import insight
+from distill.ui import insight, insight_gate
 from distill.ui import insight_text as say
 
 
@@ -25,7 +25,14 @@ def table(value, rows=3, columns=4):
 
 
 def test_without_a_run_every_part_says_what_will_be_there():
-    for draw in (insight.gate, insight.families, insight.agreement, insight.layers, insight.width, insight.heads):
+    for draw in (
+        insight_gate.gate,
+        insight_gate.families,
+        insight.agreement,
+        insight.layers,
+        insight.width,
+        insight_gate.heads,
+    ):
         assert "appears here when a run trains" in plain(draw(None))
     assert "No run yet" in plain(insight.lead(None))
     assert insight.shows(None)["visible"] is False
@@ -39,7 +46,7 @@ def test_a_run_without_teachers_says_why_there_is_nothing():
 
 def test_teachers_without_geometry_are_not_called_no_teachers():
     run = made("tiny", overrides=["objectives=[task]"])
-    assert "no geometry objective" in plain(insight.lead(run))
+    assert "no method that listens" in plain(insight.lead(run))
 
 
 def test_before_the_first_look_it_says_when_that_comes():
@@ -128,20 +135,22 @@ def gated(mean, by_family=None, overrides=(), **more):
 
 def test_the_gate_says_who_is_listened_to_most_and_how_many_count():
     mean = {**dict.fromkeys(TEACHERS, 0.12), "phi3-tiny": 0.36, "qwen2-tiny": 0.04}
-    text = plain(insight.gate(gated(mean, entropy=1.0986)))
+    text = plain(insight_gate.gate(gated(mean, entropy=1.0986)))
     assert "listens most to phi3-tiny (36%) and least to qwen2-tiny (4%)" in text
     assert "the equivalent of 3.0 of 6 teachers" in text
 
 
 def test_a_uniform_gate_has_no_favourite():
-    text = plain(insight.gate(gated(dict.fromkeys(TEACHERS, 1 / 6), overrides=["objectives.geometry.gate=uniform"])))
+    text = plain(
+        insight_gate.gate(gated(dict.fromkeys(TEACHERS, 1 / 6), overrides=["objectives.geometry.gate=uniform"]))
+    )
     assert "every teacher weighs the same, on purpose" in text and "listens most" not in text
 
 
 def test_the_gate_curve_is_of_every_step_with_equal_shares_as_the_line():
     weights = {f"gate/{name}": 1 / 6 for name in TEACHERS}
     run = made("tiny", *[metric(step, metrics=weights) for step in range(1, 6)], state=None)
-    picture = insight.gate(run)
+    picture = insight_gate.gate(run)
     assert picture.count(" data-s=") == len(TEACHERS)
     assert "all alike: 1/6" in picture and 'data-x="1,2,3,4,5"' in picture
 
@@ -151,7 +160,7 @@ def test_families_have_their_titles_and_the_clearest_favourite_is_named():
         "left_over": {**dict.fromkeys(TEACHERS, 0.1), "phi3-tiny": 0.5},
         "mine": dict.fromkeys(TEACHERS, 1 / 6),
     }
-    text = plain(insight.families(gated(dict.fromkeys(TEACHERS, 1 / 6), table)))
+    text = plain(insight_gate.families(gated(dict.fromkeys(TEACHERS, 1 / 6), table)))
     assert "for Boxes, some given away it listens to phi3-tiny (50%)" in text
     assert "mine" in text  # a family of the user's own data
 
@@ -162,15 +171,15 @@ def labels(picture):
 
 def test_families_keep_their_rows_from_before_the_first_look():
     table = {family: dict.fromkeys(TEACHERS, 0.1) for family in ("average", "mine", "left_over")}  # as probes name them
-    rows = labels(insight.families(gated(dict.fromkeys(TEACHERS, 1 / 6), table)))
+    rows = labels(insight_gate.families(gated(dict.fromkeys(TEACHERS, 1 / 6), table)))
     assert rows == ["Boxes, some given away", "Average of three", "mine"]
-    before = labels(insight.families(made("tiny", state=None)))
+    before = labels(insight_gate.families(made("tiny", state=None)))
     assert len(before) == 12 and before.index(rows[0]) < before.index(rows[1])
 
 
 def test_equal_families_have_no_favourite():
     table = {family: dict.fromkeys(TEACHERS, 1 / 6) for family in ("rate", "share")}
-    assert "the same weights" in plain(insight.families(gated(dict.fromkeys(TEACHERS, 1 / 6), table)))
+    assert "the same weights" in plain(insight_gate.families(gated(dict.fromkeys(TEACHERS, 1 / 6), table)))
 
 
 # --- layers ---------------------------------------------------------------------------------------------------------
@@ -245,22 +254,22 @@ def deku(haf, cka=(0.5, 0.5), loss=(0.3, 0.01), *more):
     ],
 )
 def test_the_heads_share_is_said_in_plain_words(haf, said):
-    assert said in plain(insight.heads(deku(haf)))
+    assert said in plain(insight_gate.heads(deku(haf)))
 
 
 def test_agreement_that_fell_behind_the_heads_is_said():
-    assert "its agreement fell with 6 of 6 teachers" in plain(insight.heads(deku(0.86, cka=(0.6, 0.3))))
-    assert "agreement fell" not in plain(insight.heads(deku(0.86)))
+    assert "its agreement fell with 6 of 6 teachers" in plain(insight_gate.heads(deku(0.86, cka=(0.6, 0.3))))
+    assert "agreement fell" not in plain(insight_gate.heads(deku(0.86)))
 
 
 def test_heads_that_absorb_are_a_warning():
-    said = insight.heads(deku(0.86, (0.5, 0.5), (0.3, 0.01), Warning(code="heads_absorb", text="...")))
+    said = insight_gate.heads(deku(0.86, (0.5, 0.5), (0.3, 0.01), Warning(code="heads_absorb", text="...")))
     assert "insight-warning" in said and "measured without heads" in plain(said)
 
 
 def test_a_mode_without_trained_heads_says_that_there_is_nothing_to_absorb():
     run = made("tiny", probe(0, dict.fromkeys(TEACHERS, 0.5)))
-    assert "has no projection heads" in plain(insight.heads(run)) and "figure" not in insight.heads(run)
+    assert "has no projection heads" in plain(insight_gate.heads(run)) and "figure" not in insight_gate.heads(run)
 
 
 def test_warnings_stand_where_they_belong_and_each_once():
@@ -271,4 +280,4 @@ def test_warnings_stand_where_they_belong_and_each_once():
     run = made("tiny", probe(0, cka), *warnings, warnings[0])
     text = insight.agreement(run)
     assert text.count("insight-warning") == 2 and "&lt;i&gt;" in text
-    assert "insight-warning" not in insight.gate(run)
+    assert "insight-warning" not in insight_gate.gate(run)

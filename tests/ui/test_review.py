@@ -54,7 +54,10 @@ def test_the_review_says_costs_and_what_will_be_done():
     html = review(draft, *judged(draft), ["Only 19 rows"])
     for part in ("<dt>Time</dt><dd>about ", " GB</dd>", " MB</dd>", "Only 19 rows.", "140 steps of 128 problems"):
         assert part in html
-    assert "the solutions × 1 + the geometry × 0.5 (mode kernel, gate prior)" in html
+    assert (
+        "the solutions × 1 + the geometry × 0.5 (mode kernel, debiased similarity at 0.75 of the depth, prior gate)"
+        in html
+    )
     refused = review(draft, *judged(draft), refusal="Too few rows.")
     assert '<p class="wrong" role="status">Too few rows.</p>' in refused
 

@@ -115,7 +115,11 @@ def test_the_table_changes_with_a_state_and_not_with_a_step():
 def test_details_say_what_it_is_what_came_of_it_and_its_link():
     run = made("tiny", evaluation("before", 14), evaluation("after", 95, step=140), metric(140))
     text = plain(details(run))
-    assert "140 of 140" in text and "task × 1 and geometry × 0.5" in text and "phi3-tiny" in text
+    assert (
+        "140 of 140" in text
+        and "worked solutions (task) × 1 and teachers' geometry (geometry) × 0.5" in text
+        and "phi3-tiny" in text
+    )
     assert "14.0% (4.0 to 24.0) → 95.0% (85.0 to 100.0) of 100" in text
     assert f'data-copy="?run={run.id}"' in details(run)
     assert "No run is open" in plain(details(None))
