@@ -88,7 +88,7 @@ def notes(config: RunConfig) -> list[str]:
         count = sum(one.written for one in asked.values())
         found.append(f"{_who(writers)} {write} {count:,} answers to the training problems{between}, once")
     if readers:
-        who = f"each of {len(readers)} teachers" if len(readers) > 1 else readers[0]
+        who = f"each of {len(readers)} teachers" if len(readers) > 1 else _who(readers)
         found.append(f"{who} reads {asked[readers[0]].read:,} training texts, once")
     if live:
         stay = "stay" if len(live) > 1 else "stays"
@@ -125,4 +125,6 @@ def _top_k(one: ObjectiveConfig) -> int:
 
 
 def _who(names: list[str]) -> str:
-    return listed(names) if len(names) <= 2 else f"{len(names)} teachers"
+    if len(names) > 2:
+        return f"{len(names)} teachers"
+    return f"the {'teacher' if len(names) == 1 else 'teachers'} {listed(names)}"

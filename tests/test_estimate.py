@@ -91,6 +91,66 @@ def test_more_to_do_takes_longer(stage, less, more):
     assert many.seconds[0] > few.seconds[0] and many.seconds[1] > few.seconds[1]
 
 
+@pytest.mark.parametrize(
+    ("preset", "stage", "less", "more"),
+    [
+        ("tiny-response", "signals", "objectives.response.problems=share", "objectives.response.problems=each"),
+        ("tiny-response", "signals", "objectives.response.samples=1", "objectives.response.samples=4"),
+        ("tiny-response", "signals", "objectives.response.max_new_tokens=16", "objectives.response.max_new_tokens=64"),
+        ("tiny-logits", "train", "objectives.logits.source=stored", "objectives.logits.source=live"),
+        ("tiny-logits", "signals", "objectives.logits.source=live", "objectives.logits.source=stored"),
+        ("tiny-gkd", "train", "objectives.gkd.lmbda=0", "objectives.gkd.lmbda=1"),
+        ("tiny-gkd", "train", "objectives.gkd.max_new_tokens=16", "objectives.gkd.max_new_tokens=64"),
+        ("tiny-gkd", "signals", "objectives.gkd.seq_kd=false", "objectives.gkd.seq_kd=true"),
+    ],
+)
+def test_more_asked_of_teachers_takes_longer(preset, stage, less, more):
+    assert of(preset, more).stages[stage] > 1.02 * of(preset, less).stages[stage]
+
+
+@pytest.mark.parametrize(
+    ("preset", "less", "more"),
+    [
+        ("tiny-logits", "objectives.logits.top_k=8", "objectives.logits.top_k=64"),
+        ("tiny-features", "objectives.features.count=1", "objectives.features.count=2"),
+        ("tiny-cross-tokenizer", "objectives.cross_tokenizer.shared=0", "objectives.cross_tokenizer.shared=1"),
+        ("tiny-cross-tokenizer", "objectives.cross_tokenizer.loss=alm", "objectives.cross_tokenizer.loss=uld"),
+    ],
+)
+def test_more_kept_of_each_token_takes_more_disk(preset, less, more):
+    assert of(preset, more).disk_mb > 1.2 * of(preset, less).disk_mb
+
+
+def test_likely_tokens_take_eight_bytes_each_on_disk():
+    few, many = (of("tiny-logits", f"objectives.logits.top_k={k}").disk_mb for k in (1, 101))
+    tokens = 1920 * 0.5 * 64  # of the solutions, as the sibling cuts them
+    assert (many - few) * 2**20 == pytest.approx(100 * 8 * tokens, rel=0.1)
+
+
+def test_teachers_that_stay_take_memory_together():
+    pair = ["teachers=[{model: sibling-tiny, name: a}, {model: sibling-tiny, name: b}]"]
+    live, stored = "objectives.logits.source=live", "objectives.logits.source=stored"
+    assert of("tiny-logits", live, machine=GPU).gpu_gb > of("tiny-logits", stored, machine=GPU).gpu_gb
+    assert of("tiny-logits", live, *pair, machine=GPU).gpu_gb > of("tiny-logits", live, machine=GPU).gpu_gb
+
+
+def test_large_models_are_taken_to_answer_as_long_as_they_may():
+    asked = "objectives=[{kind: response, max_new_tokens: %d}]"
+    short, long = (estimate(large(asked % tokens), GPU, ()).stages["signals"] for tokens in (256, 1024))
+    assert long > 2 * short
+
+
+def test_what_is_asked_of_teachers_is_said():
+    assert "6 teachers write 1,920 answers to the training problems between them, once" in of("tiny-response").notes
+    assert any("stays in memory while the student trains" in line for line in lines(of("tiny-gkd")))
+
+
+def test_runs_of_other_methods_say_nothing(finished):
+    earlier = [finished("tiny-features", 3.0)]
+    assert of("tiny-cross-tokenizer", earlier=earlier) == of("tiny-cross-tokenizer", earlier=[])
+    assert "from 1 earlier run here" in of("tiny-features", earlier=earlier).notes
+
+
 def test_teachers_that_nobody_asks_cost_nothing():
     unasked = estimate(parse({**TASK, "teachers": ["qwen2-tiny", "phi3-tiny"]}), TWO_CORES, ())
     assert unasked == estimate(parse(TASK), TWO_CORES, ())

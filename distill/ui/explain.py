@@ -50,7 +50,7 @@ student writes while it trains: the slowest.</dd>
 <h4>Without teachers</h4>
 <dl><dt>Worked solutions</dt><dd>Ordinary training on the data's own solutions, and a sound companion to the
 others.</dd></dl>
-<p class="quiet">A <b>tokenizer</b> cuts text into pieces; each step Teachers and Student names it. The <b>gate</b>
+<p class="quiet">A <b>tokenizer</b> cuts text into pieces; steps 1 and 2 name each model's. The <b>gate</b>
 decides, text by text, how much each of several teachers counts. What they did to the student is under Insight.</p>
 """
 

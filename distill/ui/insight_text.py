@@ -86,12 +86,13 @@ def in_short(probes: Sequence[Probe]) -> str:
         return ""
     rose = sum(last[t] - first[t] > line for t in both)
     fell = sum(last[t] - first[t] < -line for t in both)
-    moves = [f"{word} with {count} of {len(both)}" for word, count in (("rose", rose), ("fell", fell)) if count]
+    of = f" of {len(both)}" if len(both) > 1 else ""
+    moves = [f"{word} with {count}{of}" for word, count in (("rose", rose), ("fell", fell)) if count]
     was, now = (sum(values[t] for t in both) / len(both) for values in (first, last))
     numbers = f"mean CKA {decimals(was)} → {decimals(now)}, n = {probes[-1].n}"
     if not moves:
         return f"So far its agreement has hardly changed ({numbers})."
-    return f"So far its agreement {listed(moves)} teachers ({numbers})."
+    return f"So far its agreement {listed(moves)} {'teachers' if of else 'teacher'} ({numbers})."
 
 
 # --- agreement ------------------------------------------------------------------------------------------------------

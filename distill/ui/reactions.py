@@ -119,7 +119,9 @@ class Reactions:
         return [
             review.verdict(checked, found),
             "" if "student.model" in faults else review.student_facts(student),
-            teachers_rows.rows_html(draft.teachers, faults.get(TEACHERS, "")),
+            teachers_rows.rows_html(
+                draft.teachers, faults.get(TEACHERS, ""), "" if {"student.model", TEACHERS} & {*faults} else student
+            ),
             gr.update(visible=draft.values["data.source"] == "file"),
             self._file_note(draft, held, faults.get(FILE)),
             f'<p class="wrong" role="status">{words(faults[OBJECTIVES])}</p>' if OBJECTIVES in faults else "",

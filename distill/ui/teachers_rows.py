@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from distill.config import ConfigError, ModelRef
-from distill.estimate import ModelFacts, describe_model
+from distill.facts import ModelFacts, describe_model, same_tokenizer
 from distill.ui.checks import check_model
 from distill.ui.colours import teacher_style
 from distill.ui.text import words
@@ -71,11 +71,11 @@ def act(teachers: Sequence[dict[str, Any]], what: str, name: str) -> Teachers:
     return found
 
 
-def rows_html(teachers: Sequence[dict[str, Any]], fault: str = "") -> str:
+def rows_html(teachers: Sequence[dict[str, Any]], fault: str = "", student: str = "") -> str:
     """The list as HTML, with what is wrong with it."""
     wrong = f'<p class="wrong">{words(fault)}</p>' if fault else ""
     said = f'<p class="count" role="status">{_count(teachers)}</p>'
-    items = "".join(_row(teacher, index, len(teachers)) for index, teacher in enumerate(teachers))
+    items = "".join(_row(teacher, index, len(teachers), student) for index, teacher in enumerate(teachers))
     return f'{said}<ol class="teachers">{items}</ol><div aria-live="polite">{wrong}</div>'
 
 
@@ -86,7 +86,7 @@ def _count(teachers: Sequence[dict[str, Any]]) -> str:
     return f'{len(teachers)} {"teacher" if len(teachers) == 1 else "teachers"}<span class="unseen">: {names}</span>'
 
 
-def _row(teacher: dict[str, Any], index: int, total: int) -> str:
+def _row(teacher: dict[str, Any], index: int, total: int, student: str) -> str:
     name, style = words(teacher["name"]), teacher_style(index)
     line = (
         f'<svg class="swatch" width="34" height="10" aria-hidden="true"><line x1="2" y1="5" x2="32" y2="5" '
@@ -103,15 +103,23 @@ def _row(teacher: dict[str, Any], index: int, total: int) -> str:
     )
     return (
         f'<li data-name="{name}"><span class="number">{index + 1}</span>{line}<div class="who"><b>{name}</b>'
-        f'<span class="facts">{words(_facts(teacher))}</span></div><div class="does">{buttons}</div></li>'
+        f'<span class="facts">{words(_facts(teacher, student))}</span></div><div class="does">{buttons}</div></li>'
     )
 
 
-def _facts(teacher: dict[str, Any]) -> str:
+def _facts(teacher: dict[str, Any], student: str) -> str:
     try:
-        return facts_line(describe_model(ModelRef(**teacher)))
+        known = facts_line(describe_model(ModelRef(**teacher)))
     except ConfigError as error:
         return str(error)
+    return f"{known} · the student's tokenizer" if _shares_tokenizer(student, teacher) else known
+
+
+def _shares_tokenizer(student: str, teacher: dict[str, Any]) -> bool:
+    try:
+        return bool(student) and same_tokenizer(student, ModelRef(**teacher)) is True
+    except ConfigError:  # what is wrong with the student is said where the student is chosen
+        return False
 
 
 def facts_line(facts: ModelFacts) -> str:

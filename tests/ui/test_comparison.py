@@ -52,6 +52,25 @@ def test_runs_alike_compare_their_whole_loss_others_the_part_they_share(two):
     assert "whole losses can't be compared" in plain(mixed)
 
 
+def of(kind, *overrides, preset="tiny-features"):
+    return made(preset, metric(1, terms={kind: 0.9}), metric(2, terms={kind: 0.5}), overrides=overrides)
+
+
+def test_a_part_that_is_set_alike_is_compared_whatever_its_weight():
+    changed = of("features", "objectives.features.weight=2", "objectives.task.weight=3")
+    assert "Loss: teachers&#x27; inner states" in comparison.loss([of("features"), changed])
+
+
+@pytest.mark.parametrize("changed", ["objectives.features.loss=cosine", "objectives.features.teachers=[phi3-tiny]"])
+def test_a_part_that_is_set_otherwise_is_another_loss(changed):
+    assert '<h3 class="picture-title">Loss</h3>' in comparison.loss([of("features"), of("features", changed)])
+
+
+def test_settings_say_yes_and_no_and_all():
+    found = comparison.flat(configs.load("tiny-gkd"))
+    assert (found["objectives.gkd.seq_kd"], found["objectives.gkd.teachers"]) == ("no", "all")
+
+
 def test_losses_of_different_things_are_called_that(two):
     alone = made("tiny-ce", metric(1, loss=3.0), metric(2, loss=2.0))  # of some other objective: no term in common
     assert "compare the shapes, not the heights" in plain(comparison.loss([two[0], alone]))
