@@ -88,7 +88,7 @@ class LogitsObjective(Objective):
             losses_mT, heard_mT = self._of_stored(states_mD, head, batch["signals"], labelled_BL.sum(1))
         losses_mT = self.temperature**2 * losses_mT
         g_BT = self.shares.of(batch.get("signals", {}), len(labelled_BL), states_mD.device)
-        weight_mT = g_BT.to(losses_mT)[labelled_BL.nonzero()[:, 0]] * heard_mT
+        weight_mT = g_BT.to(losses_mT)[labelled_BL.nonzero()[:, 0]]
         items = len(states_mD) if batch.get("num_items") is None else batch["num_items"]
         loss = (weight_mT * losses_mT).sum() / max(items, 1)
         return ObjectiveOutput({"logits": loss}, self._metrics(losses_mT.detach(), heard_mT))
@@ -108,7 +108,7 @@ class LogitsObjective(Objective):
             chunks = Chunks.of(signals["chunk_of"][teacher].to(states_mD.device), count_B)
             said = (signals[name][teacher].to(states_mD.device) for name in ("chunk_topk_logprobs", "chunk_topk_ids"))
             logprobs_hk, ids_hk = (chunks.chosen(values_BCk)[chunks.group_k] for values_BCk in said)
-            # Where nothing was said, all k tokens are unknown ones: both sides are one bucket, and alike.
+            # Where nothing was said, all k tokens are unknown ones: both sides are one bucket, and exactly alike.
             logprobs_mk = logprobs_hk.new_zeros(len(states_mD), logprobs_hk.shape[1])
             ids_mk = ids_hk.new_full(logprobs_mk.shape, self.vocabulary)
             logprobs_mk[chunks.member_m], ids_mk[chunks.member_m] = logprobs_hk, ids_hk

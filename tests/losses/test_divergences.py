@@ -182,6 +182,14 @@ def test_rounding_may_bring_the_teachers_sum_to_one_and_beyond(over, kind, beta)
     assert value.isfinite().all() and z.grad.isfinite().all() and topk.grad.isfinite().all()
 
 
+@pytest.mark.parametrize(("kind", "beta"), KINDS)
+def test_all_tokens_stored_leave_an_empty_rest_in_float32_too(kind, beta):
+    z, log_t = normal(5, 12).float().requires_grad_(), logprobs(5, 12, seed=1).float()
+    coarse, full = bucketed(z, log_t, 12, kind, beta), divergence(z.log_softmax(-1), log_t, kind, beta)
+    torch.testing.assert_close(coarse, full, rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(*(torch.autograd.grad(x.sum(), z)[0] for x in (coarse, full)), rtol=1e-4, atol=1e-5)
+
+
 def test_tokens_the_student_does_not_have_count_among_the_rest():
     """The teacher's padded logits: mass on them is mass of the tail."""
     log_t = logprobs(6, 14, seed=3)
