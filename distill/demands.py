@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from distill.config import ModelRef, RunConfig, teachers_of
-from distill.methods import ObjectiveConfig, ResponseConfig
+from distill.methods import ObjectiveConfig, ResponseConfig, reads_listed
 from distill.wording import listed
 
 
@@ -71,7 +71,7 @@ def demand(config: RunConfig, name: str) -> Demand:
         written=_written(config, answers) if writes else 0,
         live=any(map(is_live, methods)),
         tokens=bool(by_token),
-        top_k=max((_top_k(one) for one in by_token), default=0),
+        top_k=max((one.top_k for one in by_token if reads_listed(one)), default=0),
         layers=max((one.count for one in methods if one.kind == "features"), default=0),
     )
 
@@ -117,11 +117,6 @@ def _written(config: RunConfig, answers: ResponseConfig) -> int:
     """The answers that each teacher is asked for."""
     among = len(teachers_of(answers, config)) if answers.problems == "share" else 1
     return -(-config.data.train * answers.samples // max(among, 1))
-
-
-def _top_k(one: ObjectiveConfig) -> int:
-    chunks = one.kind == "cross_tokenizer" and (one.loss != "alm" or one.shared)
-    return one.top_k if one.kind == "logits" or chunks else 0
 
 
 def _who(names: list[str]) -> str:

@@ -19,7 +19,13 @@ MIX = [
     {"kind": "features", "loss": "cka", "layers": "last", "count": 1, "gate": "uniform", "teachers": ["qwen2-tiny"]},
     {"kind": "geometry", "teachers": ["qwen2-tiny", "phi3-tiny"]},
     {"kind": "gkd", "seq_kd": True, "lmbda": 0.25, "beta": 1.0, "teachers": ["sibling-tiny"]},
-    {"kind": "cross_tokenizer", "shared": 0.5, "top_k": 8, "gate": {"kind": "prior", "tau": 0.5, "epsilon": 0.0}},
+    {
+        "kind": "cross_tokenizer",
+        "shared": 0.5,
+        "top_k": 8,
+        "gate": {"tau": 0.5},
+        "teachers": ["qwen2-tiny", "phi3-tiny"],
+    },
 ]
 
 
