@@ -22,7 +22,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from benchmarks.common import in_turns, report
 
 TOKENS, WIDTH, VOCABULARY, BETA = 512, 896, 151_936, 0.5
-ROUNDS = 7
+ROUNDS = 5
 CONTENDERS = ("ours", "trl_gkd", "trl_chunked")
 
 
