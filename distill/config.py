@@ -14,7 +14,7 @@ from pydantic import Field, ValidationError, field_validator, model_validator
 
 from distill import assets
 from distill.errors import ConfigError
-from distill.methods import GeometryConfig, ObjectiveConfig
+from distill.methods import GeometryConfig, ObjectiveConfig, reads_listed
 from distill.overrides import apply
 from distill.references import check_models, model_path
 from distill.settings import (
@@ -104,6 +104,7 @@ class RunConfig(Settings):
             raise fault("objectives", " all have weight 0, so nothing would be learned: give one a weight above 0.")
         for objective in self.objectives:
             self._check_teachers(objective, names)
+        self._check_listed()
         if self.geometry:
             self._check_geometry(self.geometry)
         return self
@@ -120,6 +121,18 @@ class RunConfig(Settings):
                 f"objectives.{kind}.teachers",
                 f" names {show(stranger)}, who is not among the teachers: {instead(stranger, names)}",
             )
+
+    def _check_listed(self) -> None:
+        """A teacher lists its likeliest tokens once, for one objective: at its temperature, as many as it wants."""
+        lists = [objective for objective in self.objectives if reads_listed(objective)]
+        for teacher in self.teachers:
+            heard = [o for o in lists if o.teachers is None or teacher.name in o.teachers]
+            if len(heard) > 1:
+                raise fault(
+                    "objectives",
+                    f" have both {heard[0].kind} and {heard[1].kind} read the likeliest tokens of {teacher.name!r}: name "
+                    f"the teachers of one of them (objectives.{heard[0].kind}.teachers), or leave one out.",
+                )
 
     def _check_geometry(self, geometry: GeometryConfig) -> None:
         budget = self.budget

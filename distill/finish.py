@@ -17,6 +17,7 @@ import torch
 from safetensors.torch import save_file
 
 from distill.config import model_path
+from distill.demands import listening
 from distill.evaluation.score import compare
 from distill.events import Metric, Probe, Warning, latest_by_step, read
 from distill.hardware import peak_rss_mb
@@ -92,7 +93,7 @@ def build_report(pipeline: Pipeline, probes: list[Probe]) -> dict[str, Any]:
         "preset": config.name,
         "seed": config.seed,
         "student": config.student.name,
-        "teachers": [teacher.name for teacher in config.teachers] if config.geometry else [],
+        "teachers": [teacher.name for teacher in config.teachers if listening(config, teacher.name)],
         "objectives": dumped["objectives"],
         "data": dumped["data"],
         "versions": {package: version(package) for package in _PACKAGES},
@@ -107,6 +108,7 @@ def build_report(pipeline: Pipeline, probes: list[Probe]) -> dict[str, Any]:
         "peak_rss_mb": round(peak_rss_mb()),
         "peak_device_mb": _peak_device_mb(),
         **_geometry(probes),
+        "responses": pipeline.preparation.responses,
         "digests": _digests(pipeline),
         "warnings": [{"code": w.code, "text": w.text} for w in events if isinstance(w, Warning)],
     }

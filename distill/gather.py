@@ -1,4 +1,4 @@
-"""Gather what a run trains on: every teacher's signals about its texts, and the texts as the student reads them.
+"""Gather what a run trains on: the texts, every teacher's signals about them, and both as the student reads them.
 
 The teachers are asked one after another, each in memory only while it answers; what they say is kept in the bank for
 the next run. This module knows nothing of training.
@@ -6,101 +6,187 @@ the next run. This module knows nothing of training.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 
 import torch
+from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
-from distill.config import RunConfig, model_path
-from distill.data.prompts import encode_many
+from distill.asked import Asked, Blocks, asked_of
+from distill.config import ModelRef, RunConfig, model_path
+from distill.data.prompts import encode_many, template_of
+from distill.demands import heard, listening
 from distill.errors import UserError
 from distill.hardware import Hardware
-from distill.losses.cka import layer_at
-from distill.objectives.base import Signals
-from distill.objectives.build import signals_needed
+from distill.objectives.task import ANSWER
 from distill.progress import OnProgress, ShouldStop
+from distill.ragged import Ragged
 from distill.runs import home
+from distill.teachers.alignment import aligned
 from distill.teachers.bank import SignalBank
-from distill.teachers.signals import Request, Text
+from distill.teachers.signals import Text
 from distill.training.dataset import TrainingSet
 
 Warn = Callable[[str, str], None]  # code, plain words
+Said = dict[str, dict[str, Tensor | Ragged]]  # signal -> teacher -> a row a text
 
 
-def ask_all(
-    config: RunConfig,
-    hardware: Hardware,
-    train: Sequence[Text],
-    probe: Sequence[Text],
-    student_layers: int,
-    progress: Callable[[str, str], OnProgress],
-    warn: Warn,
-    should_stop: ShouldStop,
-) -> tuple[Signals, Signals]:
-    """{signal: {teacher: [n, ...]}} of all teachers about the `train` and the `probe` texts.
+@dataclass(frozen=True)
+class Asking:
+    """How teachers are asked: on which machine, who hears of progress and of what is odd, and whether to stop."""
 
-    Of the probe texts every layer is asked too (`pooled_layers`), to compare all layers with the student's. Both are
-    empty where no objective needs any signal.
-    """
-    geometry, needs = config.geometry, signals_needed(config.objectives)
-    if not needs:
-        if config.teachers:
-            warn(
-                "teachers_unasked",
-                "Teachers are listed, but no objective asks them anything: add one, such as geometry.",
-            )
-        return {}, {}
-    bank = SignalBank(home().cache / "signals", on_warning=warn)
-    # The student's own layer, as a fraction of its depth, says how deep to look in a teacher.
-    layer = layer_at(geometry.layer, student_layers) / student_layers
-    request = Request(needs, layer, geometry.pooling)
-    questions = [(train, request), (probe, replace(request, needs=needs | {"pooled_layers"}))]
-    signals: tuple[dict[str, dict], dict[str, dict]] = ({}, {})
-    count = len(train) + len(probe)
-    for number, teacher in enumerate(config.teachers, 1):
-        text = f"asking teacher {number} of {len(config.teachers)} ({teacher.name}), {count:,} texts"
-        answers = bank.ask_each(
-            teacher.name,
-            model_path(teacher),
-            questions,
-            revision=teacher.revision,
-            dtype=getattr(torch, hardware.dtype),
-            device=hardware.device,
-            batch_size=config.budget.teacher_batch_size,
-            on_progress=progress("signals", text),
-            should_stop=should_stop,
+    config: RunConfig
+    hardware: Hardware
+    progress: Callable[[str, str], OnProgress]
+    warn: Warn
+    should_stop: ShouldStop
+
+    def how(self, teacher: ModelRef, text: str) -> dict:
+        """The keyword arguments that every bank's `ask` takes; `text` says what is done, `teacher` is filled in."""
+        number = [t.name for t in self.config.teachers].index(teacher.name) + 1
+        said = f"asking teacher {number} of {len(self.config.teachers)} ({teacher.name}), {text}"
+        return {
+            "revision": teacher.revision,
+            "dtype": getattr(torch, self.hardware.dtype),
+            "device": self.hardware.device,
+            "batch_size": self.config.budget.teacher_batch_size,
+            "on_progress": self.progress("signals", said),
+            "should_stop": self.should_stop,
+        }
+
+
+@dataclass(frozen=True)
+class Texts:
+    """Texts of one split: (question, solution), the number of each one's family, and whose solution it is."""
+
+    split: str
+    pairs: Sequence[Text]
+    families: Sequence[int]
+    origins: Sequence[int] | None = None  # None: all are the data's
+
+    def of(self, rows: Sequence[int]) -> Texts:
+        """These rows only."""
+        origins = self.origins and [self.origins[row] for row in rows]
+        return Texts(self.split, [self.pairs[row] for row in rows], [self.families[row] for row in rows], origins)
+
+
+def used(config: RunConfig, warn: Warn) -> list[ModelRef]:
+    """The teachers that some objective listens to; says which are not."""
+    listened_to = heard(config)
+    unheard = [teacher.name for teacher in config.teachers if teacher not in listened_to]
+    if unheard:
+        warn(
+            "teachers_unasked",
+            f"Of the teachers listed, no objective listens to {', '.join(unheard)}: add one, such as geometry.",
         )
-        for gathered, found in zip(signals, answers, strict=True):
+    return listened_to
+
+
+def ask_probe(asking: Asking, probe: Sequence[Text], layer: float, pooling: str) -> Said:
+    """What every teacher that is used says of the probe texts: `pooled`, `pooled_layers`, for some gates more."""
+    return _ask(asking, lambda asked: [(probe, asked.probe)], layer, pooling, {}, len(probe))
+
+
+def ask_train(asking: Asking, train: Sequence[Text], layer: float, pooling: str, blocks: Blocks) -> Said:
+    """What every teacher says of the training texts, for the objectives that listen to it."""
+
+    def questions(asked: Asked) -> list:
+        return [(train, request) for request in (asked.texts, asked.tokens) if request is not None]
+
+    return _ask(asking, questions, layer, pooling, blocks, len(train))
+
+
+def _ask(
+    asking: Asking, questions_of: Callable[[Asked], list], layer: float, pooling: str, blocks: Blocks, count: int
+) -> Said:
+    bank = SignalBank(home().cache / "signals", on_warning=asking.warn)
+    said: Said = {}
+    for teacher in asking.config.teachers:
+        if not listening(asking.config, teacher.name):
+            continue
+        questions = questions_of(asked_of(asking.config, teacher.name, layer, pooling, blocks))
+        if not questions:
+            continue
+        how = asking.how(teacher, f"{count:,} texts")
+        for found in bank.ask_each(teacher.name, model_path(teacher), questions, **how):
             for name, values in found.items():
-                gathered.setdefault(name, {})[teacher.name] = values
-    return signals
+                said.setdefault(name, {})[teacher.name] = values
+    return said
 
 
 def training_set(
-    split: str,
-    texts: Sequence[Text],
-    families: Sequence[int],
-    signals: Signals,
+    texts: Texts,
+    said: Said,
     tokenizer: PreTrainedTokenizerBase,
     max_length: int,
     warn: Warn,
+    readers: Mapping[str, PreTrainedTokenizerBase] | None = None,
 ) -> TrainingSet:
-    """The texts as the student reads them, with the rows of the signals that belong to them."""
-    probing = split == "probe"  # its texts are only read: one whose answer was cut off still says something
-    encoded = encode_many(tokenizer, texts, max_length, keep_unlabelled=probing)
-    if texts and not encoded.kept:
+    """The texts as the student reads them, with the rows of the signals that belong to them, aligned to its tokens.
+
+    `readers` {teacher: tokenizer}: teachers that stay loaded, whose own prompts are needed.
+    """
+    probing = texts.split == "probe"  # its texts are only read: one whose answer was cut off still says something
+    encoded = encode_many(tokenizer, texts.pairs, max_length, keep_unlabelled=probing)
+    if texts.pairs and not encoded.kept:
         raise UserError(f"budget.max_length is {max_length} tokens, which leaves nothing of any answer: raise it.")
     if encoded.truncated:
         warn(
-            f"truncated:{split}",
-            f"{encoded.truncated} of {len(texts)} {split} texts are longer than budget.max_length "
+            f"truncated:{texts.split}",
+            f"{encoded.truncated} of {len(texts.pairs)} {texts.split} texts are longer than budget.max_length "
             f"({max_length} tokens) and were cut; {encoded.dropped} lost their whole answer and are left out.",
         )
-    kept = torch.as_tensor(encoded.kept, dtype=torch.long)
+    kept, rest = encoded.kept, texts.of(encoded.kept)
+    prompts = {name: own_prompts(rest.pairs, reader) for name, reader in (readers or {}).items()}
+    ours = [example.input_ids[: example.completion_start] for example in encoded.examples]
     return TrainingSet(
         encoded.examples,
-        {name: {t: values[kept] for t, values in by.items()} for name, by in signals.items()},
-        [families[row] for row in encoded.kept],
+        _by_rows(said, kept, [example.ends for example in encoded.examples]),
+        rest.families,
         tokenizer.pad_token_id,
+        rest.origins,
+        {name: ids for name, ids in prompts.items() if ids != ours},
     )
+
+
+def own_prompts(texts: Sequence[Text], tokenizer: PreTrainedTokenizerBase) -> list[list[int]]:
+    """The tokens of each question in the template of `tokenizer`'s model, up to what opens the answer."""
+    template = template_of(tokenizer)
+    prompts = [template.render(question) for question, _ in texts]
+    return tokenizer(prompts, add_special_tokens=False)["input_ids"] if prompts else []
+
+
+_BY_TOKEN = ("tokens", "token_logprobs", "topk_logprobs", "topk_ids", "hidden")
+
+
+def _by_rows(said: Said, kept: Sequence[int], ends: Sequence[Sequence[int]]) -> Said:
+    """The rows that are kept; what teachers said of their tokens as what they said of chunks of the student's."""
+    index = torch.as_tensor(kept, dtype=torch.long)
+    found: Said = {
+        name: {teacher: values[index] for teacher, values in by_teacher.items()}
+        for name, by_teacher in said.items()
+        if name not in _BY_TOKEN
+    }
+    for teacher, tokens in said.get("tokens", {}).items():
+        of_tokens = {name: said[name][teacher].rows(kept) for name in _BY_TOKEN[1:] if teacher in said.get(name, {})}
+        for name, values in aligned(ends, tokens.rows(kept), of_tokens).items():
+            if name == "chunk_hidden":  # by far the largest: half the memory, and more digits than it has
+                values = Ragged(values.values.half(), values.lengths)
+            found.setdefault(name, {})[teacher] = values
+    return found
+
+
+def without_long(texts: Texts, tokenizer: PreTrainedTokenizerBase, max_length: int, warn: Warn) -> Texts:
+    """The texts without those teachers' answers that are longer than `max_length` tokens: an answer is never cut."""
+    if texts.origins is None:
+        return texts
+    fits = set(encode_many(tokenizer, texts.pairs, max_length, drop_long=True).kept)
+    rows = [row for row, origin in enumerate(texts.origins) if origin != ANSWER or row in fits]
+    if len(rows) < len(texts.pairs):
+        warn(
+            "answers_too_long",
+            f"{len(texts.pairs) - len(rows)} of {sum(o == ANSWER for o in texts.origins)} answers of teachers are "
+            f"longer than budget.max_length ({max_length} tokens) and are left out, since half an answer teaches none.",
+        )
+    return texts.of(rows)

@@ -183,4 +183,13 @@ ObjectiveConfig = Annotated[
     TaskConfig | GeometryConfig | ResponseConfig | LogitsConfig | FeaturesConfig | GkdConfig | CrossTokenizerConfig,
     Field(discriminator="kind"),
 ]
+
+
+def reads_listed(objective: ObjectiveConfig) -> bool:
+    """Whether its teachers list the likeliest tokens at each place of a text."""
+    if objective.kind == "logits":
+        return objective.source == "stored"
+    return objective.kind == "cross_tokenizer" and (objective.loss != "alm" or objective.shared > 0)
+
+
 KINDS = ("task", "response", "logits", "features", "geometry", "gkd", "cross_tokenizer")

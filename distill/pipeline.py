@@ -19,24 +19,20 @@ import psutil
 from distill import events
 from distill.config import RunConfig
 from distill.data.problems import Problem, showcase
-from distill.data.prompts import cut
 from distill.data.sources import problems_for
 from distill.errors import UserError
 from distill.evaluation.answers import Answers
 from distill.evaluation.during import Questions, evaluated, spread
 from distill.evaluation.generate import answer_problems
 from distill.events import EventWriter, Stage, Status, Warning, latest_by_step, read
-from distill.gather import ask_all, training_set
+from distill.gather import Asking
 from distill.hardware import Hardware
-from distill.objectives.base import Signals
-from distill.objectives.build import Models, build_objectives
-from distill.objectives.geometry import INITIAL_STUDENT
+from distill.preflight import check_pairs
+from distill.preparing import Preparation
 from distill.progress import Stopped
-from distill.training.benefit import measure_benefit
 from distill.training.callbacks import Reporter
 from distill.training.dataset import TrainingSet
-from distill.training.distiller import Distiller
-from distill.training.probe import Probe, Reading, pooled_states
+from distill.training.probe import Probe, Reading
 from distill.training.student import load_adapter, load_student
 from distill.training.trainer import DistillTrainer, NotANumberError, checkpoints, training_arguments
 
@@ -58,7 +54,7 @@ class Pipeline:
         self._earlier = self.seconds.get("total", 0.0)  # what earlier sittings took
         self.keeps_model_on_failure = False
         self.callbacks = []  # more of transformers' TrainerCallbacks, for whoever watches closer
-        self.student = self.tokenizer = self.distiller = self.trainer = None
+        self.student = self.tokenizer = self.preparation = self.distiller = self.trainer = None
 
     # --- stages ------------------------------------------------------------------------------------------------------
 
@@ -81,6 +77,7 @@ class Pipeline:
     def load(self) -> None:
         """Draw the problems and load the student."""
         self._stage("load", "loading the student", 0, 1)
+        self.pairs = check_pairs(self.config, self._warn)
         self.problems = problems_for(self.config, self._warn)
         self.student, self.tokenizer = load_student(
             self.config.student, self.config.lora, self.hardware, self.config.seed
@@ -99,51 +96,31 @@ class Pipeline:
             self.writer.write(evaluated(phase, split, 0 if phase == "before" else self.config.budget.steps, score))
 
     def ask_teachers(self) -> tuple[TrainingSet, TrainingSet]:
-        """Ask the teachers, one after another, about the training and the probe texts."""
-        train = _texts(self.problems["train"])
-        probe = [cut(*text, self.config.probe.characters) for text in _texts(self.problems["probe"])]
-        depth = self.student.config.get_text_config().num_hidden_layers
-        of_train, of_probe = ask_all(
-            self.config, self.hardware, train, probe, depth, self._progress, self._warn, self.should_stop
-        )
-        return self._set("train", train, of_train), self._set("probe", probe, of_probe)
-
-    def _set(self, split: str, texts: list[tuple[str, str]], signals: Signals) -> TrainingSet:
-        numbers = {family: number for number, family in enumerate(self.families)}
-        families = [numbers[problem.family] for problem in self.problems[split]]
-        return training_set(split, texts, families, signals, self.tokenizer, self.config.budget.max_length, self._warn)
+        """Ask the teachers, one after another: about the training and probe texts, and before that for answers."""
+        asking = Asking(self.config, self.hardware, self._progress, self._warn, self.should_stop)
+        self.preparation = Preparation(asking, self.student, self.tokenizer, self.problems, self.families, self.pairs)
+        return self.preparation.gather()
 
     def build(self, train: TrainingSet, probe: TrainingSet) -> None:
-        """Make the objectives, which need the teachers' widths, and join them with the student."""
-        config = self.student.config.get_text_config()
-        widths = {teacher: values.shape[1] for teacher, values in train.signals.get("pooled", {}).items()}
-        models = Models(config.hidden_size, config.num_hidden_layers, widths, self.config.seed)
-        objectives = build_objectives(self.config.objectives, models)
-        geometry = self.config.geometry
-        banks = {"geometry": geometry.bank_size} if geometry and geometry.window == "bank" else {}
-        self.distiller = Distiller(self.student, objectives, banks).to(self.hardware.device)
-        objective = self.distiller.coupled.get("geometry")
-        if objective is not None and objective.wants_initial_student:
-            for texts in (train, probe):
-                with self.student.disable_adapter():
-                    states = pooled_states(self.distiller, objective, texts, self.config.budget.batch_size)
-                texts.signals["pooled"][INITIAL_STUDENT] = states.cpu()
+        """Make the objectives, and join them with the student."""
+        self.distiller = self.preparation.join(train, probe)
 
     def train(self, train: TrainingSet, probe_texts: TrainingSet) -> None:
         """Train from the last checkpoint, or from the start. Raises `Stopped` when stopped, with all saved."""
         config = self.config
         train = self._whole_windows(train)
         geometry = self.distiller.coupled.get("geometry")
+        looks = geometry or (self.preparation.observer(probe_texts) if probe_texts.signals else None)
         said, _ = read(self.folder / "events.jsonl")
         last = self._last_checkpoint()
         reached = _step_of(last) if last else 0
         earlier = _readings(said, reached) if last else []
-        probe = geometry and Probe(probe_texts, geometry, self.families, readings=earlier)
+        probe = looks and Probe(probe_texts, looks, self.families, trained=geometry is not None, readings=earlier)
         warned = {e.code for e in said if isinstance(e, Warning)}
         reporter = Reporter(self.writer, self.should_stop, probe, config.probe.every, self._ask_during, warned)
         trainer = self.trainer = DistillTrainer(
             self.distiller,
-            before_step=self._benefit(geometry),
+            before_step=self.preparation.before_step(self.distiller),
             args=training_arguments(config.budget, self.checkpoints, self.hardware, config.seed),
             train_dataset=train,
             data_collator=train.collate,
@@ -179,19 +156,6 @@ class Pipeline:
 
     def _last_checkpoint(self) -> Path | None:
         return next(reversed(checkpoints(self.checkpoints)), None)
-
-    def _benefit(self, geometry) -> Callable | None:
-        if geometry is None or self.config.geometry.gate.kind != "meta":
-            return None
-        validation = self._set("validation", _texts(self.problems["validation"]), {})
-        size = min(len(validation), self.config.budget.batch_size)
-        batch = {k: v.to(self.hardware.device) for k, v in validation.collate(range(size)).items() if k != "signals"}
-
-        def measure(batches: list, step: int) -> None:
-            if step % self.config.geometry.gate.every == 0:
-                geometry.gate.set_benefit(measure_benefit(self.distiller, geometry, batch, batches[0]))
-
-        return measure
 
     # --- while it goes on --------------------------------------------------------------------------------------------
 
@@ -283,10 +247,6 @@ def _readings(said: list[events.Event], reached: int) -> list[Reading]:
     names = [field.name for field in fields(Reading)]
     probes = [probe for probe in latest_by_step(said, events.Probe) if probe.step <= reached]
     return [Reading(**{name: getattr(probe, name) for name in names}) for probe in probes]
-
-
-def _texts(problems: list[Problem]) -> list[tuple[str, str]]:
-    return [(problem.question, problem.solution) for problem in problems]
 
 
 def _read_seconds(folder: Path) -> dict[str, float]:

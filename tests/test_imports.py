@@ -17,6 +17,7 @@ FLOORS = [
     {"objectives"},
     {"training", "evaluation", "processes", "turns", "views", "runs", "owners"},
     {"publish", "finish", "gather", "pipeline", "worker", "zero", "zoo", "terminal", "preview"}
+    | {"asked", "assemble", "learning", "preparing"}
     | {"machine", "costs", "estimate", "preflight"}
     | {"footprint", "offers"},
     {"cli", "__main__", "ui"},

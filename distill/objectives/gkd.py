@@ -1,4 +1,4 @@
-"""Generalised knowledge distillation (GKD, Agarwal et al. 2024, 2306.13649): teachers correct the student's own answers.
+"""Generalised knowledge distillation (GKD, 2306.13649): teachers correct, token by token, what the student wrote.
 
     loss = sum over tokens y_i of sum_t g_t JSD_beta(p_t(. | y_<i), p_S(. | y_<i)) / tokens of the step
 

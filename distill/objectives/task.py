@@ -13,6 +13,7 @@ from distill.objectives.base import Batch, Objective, ObjectiveOutput, StudentOu
 
 SOLUTION, ANSWER = 0, 1  # batch["origin"]: a solution of the data, an answer of a teacher
 
+
 class TaskObjective(Objective):
     """`completion_cross_entropy` on texts of one origin, divided by the labelled tokens of the whole optimiser step.
 

@@ -44,9 +44,10 @@ class Reading:
 class Probe:
     """A fixed set of texts, and the geometry objective whose gate and heads are looked at.
 
-    Where nothing is trained on geometry, one that is no part of the training serves to look (`trained` False): then
-    there are curves, and no gate. `texts` carry the signals that the objective needs and, to compare all layers, `pooled_layers`. `readings` holds
-    what was read before, by an earlier sitting too: the first is what later ones are compared with.
+    Where nothing is trained on geometry, one that is no part of the training serves to look (`trained` False): there
+    are curves then, and no gate. `texts` carry the signals that the objective needs and, to compare all layers,
+    `pooled_layers`. `readings` holds what was read before, by an earlier sitting too: the first is what later ones are
+    compared with.
     """
 
     texts: TrainingSet
