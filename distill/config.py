@@ -130,8 +130,8 @@ class RunConfig(Settings):
             if len(heard) > 1:
                 raise fault(
                     "objectives",
-                    f" have both {heard[0].kind} and {heard[1].kind} read the likeliest tokens of {teacher.name!r}: name "
-                    f"the teachers of one of them (objectives.{heard[0].kind}.teachers), or leave one out.",
+                    f" have both {heard[0].kind} and {heard[1].kind} read the likeliest tokens of {teacher.name!r}: "
+                    f"name the teachers of one of them (objectives.{heard[0].kind}.teachers), or leave one out.",
                 )
 
     def _check_geometry(self, geometry: GeometryConfig) -> None:
