@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 from distill.config import RunConfig, teachers_of
 from distill.demands import listening
@@ -14,37 +13,27 @@ Blocks = Mapping[str, Sequence[int]]  # teacher -> the blocks whose hidden state
 _TEXTS = frozenset({"pooled", "nll_per_byte", "pooled_layers"})  # one value a text, or a few
 
 
-@dataclass(frozen=True)
-class Asked:
-    """Of one teacher: a request about the training texts, one about their tokens, one about the probe texts."""
+def of_probe(config: RunConfig, teacher: str, layer: float, pooling: str) -> Request:
+    """What `teacher` is asked about the probe texts, at `layer` (a fraction of the depth), with this `pooling`."""
+    needs = {"pooled", "pooled_layers"}
+    for objective in listening(config, teacher):
+        if isinstance(objective, GeometryConfig):
+            needs |= signals_of(objective, len(teachers_of(objective, config)))
+    return Request(frozenset(needs), layer, pooling)
 
-    texts: Request | None
-    tokens: Request | None
-    probe: Request
 
-
-def asked_of(config: RunConfig, teacher: str, layer: float, pooling: str, blocks: Blocks) -> Asked:
-    """What `teacher` is asked. `layer` (a fraction of the depth) and `pooling` are the geometry's or the probe's."""
+def of_train(config: RunConfig, teacher: str, layer: float, pooling: str, blocks: Blocks) -> list[Request]:
+    """What `teacher` is asked about the training texts, and about their tokens; nothing, where nobody wants any."""
     needs: set[str] = set()
     top_k, temperature = 0, 1.0
-    probe = {"pooled", "pooled_layers"}
     for objective in listening(config, teacher):
         wanted = signals_of(objective, len(teachers_of(objective, config)))
         needs |= wanted
         if "topk" in wanted:
             top_k, temperature = objective.top_k, getattr(objective, "temperature", 1.0)
-        if isinstance(objective, GeometryConfig):
-            probe |= wanted
-    texts, tokens = needs & _TEXTS, needs - _TEXTS
-    return Asked(
-        texts=Request(frozenset(texts), layer, pooling) if texts else None,
-        tokens=Request(
-            frozenset(tokens), top_k=top_k, temperature=temperature, layers=tuple(sorted(set(blocks.get(teacher, ()))))
-        )
-        if tokens
-        else None,
-        probe=Request(frozenset(probe), layer, pooling),
-    )
+    texts, tokens = frozenset(needs & _TEXTS), frozenset(needs - _TEXTS)
+    of_tokens = Request(tokens, top_k=top_k, temperature=temperature, layers=tuple(blocks.get(teacher, ())))
+    return [Request(texts, layer, pooling)] * bool(texts) + [of_tokens] * bool(tokens)
 
 
 def signals_of(objective: ObjectiveConfig, teachers: int) -> frozenset[str]:

@@ -100,12 +100,13 @@ def build(
     live: Mapping[str, LiveTeacher],
     tokenizer: PreTrainedTokenizerBase,
 ) -> list[Objective]:
-    """The objectives of the config; `widths` {teacher: width of its hidden states}, of all that are used."""
+    """The objectives of the config; `widths` {teacher: width of its hidden states}, where models are compared."""
     student_config = student.config.get_text_config()
     rows = min([student.get_output_embeddings().weight.shape[0], *(one.head.vocabulary for one in live.values())])
     models = Models(
         student_width=student_config.hidden_size,
         student_layers=student_config.num_hidden_layers,
+        teachers=[teacher.name for teacher in heard(config)],
         teacher_widths=widths,
         seed=config.seed,
         tokens=min(rows, 1 + max(tokenizer.get_vocab().values())),

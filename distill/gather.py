@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
-from distill.asked import Asked, Blocks, asked_of
+from distill.asked import Blocks, of_probe, of_train
 from distill.config import ModelRef, RunConfig, model_path
 from distill.data.prompts import encode_many, template_of
 from distill.demands import heard, listening
@@ -71,8 +71,8 @@ class Texts:
         return Texts(self.split, [self.pairs[row] for row in rows], [self.families[row] for row in rows], origins)
 
 
-def used(config: RunConfig, warn: Warn) -> list[ModelRef]:
-    """The teachers that some objective listens to; says which are not."""
+def say_unheard(config: RunConfig, warn: Warn) -> None:
+    """Warn of teachers that no objective listens to."""
     listened_to = heard(config)
     unheard = [teacher.name for teacher in config.teachers if teacher not in listened_to]
     if unheard:
@@ -80,32 +80,32 @@ def used(config: RunConfig, warn: Warn) -> list[ModelRef]:
             "teachers_unasked",
             f"Of the teachers listed, no objective listens to {', '.join(unheard)}: add one, such as geometry.",
         )
-    return listened_to
 
 
 def ask_probe(asking: Asking, probe: Sequence[Text], layer: float, pooling: str) -> Said:
     """What every teacher that is used says of the probe texts: `pooled`, `pooled_layers`, for some gates more."""
-    return _ask(asking, lambda asked: [(probe, asked.probe)], layer, pooling, {}, len(probe))
+    if not probe:
+        return {}
+    config = asking.config
+    return _ask(asking, lambda teacher: [(probe, of_probe(config, teacher, layer, pooling))], len(probe))
 
 
 def ask_train(asking: Asking, train: Sequence[Text], layer: float, pooling: str, blocks: Blocks) -> Said:
     """What every teacher says of the training texts, for the objectives that listen to it."""
 
-    def questions(asked: Asked) -> list:
-        return [(train, request) for request in (asked.texts, asked.tokens) if request is not None]
+    def questions(teacher: str) -> list:
+        return [(train, request) for request in of_train(asking.config, teacher, layer, pooling, blocks)]
 
-    return _ask(asking, questions, layer, pooling, blocks, len(train))
+    return _ask(asking, questions, len(train))
 
 
-def _ask(
-    asking: Asking, questions_of: Callable[[Asked], list], layer: float, pooling: str, blocks: Blocks, count: int
-) -> Said:
+def _ask(asking: Asking, questions_of: Callable[[str], list], count: int) -> Said:
     bank = SignalBank(home().cache / "signals", on_warning=asking.warn)
     said: Said = {}
     for teacher in asking.config.teachers:
         if not listening(asking.config, teacher.name):
             continue
-        questions = questions_of(asked_of(asking.config, teacher.name, layer, pooling, blocks))
+        questions = questions_of(teacher.name)
         if not questions:
             continue
         how = asking.how(teacher, f"{count:,} texts")

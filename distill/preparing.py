@@ -17,7 +17,7 @@ from distill.assemble import blocks_of, build, layer_maps, load_live, observer, 
 from distill.data.pairs import Pair
 from distill.data.problems import Problem
 from distill.data.prompts import cut
-from distill.gather import Asking, Said, Texts, ask_probe, ask_train, training_set, used, without_long
+from distill.gather import Asking, Said, Texts, ask_probe, ask_train, say_unheard, training_set, without_long
 from distill.generation import end_tokens
 from distill.learning import Counts, learning_texts
 from distill.objectives.base import Batch
@@ -49,13 +49,13 @@ class Preparation:
     def gather(self) -> tuple[TrainingSet, TrainingSet]:
         """(training set, probe set): the teachers are asked, one after another, and kept by nobody."""
         config, asking = self.asking.config, self.asking
-        teachers = used(config, asking.warn)
+        say_unheard(config, asking.warn)
         numbers = {family: number for number, family in enumerate(self.families)}
         texts, self.responses = learning_texts(asking, self.problems["train"], numbers)
         texts = without_long(texts, self.tokenizer, config.budget.max_length, asking.warn)
         looked = [cut(p.question, p.solution, config.probe.characters) for p in self.problems["probe"]]
         outlooks = outlook(config, self._shape.num_hidden_layers)
-        of_probe = ask_probe(asking, looked, *outlooks) if teachers else {}
+        of_probe = ask_probe(asking, looked, *outlooks)
         probe = self.read(Texts("probe", looked, [numbers[p.family] for p in self.problems["probe"]]), of_probe)
         self.maps = layer_maps(
             config,
@@ -63,7 +63,7 @@ class Preparation:
             of_probe.get("pooled_layers", {}),
             lambda: self._initial_states(Distiller(self.student, []), self.observer(probe), probe, every_layer=True),
         )
-        of_train = ask_train(asking, texts.pairs, *outlooks, blocks_of(self.maps)) if teachers else {}
+        of_train = ask_train(asking, texts.pairs, *outlooks, blocks_of(self.maps))
         return self.read(texts, of_train, readers_of(config)), probe
 
     def read(self, texts: Texts, said: Said, readers: Mapping[str, Any] | None = None) -> TrainingSet:

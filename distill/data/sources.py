@@ -11,7 +11,7 @@ import hashlib
 import os
 import re
 import unicodedata
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 from distill.config import ConfigError, DataConfig, RunConfig
@@ -27,6 +27,7 @@ from distill.data.tables import (
     rows_of,
     settled,
 )
+from distill.demands import heard
 from distill.errors import UserError
 from distill.wording import instead
 
@@ -59,7 +60,9 @@ def problems_for(config: RunConfig, warn: Warn, counts: Mapping[str, int] | None
     """
     data = config.data
     if data.source != "problems":
-        return split_problems(data, _row_counts(config) if counts is None else counts, warn)
+        compares = any(objective.kind in ("geometry", "features") for objective in config.objectives)
+        optional = () if compares else ("probe",)
+        return split_problems(data, _row_counts(config) if counts is None else counts, warn, optional)
     if counts is None:
         counts = {
             "train": data.train,
@@ -71,11 +74,17 @@ def problems_for(config: RunConfig, warn: Warn, counts: Mapping[str, int] | None
     return {split: _generated(split, n, data) for split, n in counts.items()}
 
 
-def split_problems(data: DataConfig, counts: Mapping[str, int], warn: Warn = lambda code, text: None) -> dict:
+def split_problems(
+    data: DataConfig,
+    counts: Mapping[str, int],
+    warn: Warn = lambda code, text: None,
+    optional: Sequence[str] = (),
+) -> dict:
     """{split: problems} from the rows of a file or data set, `counts[split]` of each where there are as many.
 
-    Raises UserError where there are too few to judge a student by (held_out); fewer to train on are used with a
-    warning. The first n problems of a split are the same whatever its count. There is no new_phrasing here.
+    An `optional` split of which there are too few to be of use is left empty. Raises UserError where there are too few
+    to judge a student by (held_out); fewer to train on are used with a warning. The first n problems of a split are the
+    same whatever its count. There is no new_phrasing here.
     """
     table, rows = _rows(data)
     by_question = {key: row for row, key in ((row, _key(row.question)) for row in reversed(rows))}
@@ -93,7 +102,10 @@ def split_problems(data: DataConfig, counts: Mapping[str, int], warn: Warn = lam
     if data.columns.answer:
         _check_solutions(by_split["held_out"][:_LOOKED_AT], table, warn)
     for split, problems in by_split.items():
-        _enough(split, len(problems), counts.get(split, 0), table, len(by_question), warn)
+        if split in optional and len(problems) < _NEEDED[split]:
+            by_split[split] = []
+        else:
+            _enough(split, len(problems), counts.get(split, 0), table, len(by_question), warn)
     return {split: by_split.get(split, [])[:n] for split, n in counts.items()}
 
 
@@ -110,11 +122,11 @@ def _generated(split: str, n: int, data: DataConfig) -> list[Problem]:
 
 
 def _row_counts(config: RunConfig) -> dict[str, int]:
-    """What a run asks of a table. Only geometry's diagnostics read probe texts, so without it none are asked for."""
+    """What a run asks of a table. Probe texts are where student and teachers are compared: without teachers, none."""
     return {
         "train": config.data.train,
         "validation": config.data.validation,
-        "probe": config.probe.texts if config.geometry else 0,
+        "probe": config.probe.texts if heard(config) else 0,
         "held_out": config.data.held_out,
         "new_phrasing": 0,
     }

@@ -23,14 +23,15 @@ if TYPE_CHECKING:
 class Models:
     """What objectives must know of the models to be made.
 
-    `teacher_widths`: of all teachers, in the order of the config. `tokens`: how many of the student's logits stand for
-    a token, None: all. `vocabulary` {teacher: tokens it has in common with
+    `teachers`: all, in the order of the config, and `teacher_widths` where they are known. `tokens`: how many of the
+    student's logits stand for a token, None: all. `vocabulary` {teacher: tokens it has in common with
     the student}, of teachers with its tokenizer. `live`: those that stay loaded. `maps` {teacher: (student block, index
     into the teacher's stored blocks), ...}, for features. `projections`: what cross_tokenizer needs of each teacher.
     """
 
     student_width: int
     student_layers: int
+    teachers: Sequence[str]
     teacher_widths: Mapping[str, int]
     seed: int = 0
     tokens: int | None = None
@@ -41,7 +42,7 @@ class Models:
 
     def names(self, config: ObjectiveConfig) -> list[str]:
         """The teachers that an objective listens to, in the order of the run's."""
-        return [name for name in self.teacher_widths if config.teachers is None or name in config.teachers]
+        return [name for name in self.teachers if config.teachers is None or name in config.teachers]
 
     def common(self, names: Sequence[str]) -> int:
         """How many tokens all of these teachers have in common with the student."""

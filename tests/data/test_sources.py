@@ -185,10 +185,10 @@ def test_generated_problems_are_what_they_always_were():
     assert problems_for(config, lambda code, text: None, {"held_out": 3}) == {"held_out": found["held_out"][:3]}
 
 
-def test_a_run_on_rows_asks_for_probe_texts_only_where_geometry_reads_them(table):
+def test_a_run_on_rows_asks_for_probe_texts_only_where_teachers_are_heard(table):
     path = table(ROWS)
     of_rows = ["data.source=file", f"data.path={path}", "data.held_out=30", "probe.texts=16", "data.new_phrasing=9"]
-    for preset, probes in [("tiny", 16), ("tiny-ce", 0)]:
+    for preset, probes in [("tiny", 16), ("tiny-logits", 16), ("tiny-ce", 0)]:
         found = problems_for(load(preset, of_rows), lambda code, text: None)
         assert tuple(found) == SPLITS
         assert (len(found["held_out"]), len(found["probe"]), found["new_phrasing"]) == (30, probes, [])
@@ -262,3 +262,13 @@ def test_data_sets_that_are_none(tmp_path, monkeypatch):
     with pytest.raises(UserError, match="scripts are no longer supported"):
         draw(of_hub("code"), train=1)
     assert not (tmp_path / "ran").exists()
+
+
+def test_probe_texts_are_no_condition_where_no_method_compares_models(table):
+    path = table(ROWS[:16])
+    few = ["data.source=file", f"data.path={path}", "data.held_out=1", "data.train=4", "data.validation=0"]
+    said = []
+    found = problems_for(load("tiny-logits", few), lambda code, text: said.append(code))
+    assert found["probe"] == [] and found["train"]
+    with pytest.raises(UserError, match="are needed"):
+        problems_for(load("tiny", few), lambda code, text: None)

@@ -12,7 +12,7 @@ from distill.objectives.build import Models, build_objectives
 from distill.objectives.geometry import GeometryObjective
 from distill.objectives.task import TaskObjective
 
-MODELS = Models(student_width=8, student_layers=8, teacher_widths={"a": 6, "b": 12}, seed=3)
+MODELS = Models(student_width=8, student_layers=8, teachers=["a", "b"], teacher_widths={"a": 6, "b": 12}, seed=3)
 
 
 def test_the_config_reaches_the_objectives_in_its_order():
