@@ -7,12 +7,12 @@ from end_to_end_cases import MINI
 
 from distill import config as configs
 from distill import runs
+from distill.config import teachers_of
 from distill.data.problems import generate
 from distill.errors import UserError
 from distill.events import EventWriter, Metric, Probe, Warning, latest_by_step, read
 from distill.finish import keep_model
 from distill.hardware import detect
-from distill.objectives.build import signals_needed
 from distill.pipeline import Pipeline
 
 GEOMETRIES = {
@@ -86,10 +86,16 @@ def test_training_and_probe_texts_are_of_other_facts(trained):
     assert len(generate("validation", 24)) == 24
 
 
-def test_the_teachers_are_asked_for_just_what_the_objectives_need(trained):
+def test_the_teachers_have_said_what_the_objectives_need(trained):
     _, pipeline, _ = trained
-    needs = frozenset().union(*(o.needs for o in pipeline.distiller.objectives.values()))
-    assert signals_needed(pipeline.config.objectives) == needs
+    signals = pipeline.trainer.train_dataset.signals
+    wanted = {
+        (need, teacher.name)
+        for one in pipeline.config.objectives
+        for need in pipeline.distiller.objectives[one.kind].needs
+        for teacher in teachers_of(one, pipeline.config)
+    }
+    assert wanted and wanted <= {(name, teacher) for name, by_teacher in signals.items() for teacher in by_teacher}
 
 
 def pipeline_of(folder, **changes):
