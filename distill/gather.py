@@ -6,7 +6,7 @@ the next run. This module knows nothing of training.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -15,11 +15,10 @@ from transformers import PreTrainedTokenizerBase
 
 from distill.asked import Blocks, of_probe, of_train
 from distill.config import ModelRef, RunConfig, model_path
-from distill.data.prompts import encode_many, template_of
+from distill.data.prompts import Example, encode_many, template_of
 from distill.demands import heard, listening
 from distill.errors import UserError
 from distill.hardware import Hardware
-from distill.objectives.task import ANSWER
 from distill.progress import OnProgress, ShouldStop
 from distill.ragged import Ragged
 from distill.runs import home
@@ -122,10 +121,12 @@ def training_set(
     max_length: int,
     warn: Warn,
     readers: Mapping[str, PreTrainedTokenizerBase] | None = None,
+    same: Collection[str] = (),
 ) -> TrainingSet:
     """The texts as the student reads them, with the rows of the signals that belong to them, aligned to its tokens.
 
-    `readers` {teacher: tokenizer}: teachers that stay loaded, whose own prompts are needed.
+    `readers` {teacher: tokenizer}: teachers that stay loaded, whose own prompts are needed. `same`: the teachers with
+    the student's own tokenizer.
     """
     probing = texts.split == "probe"  # its texts are only read: one whose answer was cut off still says something
     encoded = encode_many(tokenizer, texts.pairs, max_length, keep_unlabelled=probing)
@@ -142,7 +143,7 @@ def training_set(
     ours = [example.input_ids[: example.completion_start] for example in encoded.examples]
     return TrainingSet(
         encoded.examples,
-        _by_rows(said, kept, [example.ends for example in encoded.examples]),
+        _by_rows(said, kept, encoded.examples, same),
         rest.families,
         tokenizer.pad_token_id,
         rest.origins,
@@ -160,8 +161,10 @@ def own_prompts(texts: Sequence[Text], tokenizer: PreTrainedTokenizerBase) -> li
 _BY_TOKEN = ("tokens", "token_logprobs", "topk_logprobs", "topk_ids", "hidden")
 
 
-def _by_rows(said: Said, kept: Sequence[int], ends: Sequence[Sequence[int]]) -> Said:
+def _by_rows(said: Said, kept: Sequence[int], examples: Sequence[Example], same: Collection[str]) -> Said:
     """The rows that are kept; what teachers said of their tokens as what they said of chunks of the student's."""
+    ends = [example.ends for example in examples]
+    ids = [example.input_ids[example.completion_start :] for example in examples]
     index = torch.as_tensor(kept, dtype=torch.long)
     found: Said = {
         name: {teacher: values[index] for teacher, values in by_teacher.items()}
@@ -170,23 +173,8 @@ def _by_rows(said: Said, kept: Sequence[int], ends: Sequence[Sequence[int]]) -> 
     }
     for teacher, tokens in said.get("tokens", {}).items():
         of_tokens = {name: said[name][teacher].rows(kept) for name in _BY_TOKEN[1:] if teacher in said.get(name, {})}
-        for name, values in aligned(ends, tokens.rows(kept), of_tokens).items():
+        for name, values in aligned(ends, tokens.rows(kept), of_tokens, ids if teacher in same else None).items():
             if name == "chunk_hidden":  # by far the largest: half the memory, and more digits than it has
                 values = Ragged(values.values.half(), values.lengths)
             found.setdefault(name, {})[teacher] = values
     return found
-
-
-def without_long(texts: Texts, tokenizer: PreTrainedTokenizerBase, max_length: int, warn: Warn) -> Texts:
-    """The texts without those teachers' answers that are longer than `max_length` tokens: an answer is never cut."""
-    if texts.origins is None:
-        return texts
-    fits = set(encode_many(tokenizer, texts.pairs, max_length, drop_long=True).kept)
-    rows = [row for row, origin in enumerate(texts.origins) if origin != ANSWER or row in fits]
-    if len(rows) < len(texts.pairs):
-        warn(
-            "answers_too_long",
-            f"{len(texts.pairs) - len(rows)} of {sum(o == ANSWER for o in texts.origins)} answers of teachers are "
-            f"longer than budget.max_length ({max_length} tokens) and are left out, since half an answer teaches none.",
-        )
-    return texts.of(rows)

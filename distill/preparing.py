@@ -17,7 +17,7 @@ from distill.assemble import blocks_of, build, layer_maps, load_live, observer, 
 from distill.data.pairs import Pair
 from distill.data.problems import Problem
 from distill.data.prompts import cut
-from distill.gather import Asking, Said, Texts, ask_probe, ask_train, say_unheard, training_set, without_long
+from distill.gather import Asking, Said, Texts, ask_probe, ask_train, say_unheard, training_set
 from distill.generation import end_tokens
 from distill.learning import Counts, learning_texts
 from distill.objectives.base import Batch
@@ -51,8 +51,7 @@ class Preparation:
         config, asking = self.asking.config, self.asking
         say_unheard(config, asking.warn)
         numbers = {family: number for number, family in enumerate(self.families)}
-        texts, self.responses = learning_texts(asking, self.problems["train"], numbers)
-        texts = without_long(texts, self.tokenizer, config.budget.max_length, asking.warn)
+        texts, self.responses = learning_texts(asking, self.problems["train"], numbers, self.tokenizer)
         looked = [cut(p.question, p.solution, config.probe.characters) for p in self.problems["probe"]]
         outlooks = outlook(config, self._shape.num_hidden_layers)
         of_probe = ask_probe(asking, looked, *outlooks)
@@ -68,9 +67,9 @@ class Preparation:
 
     def read(self, texts: Texts, said: Said, readers: Mapping[str, Any] | None = None) -> TrainingSet:
         """The texts as the student reads them, with what the teachers `said` of them."""
-        return training_set(
-            texts, said, self.tokenizer, self.asking.config.budget.max_length, self.asking.warn, readers
-        )
+        same = {name for name, pair in self.pairs.items() if pair.same_tokenizer}
+        limit = self.asking.config.budget.max_length
+        return training_set(texts, said, self.tokenizer, limit, self.asking.warn, readers, same)
 
     def join(self, train: TrainingSet, probe: TrainingSet) -> Distiller:
         """Load the teachers that stay, make the objectives, and join them with the student."""

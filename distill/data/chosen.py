@@ -35,13 +35,17 @@ class Row(NamedTuple):
 
 @dataclass
 class Counts:
-    """What became of one teacher's answers: `asked` for, of those `finished`, of those `empty` and `right`, `kept`."""
+    """What became of one teacher's answers: `asked` for, of those `finished`, of those `empty` and `right`, `kept`.
+
+    `too_long`: would have been kept, were they not longer than the student may read; `choose` knows of none.
+    """
 
     asked: int = 0
     finished: int = 0
     empty: int = 0
     right: int = 0
     kept: int = 0
+    too_long: int = 0
 
 
 @dataclass(frozen=True)

@@ -29,7 +29,7 @@ from distill.objectives.shares import Shares
 if TYPE_CHECKING:
     from distill.teachers.live import LiveTeacher
 
-STORED = frozenset({"chunk_of", "chunk_topk_logprobs", "chunk_topk_ids"})
+STORED = frozenset({"chunk_of", "chunk_single", "chunk_topk_logprobs", "chunk_topk_ids"})
 SCALINGS = ("plain", "continuous")
 
 
@@ -40,8 +40,9 @@ class LogitsObjective(Objective):
     LiveTeacher} for source "live".
 
     Accumulated micro-batches add up, and a batch without labelled tokens costs 0. A labelled token that a stored
-    teacher said nothing about (in no chunk) costs nothing with that teacher. Metrics: of several teachers
-    "logits/<teacher>", its own loss (the mean over the tokens it spoke of, times T^2), whatever its share.
+    teacher did not read as the same token (in no chunk, or in one of several tokens) costs nothing with that teacher.
+    Metrics: of several teachers "logits/<teacher>", its own loss (the mean over the tokens it spoke of, times T^2),
+    whatever its share.
     """
 
     kind = "logits"
@@ -111,9 +112,13 @@ class LogitsObjective(Objective):
             # Where nothing was said, all k tokens are unknown ones: both sides are one bucket, and exactly alike.
             logprobs_mk = logprobs_hk.new_zeros(len(states_mD), logprobs_hk.shape[1])
             ids_mk = ids_hk.new_full(logprobs_mk.shape, self.vocabulary)
-            logprobs_mk[chunks.member_m], ids_mk[chunks.member_m] = logprobs_hk, ids_hk
+            # A chunk of several tokens has one distribution, its first token's, which is not that of the others.
+            alike_h = chunks.chosen(signals["chunk_single"][teacher].to(states_mD.device))[chunks.group_k]
+            alike_m = chunks.member_m.clone()
+            alike_m[chunks.member_m] = alike_h
+            logprobs_mk[alike_m], ids_mk[alike_m] = logprobs_hk[alike_h], ids_hk[alike_h]
             listed += [logprobs_mk, ids_mk]
-            heard.append(chunks.member_m)
+            heard.append(alike_m)
         return in_chunks(self._bucketed, head, states_mD, *listed), torch.stack(heard, dim=1)
 
     def _bucketed(self, logits_cV: Tensor, *listed: Tensor) -> Tensor:

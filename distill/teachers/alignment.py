@@ -9,7 +9,7 @@ tokenizers, models or losses.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 import torch
@@ -31,7 +31,10 @@ def chunks(ends_S: Sequence[int], ends_T: Sequence[int]) -> list[Chunk]:
 
 
 def aligned(
-    student_ends: Sequence[Sequence[int]], teacher_tokens: Ragged, signals: Mapping[str, Ragged]
+    student_ends: Sequence[Sequence[int]],
+    teacher_tokens: Ragged,
+    signals: Mapping[str, Ragged],
+    student_ids: Sequence[Sequence[int]] | None = None,
 ) -> dict[str, Ragged]:
     """What one teacher said of n texts, by chunks; a row of each result is a text.
 
@@ -39,7 +42,8 @@ def aligned(
     any of token_logprobs [m], topk_logprobs and topk_ids [m, k], hidden [m, layers, D]. Always given are
 
         chunk_of             int64 [labelled tokens]   the chunk of each of the student's tokens, -1 for none
-        chunk_single         bool [C]                  one token of the student's, one of the teacher's
+        chunk_single         bool [C]                  one token of the student's, one of the teacher's (the same one,
+                                                       where `student_ids` are given)
 
     and, of the signals that were given,
 
@@ -47,13 +51,26 @@ def aligned(
         chunk_topk_logprobs  float32 [C, k]            at the first of the teacher's tokens
         chunk_topk_ids       int64 [C, k]
         chunk_hidden         float32 [C, layers, D]    mean over the teacher's tokens
+
+    `student_ids`: the labelled tokens themselves, to be given only where both have one and the same tokenizer. Then
+    every token is a chunk (the bytes of an emoji too, which end at the same character) as far as both read the same
+    tokens. Where their answers end with different tokens, the two change places in what the teacher said: what ends
+    its answers stands for what ends the student's.
     """
     if len(student_ends) != len(teacher_tokens):
         raise ValueError(f"the student has {len(student_ends)} texts and the teacher {len(teacher_tokens)}")
-    found = [
-        _chunks(np.asarray(ends, dtype=np.int64), teacher_tokens.row(row)[:, 1].numpy())
-        for row, ends in enumerate(student_ends)
-    ]
+    swap = _ends_swapped(student_ends, student_ids, teacher_tokens)
+    ids_T = swap(teacher_tokens.values[:, 0].long())
+    theirs = [ids.numpy() for ids in ids_T.split(teacher_tokens.lengths.tolist())]
+    found = []
+    for row, ends in enumerate(student_ends):
+        ours = None if student_ids is None else np.asarray(student_ids[row], dtype=np.int64)
+        both = 0 if ours is None else min(len(ours), len(theirs[row]))
+        if both and (ours[:both] == theirs[row][:both]).all():
+            token = np.arange(both)
+            found.append(np.stack([token, token + 1, token, token + 1], axis=1))
+        else:
+            found.append(_chunks(np.asarray(ends, dtype=np.int64), teacher_tokens.row(row)[:, 1].numpy()))
     counts = torch.tensor([len(some) for some in found], dtype=torch.long)
     sizes = torch.tensor([len(ends) for ends in student_ends], dtype=torch.long)
     s0, s1, t0, t1 = torch.from_numpy(np.concatenate([*found, np.empty((0, 4), np.int64)])).unbind(1)
@@ -62,22 +79,43 @@ def aligned(
     chunk_of = torch.full((int(sizes.sum()),), -1)
     chunk_of[_spread((sizes.cumsum(0) - sizes)[row] + s0, s1 - s0)] = number.repeat_interleave(s1 - s0)
     first_T = (teacher_tokens.lengths.cumsum(0) - teacher_tokens.lengths)[row] + t0
-    out = {"chunk_of": Ragged(chunk_of, sizes), "chunk_single": Ragged((s1 - s0 == 1) & (t1 - t0 == 1), counts)}
+    single = (s1 - s0 == 1) & (t1 - t0 == 1)
+    if student_ids is not None:
+        ids_S = torch.tensor([token for ids in student_ids for token in ids], dtype=torch.long)
+        single &= ids_S[(sizes.cumsum(0) - sizes)[row] + s0] == ids_T[first_T]
+    out = {"chunk_of": Ragged(chunk_of, sizes), "chunk_single": Ragged(single, counts)}
     if "token_logprobs" in signals:
         out["chunk_logprobs"] = Ragged(_sums(signals["token_logprobs"].values, first_T, t1 - t0), counts)
     for name, dtype in (("topk_logprobs", torch.float32), ("topk_ids", torch.int64)):
         if name in signals:
-            out[f"chunk_{name}"] = Ragged(signals[name].values[first_T].to(dtype), counts)
+            values = signals[name].values[first_T].to(dtype)
+            out[f"chunk_{name}"] = Ragged(swap(values) if name == "topk_ids" else values, counts)
     if "hidden" in signals:
         sums_CKD = _sums(signals["hidden"].values, first_T, t1 - t0)
         out["chunk_hidden"] = Ragged(sums_CKD.div_((t1 - t0)[:, None, None]), counts)
     return out
 
 
-def same_tokens(student_ids: Sequence[Sequence[int]], teacher_tokens: Ragged) -> Tensor:
-    """bool [n]: whether the student's labelled tokens of each text are the teacher's own, `teacher_tokens` [m, 2]."""
-    ids = teacher_tokens.values[:, 0].split(teacher_tokens.lengths.tolist())
-    return torch.tensor([list(ours) == theirs.tolist() for ours, theirs in zip(student_ids, ids, strict=True)]).bool()
+def _ends_swapped(
+    student_ends: Sequence[Sequence[int]], student_ids: Sequence[Sequence[int]] | None, teacher_tokens: Ragged
+) -> Callable[[Tensor], Tensor]:
+    """What to do with ids of the teacher's: nothing, or to let the ends of its and the student's answers change places.
+
+    Of the swap nothing is lost: it is a permutation, so a distribution stays one.
+    """
+    theirs = teacher_tokens.values[teacher_tokens.values[:, 1] == END, 0]
+    ours = [
+        ids[-1] for ids, ends in zip(student_ids or (), student_ends, strict=False) if len(ends) and ends[-1] == END
+    ]
+    if not ours or not len(theirs) or ours[0] == int(theirs[0]):
+        return lambda ids: ids
+    student_end, teacher_end = int(ours[0]), int(theirs[0])
+
+    def swap(ids: Tensor) -> Tensor:
+        swapped = torch.where(ids == teacher_end, student_end, ids)
+        return torch.where(ids == student_end, teacher_end, swapped)
+
+    return swap
 
 
 def _chunks(ends_S: np.ndarray, ends_T: np.ndarray) -> np.ndarray:

@@ -58,7 +58,7 @@ def stored(temperature: float = 1.0, k: int = K, labels_BL: Tensor = LABELS, nam
     """
     counts = (labels_BL[:, 1:] != -100).sum(1)
     M = int(counts.max())
-    signals = {"chunk_of": {}, "chunk_topk_logprobs": {}, "chunk_topk_ids": {}, "nll_per_byte": NLL}
+    signals = {"chunk_of": {}, "chunk_single": {}, "chunk_topk_logprobs": {}, "chunk_topk_ids": {}, "nll_per_byte": NLL}
     for name in names:
         z_BLV = teacher_logits(name)[..., : None if beyond else V]
         values, ids = (z_BLV[:, :-1] / temperature).log_softmax(-1).topk(k, dim=-1)
@@ -67,7 +67,7 @@ def stored(temperature: float = 1.0, k: int = K, labels_BL: Tensor = LABELS, nam
             n = int(counts[b])
             chunk_of[b, :n] = torch.arange(n)
             said[b, :n], which[b, :n] = values[b][LABELLED[b]].float(), ids[b][LABELLED[b]]
-        signals["chunk_of"][name] = chunk_of
+        signals["chunk_of"][name], signals["chunk_single"][name] = chunk_of, chunk_of >= 0
         signals["chunk_topk_logprobs"][name], signals["chunk_topk_ids"][name] = said, which
     return signals
 
@@ -197,7 +197,7 @@ def test_a_chunk_is_looked_up_by_its_number():
     for name in NAMES:
         turned = told["signals"]["chunk_of"][name]
         told["signals"]["chunk_of"][name] = torch.where(turned >= 0, 3 - turned, turned)
-        for signal in ("chunk_topk_logprobs", "chunk_topk_ids"):
+        for signal in ("chunk_single", "chunk_topk_logprobs", "chunk_topk_ids"):
             told["signals"][signal][name] = told["signals"][signal][name].flip(1)
     torch.testing.assert_close(objective()(s, told).total(), before)
 
@@ -297,9 +297,23 @@ def test_a_student_that_follows_the_loss_becomes_its_teacher():
         assert losses[-1] < 0.05 * losses[0]
 
 
+def test_a_chunk_of_several_tokens_is_not_compared_token_by_token():
+    given = batch()
+    alone = objective(names=["c"])
+    chunk_of, single = given["signals"]["chunk_of"]["c"], given["signals"]["chunk_single"]["c"]
+    without = chunk_of.clone()
+    chunk_of[0, :3], without[0, :3] = torch.tensor([0, 0, 1]), torch.tensor([-1, -1, 1])
+    single[0, 0] = False
+    loss = alone(outputs(), given).total()
+    given["signals"]["chunk_of"]["c"] = without
+    torch.testing.assert_close(loss, alone(outputs(), given).total())
+    given["signals"]["chunk_of"]["c"], given["signals"]["chunk_single"]["c"] = chunk_of, torch.ones_like(single)
+    assert not torch.allclose(loss, alone(outputs(), given).total())
+
+
 def test_what_it_needs_and_owns():
     made = objective(weight=0.5)
-    assert made.needs == {"chunk_of", "chunk_topk_logprobs", "chunk_topk_ids"} and made.weight == 0.5
+    assert made.needs == {"chunk_of", "chunk_single", "chunk_topk_logprobs", "chunk_topk_ids"} and made.weight == 0.5
     assert objective(gate={"kind": "prior"}).needs == made.needs | {"nll_per_byte"}
     live = objective(("c",), source="live", gate={"kind": "prior"})
     assert live.needs == {"live"}  # a single teacher has all, whatever the gate

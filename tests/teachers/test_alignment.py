@@ -13,7 +13,7 @@ from transformers import AutoTokenizer
 from distill.data.problems import generate
 from distill.data.prompts import encode, encode_many
 from distill.ragged import Ragged
-from distill.teachers.alignment import aligned, chunks, same_tokens
+from distill.teachers.alignment import aligned, chunks
 from distill.zoo.tokenizers import ChatFormat, train_tokenizer
 
 ZOO = [path.name for path in sorted((Path(__file__).parents[2] / "assets" / "zoo").glob("*-tiny"))]
@@ -170,14 +170,52 @@ def test_a_tokenizer_against_itself_makes_every_token_a_chunk():
     assert found["chunk_of"].values.tolist() == [j for e in examples for j in range(e.labelled)]
 
 
-def test_texts_with_other_tokens_are_found():
+def labelled_ids(examples):
+    return [e.input_ids[e.completion_start :] for e in examples]
+
+
+def test_one_tokenizer_makes_every_byte_of_an_emoji_a_chunk():
     texts = [(QUESTION, text) for text in TEXTS]
     ours, theirs = (encode_many(tokenizer_of(name), texts).examples for name in ("student-tiny", "sibling-tiny"))
-    ids = [e.input_ids[e.completion_start :] for e in ours]
-    assert same_tokens(ids, tokens_of(theirs)).tolist() == [True] * len(TEXTS)
-    ids[1][0] += 1
-    ids[2].pop()
-    assert same_tokens(ids, tokens_of(theirs)).tolist() == [True, False, False, True]
+    tokens = tokens_of(theirs)
+    k = Ragged(torch.arange(len(tokens.values))[:, None], tokens.lengths)
+    by_text = aligned([e.ends for e in ours], tokens, {"topk_logprobs": k})
+    assert not by_text["chunk_single"].values.all()  # some characters are several tokens
+    found = aligned([e.ends for e in ours], tokens, {"topk_logprobs": k}, labelled_ids(ours))
+    assert found["chunk_single"].values.all()
+    assert found["chunk_of"].values.tolist() == [j for e in ours for j in range(e.labelled)]
+    assert found["chunk_topk_logprobs"].values[:, 0].tolist() == list(range(len(tokens.values)))
+
+
+def test_a_text_cut_for_the_student_keeps_its_tokens_with_one_tokenizer():
+    whole = encode_many(tokenizer_of("student-tiny"), [(QUESTION, "a \U0001f60a \U0001f1e9\U0001f1ea")]).examples
+    short = encode_many(
+        tokenizer_of("student-tiny"), [(QUESTION, "a \U0001f60a \U0001f1e9\U0001f1ea")], len(whole[0].input_ids) - 3
+    ).examples
+    found = aligned([short[0].ends], tokens_of(whole), {}, labelled_ids(short))
+    assert found["chunk_of"].values.tolist() == list(range(short[0].labelled))
+    assert found["chunk_single"].values.all()
+
+
+def test_other_tokens_of_one_tokenizer_are_no_single_chunk():
+    texts = [(QUESTION, text) for text in TEXTS]
+    ours, theirs = (encode_many(tokenizer_of(name), texts).examples for name in ("student-tiny", "sibling-tiny"))
+    ids = labelled_ids(ours)
+    ids[0][0] += 1
+    found = aligned([e.ends for e in ours], tokens_of(theirs), {}, ids)
+    assert found["chunk_single"].row(0).tolist() == [False] + [True] * (len(ids[0]) - 1)
+    assert found["chunk_single"].row(1).all()
+
+
+def test_ends_that_differ_change_places_and_stay_a_distribution():
+    ends, (own, other) = [1, 2, -1], (7, 9)
+    tokens = Ragged(torch.tensor([[3, 1], [4, 2], [other, -1]], dtype=torch.int32), torch.tensor([3]))
+    said = {"topk_ids": Ragged(torch.tensor([[3, 9], [7, 9], [9, 4]], dtype=torch.int32), torch.tensor([3]))}
+    found = aligned([ends], tokens, said, [[3, 4, own]])
+    assert found["chunk_single"].values.all()
+    assert found["chunk_topk_ids"].values.tolist() == [[3, 7], [9, 7], [7, 4]]
+    without = aligned([ends], tokens, said)  # another tokenizer: its ids are its own
+    assert without["chunk_topk_ids"].values.tolist() == [[3, 9], [7, 9], [9, 4]]
 
 
 def test_thousands_of_texts_are_a_matter_of_moments():
