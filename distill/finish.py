@@ -15,11 +15,13 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from safetensors.torch import save_file
+from transformers import GenerationConfig
 
 from distill.config import model_path
 from distill.demands import listening
 from distill.evaluation.score import compare
 from distill.events import Metric, Probe, Warning, latest_by_step, read
+from distill.generation import end_tokens
 from distill.hardware import peak_rss_mb
 from distill.models import fingerprint
 from distill.objectives.geometry import GeometryObjective
@@ -63,6 +65,8 @@ def _save_adapter(pipeline: Pipeline, folder: Path) -> None:
         adapter.inference_mode = True
     pipeline.student.save_pretrained(folder)
     pipeline.tokenizer.save_pretrained(folder)
+    # What its answers end with, which may be more than the student's own end: whoever loads it must stop there too.
+    GenerationConfig(eos_token_id=end_tokens(pipeline.student, pipeline.tokenizer)).save_pretrained(folder)
 
 
 def _save_gate(geometry: GeometryObjective, probes: list[Probe], folder: Path) -> None:

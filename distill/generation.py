@@ -6,7 +6,7 @@ knows nothing of runs, adapters or teachers: whoever calls it decides which weig
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 
@@ -69,6 +69,14 @@ def end_tokens(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> li
     if tokenizer.chat_template or not found:
         found.add(end_token(tokenizer))
     return sorted(found)
+
+
+def end_also_at(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, tokens: Iterable[str]) -> None:
+    """From now on answers of `model` end at these tokens too: a base student may end as its teachers do."""
+    vocabulary = tokenizer.get_vocab()
+    model.generation_config.eos_token_id = sorted(
+        {*end_tokens(model, tokenizer), *(vocabulary[token] for token in tokens if token in vocabulary)}
+    )
 
 
 def generate_batch(

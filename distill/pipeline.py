@@ -26,6 +26,7 @@ from distill.evaluation.during import Questions, evaluated, spread
 from distill.evaluation.generate import answer_problems
 from distill.events import EventWriter, Stage, Status, Warning, latest_by_step, read
 from distill.gather import Asking
+from distill.generation import end_also_at
 from distill.hardware import Hardware
 from distill.preflight import check_pairs
 from distill.preparing import Preparation
@@ -52,6 +53,8 @@ class Pipeline:
         self.answers = Answers.load(folder / "answers.json")
         self.seconds = _read_seconds(folder)
         self._earlier = self.seconds.get("total", 0.0)  # what earlier sittings took
+        said, _ = read(folder / "events.jsonl")
+        self._warned = {(e.code, e.text) for e in said if isinstance(e, Warning)}
         self.keeps_model_on_failure = False
         self.callbacks = []  # more of transformers' TrainerCallbacks, for whoever watches closer
         self.student = self.tokenizer = self.preparation = self.distiller = self.trainer = None
@@ -82,6 +85,7 @@ class Pipeline:
         self.student, self.tokenizer = load_student(
             self.config.student, self.config.lora, self.hardware, self.config.seed
         )
+        end_also_at(self.student, self.tokenizer, [p.teacher_end for p in self.pairs.values() if p.same_tokenizer])
         self._stage("load", "the student is loaded", 1, 1)
 
     def evaluate(self, phase: str) -> None:
@@ -208,22 +212,31 @@ class Pipeline:
         self.writer.write(Stage(name=name, text=text, done=done, total=total, seconds_left=seconds_left))
 
     def _progress(self, name: str, text: str) -> Callable[[int, int], None]:
-        """A progress callback that writes stage events with an estimate, at most two a second."""
-        began, last = time.monotonic(), 0.0
+        """A progress callback that writes stage events with an estimate, at most two a second.
+
+        What is there at the first call was found, not made: it says nothing of how long the rest will take.
+        """
+        began = last = time.monotonic()
+        found: int | None = None
         self._stage(name, text, 0, 1)
 
         def report(done: int, total: int) -> None:
-            nonlocal last
+            nonlocal last, found, began
             now = time.monotonic()
+            if found is None:
+                found, began, last = done, now, 0.0
             if done == total or now - last > 0.5:
                 last = now
-                left = (now - began) / done * (total - done) if done else None
+                left = (now - began) / (done - found) * (total - done) if done > found else None
                 self._stage(name, text, done, total, left)
 
         return report
 
     def _warn(self, code: str, text: str) -> None:
-        self.writer.write(Warning(code=code, text=text))
+        """Once a run, however often it is resumed."""
+        if (code, text) not in self._warned:
+            self._warned.add((code, text))
+            self.writer.write(Warning(code=code, text=text))
 
     @contextmanager
     def _timed(self, name: str) -> Iterator[None]:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from distill.config import ModelRef, RunConfig, teachers_of
+from distill.demands import demand
 from distill.errors import ConfigError
 from distill.facts import describe_model, same_tokenizer
 from distill.methods import ObjectiveConfig
@@ -172,11 +173,14 @@ def _ends(
     for name in taught:
         pair = pairs[name]
         if not pair.same_end and (name in by_token or not pair.has_template[0]):
-            done = "answers end at either, and" if name in by_token else "whatever it is shown,"
+            done = "whatever it is shown, the student is taught its own"
+            if name in by_token:
+                taught = "the teacher's too" if demand(config, name).live else "its own"
+                done = f"answers end at either, and the student is taught {taught}"
             yield (
                 "ends_differ",
                 f"{name!r} ends its answers with {pair.teacher_end!r} and the student {config.student.name!r} with "
-                f"{pair.student_end!r}: {done} the student is taught its own.",
+                f"{pair.student_end!r}: {done}.",
             )
 
 

@@ -117,10 +117,8 @@ class Preparation:
         gkd = next((objective for objective in config.objectives if objective.kind == "gkd"), None)
         if gkd is None:
             return None
-        ends = {*end_tokens(self.student, self.tokenizer)}
-        same = [pair.teacher_end for pair in self.pairs.values() if pair.same_tokenizer]
-        ends |= {*self.tokenizer.convert_tokens_to_ids(same)}  # a base student may end as its teacher does
-        return OnPolicy(self.tokenizer, sorted(ends), gkd.lmbda, gkd.temperature, gkd.max_new_tokens, config.seed)
+        ends = end_tokens(self.student, self.tokenizer)
+        return OnPolicy(self.tokenizer, ends, gkd.lmbda, gkd.temperature, gkd.max_new_tokens, config.seed)
 
     def _benefit(self, distiller: Distiller) -> Callable[[list[Batch], int], None] | None:
         config, geometry = self.asking.config, distiller.coupled.get("geometry")

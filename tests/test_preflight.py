@@ -157,8 +157,10 @@ def test_a_base_student_is_warned_of(remade):
     assert said["no_template"] == "The student has no chat template: questions are asked with a line break."
     assert said["ends_differ"] == (
         "'chat' ends its answers with '<|im_end|>' and the student 'base' with '<pad>': answers end at either, and the "
-        "student is taught its own."
+        "student is taught the teacher's too."
     )
+    stored = warned(config("logits", student=student, teachers=[teacher]))
+    assert stored["ends_differ"].endswith("answers end at either, and the student is taught its own.")
     assert "templates_differ" not in said
     said = warned(config("response", student=student, teachers=["phi3-tiny"]))
     assert said["ends_differ"].endswith("with '<pad>': whatever it is shown, the student is taught its own.")

@@ -6,6 +6,10 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from peft import PeftModel
+from transformers import GenerationConfig
+from transformers.utils import GENERATION_CONFIG_NAME
+
 from distill import config as configs
 from distill.data.sources import problems_for
 from distill.errors import ConfigError
@@ -27,6 +31,7 @@ def evaluate_run(folder: Path, problems: int, as_json: bool = False) -> dict[str
     asked = problems_for(config, _say, {"held_out": problems})["held_out"]
     student, tokenizer = load_student(config.student, config.lora, detect(), config.seed)
     load_adapter(student, adapter)
+    end_as_trained(student, adapter)
 
     def judge() -> Score:
         evaluation = config.evaluation
@@ -45,6 +50,13 @@ def adapter_of(folder: Path) -> Path:
     if not has_adapter(folder):
         raise ConfigError(f"Run {folder.name} has no adapter yet: let it train, or stop it, which keeps what it has.")
     return folder / "adapter"
+
+
+def end_as_trained(student: PeftModel, adapter: Path) -> None:
+    """Answers of `student` end at all that they ended at while it was trained: at its teachers' end too, say."""
+    if (adapter / GENERATION_CONFIG_NAME).exists():  # adapters from before it was kept have none
+        ends = GenerationConfig.from_pretrained(adapter, local_files_only=True).eos_token_id
+        student.generation_config.eos_token_id = ends
 
 
 def _say(code: str, text: str) -> None:

@@ -26,7 +26,7 @@ from distill import config as configs
 from distill.config import ModelRef, model_path
 from distill.data.prompts import template_of
 from distill.errors import UserError
-from distill.evaluation.again import adapter_of
+from distill.evaluation.again import adapter_of, end_as_trained
 from distill.evaluation.generate import Completion, follow
 from distill.facts import describe_model
 from distill.hardware import GIB, Hardware, detect
@@ -165,6 +165,7 @@ def _load(folder: Path) -> Opened:
     _check_fits(config.student, hardware, "student", _QUANTIZED.get(config.lora.quantize))
     student, tokenizer = load_student(config.student, config.lora, hardware, config.seed)
     adapter = load_adapter(student, adapter_of(folder))
+    end_as_trained(student, adapter_of(folder))
     return Opened(
         run=folder.name,
         name=config.student.name,
