@@ -163,6 +163,16 @@ class GkdConfig(_Listening):
     seq_kd: bool = False
     max_new_tokens: Annotated[int, Field(ge=1, le=131_072)] = 256
 
+    @model_validator(mode="after")
+    def _consistent(self) -> GkdConfig:
+        if self.seq_kd and self.lmbda == 1:
+            raise fault(
+                "seq_kd",
+                " is true, but lmbda is 1: every step learns from the student's own answers, so that the teachers' "
+                "would never be read: lower lmbda, or set seq_kd to false.",
+            )
+        return self
+
 
 class CrossTokenizerConfig(_Listening):
     """Teachers with any tokenizer, by chunks that end at the same character.
