@@ -13,7 +13,7 @@ does it multiply by T^2. The plain reference is divergences.py.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -23,12 +23,11 @@ from torch.autograd.function import once_differentiable
 from torch.utils.checkpoint import checkpoint
 
 from distill.losses.divergences import FARTHEST, resolved
-from distill.losses.head import Head
+from distill.losses.head import Head, Projection
 from distill.losses.precision import full_precision
 
 ELEMENTS = 1 << 24  # logits of one model at a time: 64 MiB in float32, 110 tokens of a vocabulary of 151,936
 GROUP = 1 << 20  # of those, how many the arithmetic between the two products takes at a time
-TILE = 1 << 23  # numbers of a head that are converted at a time where it is kept in another precision
 
 
 class Divergence(NamedTuple):
@@ -145,7 +144,7 @@ def _over_chunks(
     given = (states_S_mD, states_T_mE, recipe.head_S.weight_VD, recipe.head_T.weight_VD)
     dtype = torch.float64 if torch.float64 in [x.dtype for x in given] else torch.float32
     device = states_S_mD.device.type
-    student, teacher = (_Projection(head, dtype, device) for head in (recipe.head_S, recipe.head_T))
+    student, teacher = (Projection(head, dtype, device) for head in (recipe.head_S, recipe.head_T))
     losses_m = states_S_mD.new_empty(m, dtype=dtype)
     logprobs_m = losses_m.new_empty(0 if targets_m is None else m)
     gradient_mD = losses_m.new_empty(m, states_S_mD.shape[1] if recipe.gradient else 0)
@@ -217,44 +216,3 @@ def _jsd(log_s: Tensor, log_t: Tensor, beta: float, gradient: bool) -> tuple[Ten
     student_g = torch.mul(p_s, rise, out=gap).sum(-1).neg_()
     loss_g = beta * teacher_g + (1 - beta) * student_g
     return loss_g, rise.add_(student_g[:, None]).mul_(p_s).mul_(beta - 1) if gradient else None
-
-
-class _Projection:
-    """The products with one head, in place and in float32 (float64), whatever precision the head is kept in.
-
-    On CUDA sixteen-bit factors are multiplied as they are (in autocast all are narrowed so) and summed in float32:
-    logits are not rounded. On the CPU they are widened first, a tile of the head at a time.
-    """
-
-    def __init__(self, head: Head, wide: torch.dtype, device: str):
-        self.head = head
-        narrow = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else head.weight_VD.dtype
-        mixed = device == "cuda" and wide == torch.float32 and narrow.itemsize == 2
-        self.factors = narrow if mixed else wide
-        self._as = {"out_dtype": torch.float32} if mixed else {}
-
-    def _tiles(self) -> Iterator[tuple[slice, Tensor]]:
-        """The head's rows in the precision of the product: at once if kept so, else tile by tile."""
-        weight_VD = self.head.weight_VD
-        size = len(weight_VD) if weight_VD.dtype == self.factors else max(1, TILE // weight_VD.shape[1])
-        for start in range(0, len(weight_VD), size):
-            tile = slice(start, start + size)
-            yield tile, weight_VD[tile].to(self.factors)
-
-    def logits(self, states_cD: Tensor, out: Tensor) -> None:
-        """Head.logits into `out` [c, V]."""
-        head, states_cD = self.head, states_cD.to(self.factors)
-        for tile, weight_tD in self._tiles():
-            torch.mm(states_cD, weight_tD.T, out=out[:, tile], **self._as)
-        if head.bias_V is not None:
-            out.add_(head.bias_V)
-        if head.scale != 1.0:
-            out.mul_(head.scale)
-        if head.softcap is not None:
-            out.div_(head.softcap).tanh_().mul_(head.softcap)
-
-    def pulled_back(self, gradient_cV: Tensor, out: Tensor) -> None:
-        """gradient W into `out` [c, D]."""
-        out.zero_()
-        for tile, weight_tD in self._tiles():
-            torch.addmm(out, gradient_cV[:, tile].to(self.factors), weight_tD, out=out, **self._as)

@@ -9,6 +9,7 @@ from logit_cases import KINDS, capped, head
 from torch.autograd import gradcheck
 
 from distill.losses import chunked
+from distill.losses import head as head_module
 from distill.losses.chunked import divergence_of_states, in_chunks, logprobs_of
 from distill.losses.divergences import divergence
 
@@ -50,7 +51,7 @@ def test_groups_and_tiles_change_nothing(monkeypatch):
     wide = [type(one)(one.weight_VD.float(), one.bias_V, one.scale, one.softcap) for one in narrow]
     expected = dense(s, wide[0], t, wide[1], "jsd")
     (gradient,) = torch.autograd.grad(expected.sum(), s)
-    monkeypatch.setattr(chunked, "TILE", 3 * E)  # a few rows of the head at a time
+    monkeypatch.setattr(head_module, "TILE", 3 * E)  # a few rows of the head at a time
     monkeypatch.setattr(chunked, "GROUP", 2 * V)
     losses = divergence_of_states(s, narrow[0], t, narrow[1], "jsd", elements=5 * V).losses_m
     torch.testing.assert_close(losses, expected)
@@ -84,7 +85,7 @@ def test_without_a_gradient_wanted_the_values_are_the_same_and_the_work_is_spare
     s, *rest = inputs()
     with_gradient = divergence_of_states(s, *rest, "jsd").losses_m
     calls = []
-    monkeypatch.setattr(chunked._Projection, "pulled_back", lambda *args, **kwargs: calls.append(1))
+    monkeypatch.setattr(chunked.Projection, "pulled_back", lambda *args, **kwargs: calls.append(1))
     for kind, _ in KINDS[:3]:
         assert not divergence_of_states(s.detach(), *rest, kind).losses_m.requires_grad
         with torch.no_grad():
