@@ -19,6 +19,9 @@ from torch import Tensor, nn
 from distill.errors import UserError
 from distill.losses.head import Head
 
+_TRIED = 8  # tokens on which a head is verified
+_NEAR = 1e-2  # how near logits of sixteen bits can be expected to be, as a fraction of the largest
+
 
 def read_states(model: nn.Module, **inputs: Any) -> tuple[Tensor, Any]:
     """(states [B, L, D] that the head reads, the model's output with logits of the first position only).
@@ -32,20 +35,25 @@ def read_states(model: nn.Module, **inputs: Any) -> tuple[Tensor, Any]:
 
 @torch.no_grad()
 def head_of(model: nn.Module, name: str = "the model") -> Head:
-    """The head of `model`, verified on one token. Raises UserError, naming the model, if it is no such head."""
+    """The head of `model`, verified on a few tokens. Raises UserError, naming the model, if it is no such head."""
     head = Head(*_parameters(model))
-    token = torch.zeros(1, 1, dtype=torch.long, device=head.weight_VD.device)
+    # Each alone, since only the first position's logits are there; several, since padding's states may all be zero.
+    ids_B1 = torch.linspace(0, head.vocabulary - 1, _TRIED, device=head.weight_VD.device).long()[:, None]
     with torch.random.fork_rng():  # a model in training mode draws dropout, which a resumed run would not
-        states_BLD, output = read_states(model, input_ids=token, use_cache=False)
-    expected_V = output.logits[0, 0].float()
-    plain_V = head.logits(states_BLD[0])[0]
-    top, largest = plain_V.abs().argmax(), float(plain_V.abs().max())
+        states_B1D, output = read_states(model, input_ids=ids_B1, use_cache=False)
+    expected_BV = output.logits[:, 0].float()
     softcap = getattr(model.config.get_text_config(), "final_logit_softcapping", None)
-    scale = round(float(expected_V[top] / plain_V[top]), 6) if largest else 1.0
-    for candidate in (head, replace(head, softcap=softcap), replace(head, scale=scale)):
-        if torch.allclose(candidate.logits(states_BLD[0])[0].float(), expected_V, rtol=1e-2, atol=1e-2 * largest):
-            return candidate
-    raise UserError(f"{name} makes its logits in a way that this program doesn't know: choose another model.")
+    if softcap:  # taken from the config: small logits alone would not tell
+        head = replace(head, softcap=softcap)
+    else:
+        plain_BV = head.logits(states_B1D[:, 0])
+        # Over all tokens together: a single logit of sixteen bits would give it to two digits.
+        scale = float((expected_BV * plain_BV).sum() / plain_BV.square().sum().clamp_min(1e-30))
+        head = replace(head, scale=1.0 if abs(scale - 1) < _NEAR else round(scale, 6))
+    found_BV = head.logits(states_B1D[:, 0]).float()
+    if not torch.allclose(found_BV, expected_BV, rtol=_NEAR, atol=_NEAR * float(expected_BV.abs().max())):
+        raise UserError(f"{name} makes its logits in a way that this program doesn't know: choose another model.")
+    return head
 
 
 def refreshed(head: Head, model: nn.Module) -> Head:
@@ -55,8 +63,8 @@ def refreshed(head: Head, model: nn.Module) -> Head:
 
 
 def trains_head(model: nn.Module) -> bool:
-    """Whether an adapter sits on the head, so that its weight alone doesn't say what the logits are."""
-    return not isinstance(model.get_output_embeddings(), nn.Linear)
+    """Whether the head is trained, by an adapter say: what is trained of it would get no gradient from `Head`."""
+    return any(parameter.requires_grad for parameter in model.get_output_embeddings().parameters())
 
 
 def _head_module(model: nn.Module) -> nn.Linear:
