@@ -20,6 +20,7 @@ from distill.config import LoraConfig, ModelRef, model_path
 from distill.errors import ConfigError, UserError
 from distill.hardware import Hardware
 from distill.models import load_model, load_tokenizer
+from distill.readout import trains_head
 
 
 def load_student(
@@ -43,6 +44,11 @@ def load_student(
             target_modules=lora.targets if isinstance(lora.targets, str) else list(lora.targets),
         ),
     )
+    if trains_head(student):
+        raise ConfigError(
+            f"lora.targets names the layer that makes the logits of {ref.name!r}, which the losses read as it is and "
+            "don't train: leave it out."
+        )
     return student, load_tokenizer(path, ref.revision, ref.name)
 
 
