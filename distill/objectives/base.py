@@ -106,6 +106,10 @@ class CoupledObjective(Objective):
 
     reads_hidden = True
 
+    def signals_of(self, batch: Batch) -> Signals:
+        """What it needs of a batch's signals: one row a text, so that those of several batches can be joined."""
+        return {name: batch["signals"][name] for name in sorted(self.needs)}
+
     @abstractmethod
     def represent(self, outputs: StudentOutputs, batch: Batch) -> Tensor:
         """z [B, D], differentiable in the student."""
@@ -115,7 +119,7 @@ class CoupledObjective(Objective):
         """The losses of n texts, differentiable in z; `signals` hold their rows in the same order."""
 
     def forward(self, outputs: StudentOutputs, batch: Batch) -> ObjectiveOutput:
-        return self.couple(self.represent(outputs, batch), batch["signals"])
+        return self.couple(self.represent(outputs, batch), self.signals_of(batch))
 
 
 @contextmanager

@@ -60,6 +60,8 @@ class Distiller(nn.Module):
         terms: dict[str, Tensor] = {}
         metrics: dict[str, float] = {}
         shares = batch.get("share", {})
+        if "carried" in batch:  # first, as it was when its gradient was found: dropout is drawn in this order
+            read[id(batch)] = self.read(batch)
         for kind, objective in self.objectives.items():
             texts = objective.texts_of(batch)
             if id(texts) not in read:  # each is read once, and only if somebody wants it
@@ -81,9 +83,10 @@ class Distiller(nn.Module):
         if bank is None:
             return objective(outputs, batch)
         z_BD = objective.represent(outputs, batch)
-        z_nD, signals = bank.extended(z_BD, batch["signals"])
+        own = objective.signals_of(batch)
+        z_nD, signals = bank.extended(z_BD, own)
         result = objective.couple(z_nD, signals)
-        bank.push(z_BD.detach(), batch["signals"])
+        bank.push(z_BD.detach(), own)
         return result
 
     def training_state(self) -> dict[str, Tensor]:

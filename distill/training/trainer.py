@@ -59,7 +59,8 @@ class DistillTrainer(Trainer):
         self.step_tokens = sum(self._tokens(batch) for batch in batches)
         if len(batches) > 1:
             self.model.train()
-            with self.compute_loss_context_manager():
+            # As in the second pass, where accelerate has wrapped the model's forward.
+            with self.compute_loss_context_manager(), self.accelerator.autocast():
                 terms, metrics = carry_gradients(self.model, batches)
             self._note(terms, metrics)
         for batch in batches:

@@ -39,7 +39,7 @@ def carry_gradients(distiller: Distiller, batches: Sequence[Batch]) -> tuple[dic
     for kind, zs in parts.items():
         objective = distiller.objectives[kind]
         z_nD = torch.cat(zs).requires_grad_()
-        result = objective.couple(z_nD, _joined([batch["signals"] for batch in batches]))
+        result = objective.couple(z_nD, _joined([objective.signals_of(batch) for batch in batches]))
         (objective.weight * result.total()).backward()
         for batch, dz_BD in zip(batches, z_nD.grad.split([len(z) for z in zs]), strict=True):
             batch.setdefault("carried", {})[kind] = dz_BD
@@ -58,9 +58,9 @@ def rng_state() -> dict[str, Tensor]:
 
 def set_rng_state(state: dict[str, Tensor]) -> None:
     """Undo what was drawn since `rng_state`."""
-    torch.set_rng_state(state["cpu"])
+    torch.set_rng_state(state["cpu"].cpu())  # it may have travelled to the device with the batch
     if "cuda" in state:
-        torch.cuda.set_rng_state(state["cuda"])
+        torch.cuda.set_rng_state(state["cuda"].cpu())
 
 
 class FifoBank:

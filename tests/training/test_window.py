@@ -1,10 +1,17 @@
 """Coupled losses under gradient accumulation: the window gives the very gradients of one big batch."""
 
+from dataclasses import replace
+
 import pytest
 import torch
+from transformers import TrainingArguments
 from window_cases import N, distiller, training_texts
 
-from distill.training.window import FifoBank, carry_gradients, set_rng_state
+from distill.objectives.base import Objective, ObjectiveOutput
+from distill.ragged import Ragged
+from distill.training.distiller import Distiller
+from distill.training.trainer import DistillTrainer
+from distill.training.window import FifoBank, carry_gradients, rng_state, set_rng_state
 
 
 @pytest.fixture
@@ -76,6 +83,79 @@ def test_dropout_is_the_same_in_both_passes(tiny, texts):
     window(module, texts, 100, 2)
     first, second = seen[:2], seen[2:]
     assert all(torch.equal(a, b) for a, b in zip(first, second, strict=True))
+
+
+def with_tokens(texts):
+    """The same texts, with something said of every token: rows of unlike length, padded to each batch's longest."""
+    lengths = torch.tensor([len(example.ends) for example in texts.examples])
+    said = {teacher: Ragged(torch.zeros(int(lengths.sum())), lengths) for teacher in texts.signals["pooled"]}
+    return replace(texts, signals={**texts.signals, "chunk_logprobs": said})
+
+
+def test_what_is_said_of_tokens_is_no_part_of_what_is_joined(tiny, texts):
+    module, banked = distiller(tiny), distiller(tiny, banks={"geometry": 5})
+    expected, _ = window(module, texts, 100, 3)
+    found, _ = window(module, with_tokens(texts), 100, 3)
+    assert all(torch.equal(found[name], expected[name]) for name in expected)
+    for rows in (range(0, 4), range(4, 8)):
+        banked(**with_tokens(texts).collate(rows), num_items=100)
+    assert {key.split("/")[0] for key in banked.banks["geometry"].entries} == {"z", "pooled", "nll_per_byte"}
+
+
+class ReadsOwn(Objective):
+    """Reads the student's own answers, first, and makes nothing of them."""
+
+    kind = "gkd"
+    reads_own = True
+
+    def forward(self, outputs, batch):
+        return ObjectiveOutput({"gkd": 0 * outputs.states_BLD.sum()})
+
+
+def test_dropout_is_the_same_in_both_passes_when_the_students_own_answers_are_read_too(tiny, texts):
+    plain = distiller(tiny, dropout=0.3)
+    geometry, task = plain.objectives["geometry"], plain.objectives["task"]
+    module = Distiller(plain.student, [ReadsOwn(), geometry, task]).train()
+    seen, represent = [], geometry.represent
+
+    def spy(outputs, batch):
+        seen.append(represent(outputs, batch).detach())
+        return represent(outputs, batch)
+
+    geometry.represent = spy
+    batches = [{**texts.collate(rows), "own": texts.collate(rows)} for rows in (range(6), range(6, N))]
+    carry_gradients(module, batches)
+    for batch in batches:
+        set_rng_state(batch.pop("rng"))
+        module(**batch, num_items=100)["loss"].backward()
+    assert all(torch.equal(a, b) for a, b in zip(seen[:2], seen[2:], strict=True))
+
+
+def test_the_trainers_two_passes_have_the_same_precision(tiny, texts, tmp_path):
+    """In bfloat16 both compute under autocast, so that the gradient belongs to the loss."""
+    module = distiller(tiny).float()
+    seen, represent = [], module.objectives["geometry"].represent
+
+    def spy(outputs, batch):
+        seen.append(represent(outputs, batch).detach())
+        return represent(outputs, batch)
+
+    module.objectives["geometry"].represent = spy
+    arguments = TrainingArguments(
+        output_dir=str(tmp_path), max_steps=1, per_device_train_batch_size=N // 2, gradient_accumulation_steps=2,
+        bf16=True, use_cpu=True, save_strategy="no", report_to=[], disable_tqdm=True, remove_unused_columns=False,
+    )  # fmt: skip
+    DistillTrainer(module, args=arguments, train_dataset=texts, data_collator=texts.collate).train()
+    assert len(seen) == 4
+    assert all(torch.equal(a, b) for a, b in zip(seen[:2], seen[2:], strict=True))
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA GPU")
+def test_a_random_state_may_have_travelled_to_the_device():
+    state = rng_state()
+    expected = torch.rand(3), torch.rand(3, device="cuda")
+    set_rng_state({name: value.cuda() for name, value in state.items()})
+    assert torch.equal(torch.rand(3), expected[0]) and torch.equal(torch.rand(3, device="cuda"), expected[1])
 
 
 def test_the_bank_keeps_the_newest_and_survives_a_checkpoint(tiny, texts):
