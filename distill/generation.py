@@ -24,7 +24,7 @@ from transformers import (
 from distill.data.prompts import end_token
 from distill.errors import UserError
 from distill.progress import OnProgress, ShouldStop, check
-from distill.sampling import Draw, Finite, Sampling, copies
+from distill.sampling import Draw, Finite, Sampling, Within, copies
 
 # A checkpoint's generation_config may ask for sampling or a repetition penalty (Qwen2.5: 1.1): greedy means none of it.
 _GREEDY = {
@@ -137,16 +137,20 @@ def generate_ids(
     ends: Sequence[int],
     max_new_tokens: int = 64,
     sampling: Sampling | None = None,
+    vocabulary: int | None = None,
 ) -> list[list[int]]:
     """The tokens that follow each prompt (tokens, at least one each), in one batch; the one that ended it included.
 
-    As `generate_batch` in all else; its last token is in `ends`, or there are `max_new_tokens` of them.
+    As `generate_batch` in all else; its last token is in `ends`, or there are `max_new_tokens` of them. All are among
+    the first `vocabulary` (None: all that the model has logits for, tokens or not).
     """
     if not prompts:
         return []
     rows = [list(prompt) for prompt in prompts]
     with evaluating(model):
-        written = _write(model, rows, list(ends), max_new_tokens, _draws(sampling, rows, copies(rows), max_new_tokens))
+        within = [] if vocabulary is None else [Within(vocabulary)]
+        drawn = _draws(sampling, rows, copies(rows), max_new_tokens)
+        written = _write(model, rows, list(ends), max_new_tokens, within + drawn)
     return [tokens[: _end(tokens, ends) + 1] for tokens in written]
 
 

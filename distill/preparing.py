@@ -92,7 +92,7 @@ class Preparation:
 
     def before_step(self, distiller: Distiller) -> Callable[[list[Batch], int], dict[str, float]]:
         """What is done with a step's batches before it: they are answered (gkd), benefits are measured (meta)."""
-        measure, own = self._benefit(distiller), self._on_policy()
+        measure, own = self._benefit(distiller), self._on_policy(distiller)
 
         def prepare(batches: list[Batch], step: int) -> dict[str, float]:
             if measure is not None:
@@ -112,13 +112,14 @@ class Preparation:
         with self.student.disable_adapter():
             return pooled_states(distiller, geometry, texts, self.asking.config.budget.batch_size, every_layer).cpu()
 
-    def _on_policy(self) -> OnPolicy | None:
+    def _on_policy(self, distiller: Distiller) -> OnPolicy | None:
         config = self.asking.config
         gkd = next((objective for objective in config.objectives if objective.kind == "gkd"), None)
         if gkd is None:
             return None
         ends = end_tokens(self.student, self.tokenizer)
-        return OnPolicy(self.tokenizer, ends, gkd.lmbda, gkd.temperature, gkd.max_new_tokens, config.seed)
+        tokens = distiller.objectives["gkd"].vocabulary
+        return OnPolicy(self.tokenizer, ends, gkd.lmbda, gkd.temperature, gkd.max_new_tokens, config.seed, tokens)
 
     def _benefit(self, distiller: Distiller) -> Callable[[list[Batch], int], None] | None:
         config, geometry = self.asking.config, distiller.coupled.get("geometry")

@@ -78,6 +78,16 @@ class Finite(LogitsProcessor):
         return scores
 
 
+class Within(LogitsProcessor):
+    """Rules out all but the first `vocabulary` logits: the others stand for no token, or for none that is shared."""
+
+    def __init__(self, vocabulary: int):
+        self.vocabulary = vocabulary
+
+    def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
+        return scores.index_fill(1, torch.arange(self.vocabulary, scores.shape[1], device=scores.device), -torch.inf)
+
+
 def check_finite(scores: Tensor) -> None:
     """Raise UserError unless every row's highest logit is a number (others may be minus infinity: ruled out)."""
     if not torch.isfinite(scores.amax(-1)).all():

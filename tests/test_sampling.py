@@ -130,6 +130,14 @@ def test_tokens_alone_are_the_same_answers_and_end_with_their_end(student, promp
     assert generate_ids(model, [], ends, NEW) == []
 
 
+def test_logits_beyond_the_vocabulary_are_never_drawn(student, prompts):
+    model, tokenizer = student
+    rows = [tokenizer(prompt, add_special_tokens=False).input_ids for prompt in prompts]
+    for sampling in (Sampling(1.0, seed=5), Sampling(1.0, 0.9, seed=5), None):
+        found = [token for row in generate_ids(model, rows, [], NEW, sampling, vocabulary=40) for token in row]
+        assert len(found) == NEW * len(rows) and max(found) < 40
+
+
 # --- special tokens and ends -----------------------------------------------------------------------------------------
 
 

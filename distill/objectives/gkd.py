@@ -66,7 +66,7 @@ class GkdObjective(Objective):
                 teacher.head.sliced(self.vocabulary),
                 self.divergence,
                 beta=self.beta,
-                targets_m=targets_m,
+                targets_m=targets_m if self.shares.needs else None,
             )
             for teacher in self.live.values()
         ]

@@ -26,6 +26,8 @@ class OnPolicy:
     """With probability `lmbda` a step reads the student's own answers, at most `max_new_tokens` tokens long.
 
     `temperature` is of the sampling. `ends`: every token that ends an answer, of the student's and of the teachers'.
+    `vocabulary`: how many tokens the student and its teachers have in common (None: all); it writes no others, which
+    they could not read.
     The draw depends on `seed` and the step alone, so it is the same on every process and after a resume.
     """
 
@@ -35,6 +37,7 @@ class OnPolicy:
     temperature: float = 0.9
     max_new_tokens: int = 256
     seed: int = 0
+    vocabulary: int | None = None
 
     def is_own(self, step: int) -> bool:
         """Whether `step` (from 0) learns from the student's answers."""
@@ -46,7 +49,7 @@ class OnPolicy:
             return {"gkd/own": 0.0}
         prompts = [prompt for batch in batches for prompt in prompts_of(batch)]
         sampling = Sampling(self.temperature, seed=f"{self.seed}:{step}")
-        written = generate_ids(student, prompts, self.ends, self.max_new_tokens, sampling)
+        written = generate_ids(student, prompts, self.ends, self.max_new_tokens, sampling, self.vocabulary)
         start = 0
         for batch in batches:
             rows = slice(start, start + len(batch["input_ids"]))

@@ -83,6 +83,17 @@ def test_the_split_into_micro_batches_changes_no_answer(tiny, student):
     assert [row[row != -100].tolist() for row in again[0]["own"]["labels"]] != answers[0]
 
 
+def test_it_writes_only_tokens_that_its_teachers_can_read(tiny, student):
+    """Many a model has more logits than there are tokens, and another one has fewer."""
+    model, _ = student
+    batch = training_texts(tiny).collate(ROWS)
+    policy(student, temperature=50.0, vocabulary=300).answer(model, [batch], step=0)
+    labels = batch["own"]["labels"]
+    assert labels.max() < 300
+    policy(student, temperature=50.0).answer(model, [batch], step=0)
+    assert batch["own"]["labels"].max() >= 300
+
+
 def test_a_step_of_the_data_is_left_alone(tiny, student):
     batch = training_texts(tiny).collate(ROWS)
     before = copy.copy(batch)
