@@ -13,15 +13,17 @@ from functools import partial
 from typing import Literal
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from distill.data.prompts import IGNORED, Example, collate, cut, encode_many
 from distill.errors import UserError
+from distill.losses.chunked import logprobs_of
 from distill.losses.cka import layer_at, pool, stack_layers
+from distill.losses.head import Head
 from distill.progress import OnProgress, ShouldStop, check
 from distill.ragged import Ragged
+from distill.readout import read_states
 from distill.teachers.tokens import LIKELIHOODS, TOKENWISE, read_tokens, real_head
 
 Signal = Literal["pooled", "nll_per_byte", "pooled_layers", "tokens", "token_logprobs", "topk", "hidden"]
@@ -131,9 +133,8 @@ def _pass(
     _check_vocabulary(examples, model)
     if tokenwise or "nll_per_byte" in request.needs:
         _check_labelled([cut(*text, request.max_characters) for text in texts], examples)
-    ask = read
-    if tokenwise:
-        ask = partial(read_tokens, head=real_head(model, tokenizer) if request.needs & LIKELIHOODS else None)
+    likelihoods = request.needs & (LIKELIHOODS | {"nll_per_byte"})
+    ask = partial(read_tokens if tokenwise else read, head=real_head(model, tokenizer) if likelihoods else None)
     if "pooled_layers" in request.needs:  # the states of all layers are in memory at once
         batch_size = max(1, batch_size // _LAYERS_SHARE)
     order = sorted(range(len(examples)), key=lambda row: -len(examples[row].input_ids))
@@ -153,21 +154,22 @@ def _pass(
 
 @torch.inference_mode()
 def read(
-    examples: Sequence[Example], model: PreTrainedModel, pad_id: int | None, request: Request
+    examples: Sequence[Example], model: PreTrainedModel, head: Head | None, pad_id: int | None, request: Request
 ) -> dict[str, Tensor]:
-    """The signals of one batch, in one forward pass. Logits are made only where they predict a solution's token."""
+    """The signals of one batch, in one forward pass. Logits are made only where they predict a solution's token.
+
+    `head`, of the tokens that there are; it may be None where no likelihood is needed.
+    """
     device = next(model.parameters()).device
     batch = {name: tensor.to(device) for name, tensor in collate(examples, pad_id).items()}
-    wanted_BL = torch.zeros_like(batch["labels"], dtype=torch.bool)
-    wanted_BL[:, :-1] = batch["labels"][:, 1:] != IGNORED  # position i predicts token i + 1
     layer = layer_at(request.layer, model.config.get_text_config().num_hidden_layers)
     representation, likelihood, layers = (name in request.needs for name in WHOLE)
-    out = model(
+    states_BLD, out = read_states(
+        model,
         input_ids=batch["input_ids"],
         attention_mask=batch["attention_mask"],
         # Where one layer is wanted, the others' are not kept in memory.
         output_hidden_states=layers or ([layer] if representation else False),
-        logits_to_keep=wanted_BL if likelihood else 1,
         use_cache=False,
     )
     signals = {}
@@ -179,9 +181,9 @@ def read(
         every = [pool(states_BLD.float(), mask_BL, request.pooling) for states_BLD in out.hidden_states]
         signals["pooled_layers"] = stack_layers(every).cpu()
     if likelihood:
-        nll_N = F.cross_entropy(out.logits.float(), batch["labels"][:, 1:][wanted_BL[:, :-1]], reduction="none")
-        row_N = wanted_BL.nonzero()[:, 0]
-        nll_B = torch.zeros(len(examples), device=device).index_add_(0, row_N, nll_N)
+        wanted_BL = batch["labels"][:, 1:] != IGNORED  # position i predicts token i + 1
+        logprobs_N = logprobs_of(head, states_BLD[:, :-1][wanted_BL], batch["labels"][:, 1:][wanted_BL]).float()
+        nll_B = torch.zeros(len(examples), device=device).index_add_(0, wanted_BL.nonzero()[:, 0], -logprobs_N)
         bytes_B = torch.tensor([example.completion_bytes for example in examples], device=device)
         signals["nll_per_byte"] = (nll_B / bytes_B.clamp_min(1)).cpu()
     return signals
