@@ -241,17 +241,21 @@ def test_across_tokenizers(tmp_path, how):
     assert {f"cross_tokenizer/{teacher}" for teacher in STRANGERS} <= metrics[0].metrics.keys()
 
 
-def test_all_of_them_together(tmp_path):
-    objectives = [
-        {"kind": "task"},
-        {"kind": "response", "teachers": STRANGERS, "problems": "share", "max_new_tokens": 90},
-        {"kind": "logits", "teachers": SIBLING, "top_k": 8},
-        {"kind": "features", "teachers": ["gemma2-tiny", "sibling-tiny"]},
-        {"kind": "geometry"},
-        {"kind": "gkd", "teachers": SIBLING, "lmbda": 0.5, "max_new_tokens": 32},
-        {"kind": "cross_tokenizer", "teachers": ["minicpm3-tiny"], "loss": "xtoken", "top_k": 8},
-    ]
-    pipeline = pipeline_of(tmp_path, objectives, [*STRANGERS, *SIBLING], budget={"steps": 4})
+ALL = [
+    {"kind": "task"},
+    {"kind": "response", "teachers": STRANGERS, "problems": "share", "max_new_tokens": 90},
+    {"kind": "logits", "teachers": SIBLING, "top_k": 8},
+    {"kind": "features", "teachers": ["gemma2-tiny", "sibling-tiny"], "layers": "cka_argmax"},
+    {"kind": "geometry"},
+    {"kind": "gkd", "teachers": SIBLING, "lmbda": 0.5, "max_new_tokens": 32},
+    {"kind": "cross_tokenizer", "teachers": ["minicpm3-tiny"], "loss": "xtoken", "top_k": 8},
+]
+
+
+def test_all_of_them_together_stopped_and_resumed(tmp_path):
+    """One run straight through, one stopped among its steps and gone on with: the same bytes, and a true report."""
+    budget = {"steps": 4, "save_every": 1}
+    pipeline = pipeline_of(tmp_path, ALL, [*STRANGERS, *SIBLING], budget=budget)
     report, metrics = carried_out(pipeline)
     weights = {one.kind: one.weight for one in pipeline.config.objectives}
     for metric in metrics:
@@ -260,6 +264,21 @@ def test_all_of_them_together(tmp_path):
     assert report["gate"].keys() == report["cka"].keys() == {*STRANGERS, *SIBLING}
     card = (pipeline.folder / "README.md").read_text()
     assert all(f"({kind}), weight" in card for kind in weights)
+
+    def halfway():
+        return bool(list(stopped.folder.glob("checkpoints/checkpoint-2")))
+
+    stopped = pipeline_of(tmp_path, ALL, [*STRANGERS, *SIBLING], halfway, budget=budget)
+    with pytest.raises(Stopped):
+        stopped.run()
+    writer = EventWriter(stopped.folder / "events.jsonl")
+    resumed = Pipeline(stopped.folder, stopped.config, stopped.hardware, writer, lambda: False)
+    again, _ = carried_out(resumed)
+    assert again["digests"] == report["digests"]
+    assert again["warnings"] == report["warnings"]
+    trained = pipeline.distiller.training_state()
+    assert trained.keys() == resumed.distiller.training_state().keys() and trained  # projectors
+    assert all(torch.equal(value, trained[name]) for name, value in resumed.distiller.training_state().items())
 
 
 # --- a base student --------------------------------------------------------------------------------------------------
