@@ -39,6 +39,17 @@ STATEFUL = {
     "lora": {"r": 8, "alpha": 16, "dropout": 0.1},
     "budget": {**MINI["budget"], "steps": 8, "batch_size": 4, "accumulation": 2, "save_every": 3},
 }
+# The same of other methods: projectors, sampled answers (in some steps), a teacher that stays loaded.
+ON_POLICY = {
+    **STATEFUL,
+    "name": "on-policy",
+    "teachers": ["sibling-tiny"],
+    "objectives": [
+        {"kind": "gkd", "lmbda": 0.5, "max_new_tokens": 12},
+        {"kind": "features", "count": 1},
+        {"kind": "geometry", "weight": 0.1},
+    ],
+}
 
 
 def write(config, folder):

@@ -11,6 +11,7 @@ import pytest
 import torch
 from end_to_end_cases import (
     MINI,
+    ON_POLICY,
     ROOT,
     STATEFUL,
     TIMEOUT,
@@ -31,6 +32,7 @@ from distill.events import EventWriter, Metric, Stage, latest_by_step, read
 from distill.finish import report_failure
 from distill.hardware import detect
 from distill.pipeline import Pipeline
+from distill.training.trainer import STATE_FILE
 
 
 def metrics(folder):
@@ -67,6 +69,31 @@ def test_a_killed_run_loses_no_event_and_resumes_to_the_same_bytes(uninterrupted
     report, other = (json.loads((f / "report.json").read_text()) for f in (folder, uninterrupted))
     for key in ("before", "after", "flips", "cka", "gate", "haf", "participation_ratio", "warnings", "steps", "tokens"):
         assert report[key] == other[key], key
+
+
+def test_a_run_on_its_own_answers_that_was_killed_resumes_to_the_same_bytes(tmp_path):
+    """Checkpoints are at 3 and 6: from there on the same answers are drawn, and the projectors are as they were."""
+    done = distill("run", write(ON_POLICY, tmp_path), "--runs", tmp_path / "whole", "--json")
+    assert done.returncode == 0, done.stderr
+    whole = only_run(tmp_path / "whole")
+    first = begin("run", write(ON_POLICY, tmp_path), "--runs", tmp_path / "killed", "--json")
+    folder = wait_for_step(tmp_path / "killed", 5)
+    kill_worker(folder)
+    assert first.wait(timeout=30) == 1
+    done = distill("resume", folder, "--json")
+    assert done.returncode == 0, done.stderr
+    said = [
+        {e.step: (e.loss, e.terms, e.metrics, e.tokens) for e in latest_by_step(read(f / "events.jsonl")[0], Metric)}
+        for f in (folder, whole)
+    ]
+    assert said[0] == said[1]
+    assert {metrics["gkd/own"] for _, _, metrics, _ in said[0].values()} == {0.0, 1.0}
+    assert weights(folder) == weights(whole)
+    beside = [load_file(f / "checkpoints" / "checkpoint-8" / STATE_FILE) for f in (folder, whole)]
+    assert any("projectors" in name for name in beside[0])
+    assert not any("live" in name or "sibling" in name for name in beside[0])
+    assert beside[0].keys() == beside[1].keys()
+    assert all(torch.equal(beside[0][name], beside[1][name]) for name in beside[0])
 
 
 def test_ctrl_c_saves_and_leaves_and_resume_ends_in_the_same_bytes(uninterrupted, tmp_path):
