@@ -23,9 +23,11 @@ from distill.objectives.base import Objective
 from distill.objectives.build import Models, build_objectives
 from distill.objectives.geometry import GeometryObjective
 from distill.objectives.layer_maps import layer_pairs, stored_layers
+from distill.progress import OnProgress
 from distill.teachers.live import LiveTeacher
 from distill.teachers.projection import bridge
 
+Progress = Callable[[str, str], OnProgress]  # (stage, what is done) -> what is told how far it is
 Maps = dict[str, tuple[tuple[int, int], ...]]  # teacher -> (student block, teacher block)
 
 
@@ -77,12 +79,14 @@ def blocks_of(maps: Maps) -> dict[str, tuple[int, ...]]:
     return {teacher: stored_layers(pairs)[0] for teacher, pairs in maps.items()}
 
 
-def load_live(config: RunConfig, hardware: Hardware) -> dict[str, LiveTeacher]:
+def load_live(config: RunConfig, hardware: Hardware, progress: Progress) -> dict[str, LiveTeacher]:
     """The teachers that stay loaded, on the student's device."""
-    dtype, found = getattr(torch, hardware.dtype), {}
-    for teacher in _live(config):
+    teachers, dtype, found = _live(config), getattr(torch, hardware.dtype), {}
+    for number, teacher in enumerate(teachers, 1):
+        tell = progress("signals", f"loading {teacher.name}, who stays ({number} of {len(teachers)})")
         model = load_model(model_path(teacher), dtype, hardware.device, teacher.revision, teacher.name)
         found[teacher.name] = LiveTeacher(teacher.name, model)
+        tell(1, 1)
     return found
 
 

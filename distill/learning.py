@@ -46,7 +46,7 @@ def learning_texts(
     origins, counts = [SOLUTION] * len(about), {}
     if response is not None:
         chosen = _without_long(asking, _answers(asking, response, problems), problems, tokenizer)
-        asking.progress("answers", chosen.summary())(1, 1)
+        asking.progress("signals", chosen.summary())(1, 1)
         _warn_of_unfinished(asking, response, chosen)
         if not chosen.rows:
             raise UserError(_nothing_left(config, response, chosen))

@@ -32,7 +32,7 @@ _KEPT = {
     "all": "all of them",
     "right": "those that are right",
     "shortest": "the shortest right one to a problem",
-    "majority": "those with the commonest result",
+    "majority": "the shortest of those with the commonest result to a problem",
 }
 _CHUNKS = {"alm": "ALM", "xtoken": "X-Token", "uld": "ULD"}
 

@@ -74,7 +74,7 @@ class Preparation:
     def join(self, train: TrainingSet, probe: TrainingSet) -> Distiller:
         """Load the teachers that stay, make the objectives, and join them with the student."""
         config, hardware = self.asking.config, self.asking.hardware
-        live = load_live(config, hardware)
+        live = load_live(config, hardware, self.asking.progress)
         objectives = build(config, _widths(probe), self.student, self.pairs, self.maps, live, self.tokenizer)
         geometry = config.geometry
         banks = {"geometry": geometry.bank_size} if geometry and geometry.window == "bank" else {}

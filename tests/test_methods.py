@@ -24,6 +24,7 @@ from distill.pipeline import Pipeline
 from distill.progress import Stopped
 from distill.runs import home
 from distill.training.student import load_adapter, load_student
+from distill.ui.train import STAGES
 
 SMALL = {
     **MINI,
@@ -88,6 +89,9 @@ def test_teachers_share_the_problems_and_their_right_answers_are_learnt(tmp_path
     report, _ = carried_out(pipeline)
     counts = report["responses"]
     assert {name: part["asked"] for name, part in counts.items()} == dict.fromkeys(STRANGERS, 12)
+    said = [e for e in read(pipeline.folder / "events.jsonl")[0] if isinstance(e, Stage)]
+    assert any(stage.text.startswith("Of 24 answers to 24 problems") for stage in said)
+    assert {stage.name for stage in said} <= {name for name, _ in STAGES}  # the page knows them all
     assert all(0 < part["kept"] == part["right"] <= part["finished"] for part in counts.values())
     texts = pipeline.trainer.train_dataset
     assert len(texts.families) == sum(part["kept"] for part in counts.values())
@@ -202,6 +206,8 @@ def test_logits(tmp_path, source):
     report, metrics = carried_out(pipeline)
     assert report["teachers"] == SIBLING and report["responses"] == {}
     assert "chunk_topk_ids" in pipeline.trainer.train_dataset.signals or source == "live"
+    said = [e.text for e in read(pipeline.folder / "events.jsonl")[0] if isinstance(e, Stage)]
+    assert ("loading sibling-tiny, who stays (1 of 1)" in said) == (source == "live")
     assert metrics[0].terms["logits"] > 0.1  # nats times T^2: the student is no expert
 
 
