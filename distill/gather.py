@@ -22,7 +22,7 @@ from distill.hardware import Hardware
 from distill.progress import OnProgress, ShouldStop
 from distill.ragged import Ragged
 from distill.runs import home
-from distill.teachers.alignment import aligned
+from distill.teachers.alignment import END, aligned
 from distill.teachers.bank import SignalBank
 from distill.teachers.signals import Text
 from distill.training.dataset import TrainingSet
@@ -138,6 +138,14 @@ def training_set(
             f"{encoded.truncated} of {len(texts.pairs)} {texts.split} texts are longer than budget.max_length "
             f"({max_length} tokens) and were cut; {encoded.dropped} lost their whole answer and are left out.",
         )
+    for teacher, tokens in said.get("tokens", {}).items():
+        short = sum(not len(row) or int(row[-1, 1]) != END for row in map(tokens.row, range(len(tokens))))
+        if short:
+            warn(
+                f"teacher_truncated:{teacher}",
+                f"{short} of {len(tokens)} {texts.split} texts are longer than the teacher {teacher!r} can read, which "
+                "says nothing of their ends: lower budget.max_length or choose another teacher.",
+            )
     kept, rest = encoded.kept, texts.of(encoded.kept)
     prompts = {name: own_prompts(rest.pairs, reader) for name, reader in (readers or {}).items()}
     ours = [example.input_ids[: example.completion_start] for example in encoded.examples]

@@ -211,6 +211,33 @@ def test_logits(tmp_path, source):
     assert metrics[0].terms["logits"] > 0.1  # nats times T^2: the student is no expert
 
 
+def test_stored_logits_are_the_live_ones_where_characters_are_several_tokens(tmp_path):
+    """The bytes of an emoji all end where it does: a teacher with the same tokenizer speaks of each of them."""
+    file = tmp_path / "rows.jsonl"
+    rows = (
+        {"question": f"What is {i} + {i}?", "solution": f"\U0001f60a \u7b54: {2 * i}\n#### {2 * i}"} for i in range(90)
+    )
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    terms = {}
+    for how in ({"source": "stored", "top_k": 448}, {"source": "live"}):
+        data = {**SMALL["data"], "source": "file", "path": str(file), "validation": 0}
+        pipeline = pipeline_of(tmp_path / "runs", [{"kind": "logits", **how}], SIBLING, data=data, budget={"steps": 1})
+        terms[how["source"]] = carried_out(pipeline)[1][0].terms["logits"]
+    assert terms["stored"] == pytest.approx(terms["live"], rel=1e-4)
+
+
+def test_texts_longer_than_a_teacher_can_read_are_announced(tmp_path):
+    folder = shutil.copytree(assets.ZOO / "gemma2-tiny", tmp_path / "short")
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**config, "max_position_embeddings": 48}))
+    pipeline = pipeline_of(tmp_path / "runs", [{"kind": "cross_tokenizer"}], [str(folder)])
+    pipeline.load()
+    train, _ = pipeline.ask_teachers()
+    said = warnings_of(pipeline)["teacher_truncated:short"]
+    cut = sum(train.signals["chunk_of"]["short"].row(row)[-1] == -1 for row in range(len(train)))
+    assert cut > 0 and said.startswith(f"{cut} of 24 train texts are longer than the teacher 'short' can read")
+
+
 @pytest.mark.parametrize(
     ("loss", "layers"), [("mse", "uniform"), ("cosine", "last"), ("cka", "random"), ("nbs", "cka_argmax")]
 )
