@@ -125,8 +125,8 @@ def training_set(
 ) -> TrainingSet:
     """The texts as the student reads them, with the rows of the signals that belong to them, aligned to its tokens.
 
-    `readers` {teacher: tokenizer}: teachers that stay loaded, whose own prompts are needed. `same`: the teachers with
-    the student's own tokenizer.
+    `readers` {teacher: tokenizer}: teachers that stay loaded, whose own prompts are needed. `same`: the teachers (with
+    the student's own tokenizer) whose tokens are compared with its own, one by one. Others' tokens stay their own.
     """
     probing = texts.split == "probe"  # its texts are only read: one whose answer was cut off still says something
     encoded = encode_many(tokenizer, texts.pairs, max_length, keep_unlabelled=probing)

@@ -14,12 +14,14 @@ from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
 from distill.assemble import blocks_of, build, layer_maps, load_live, observer, outlook, readers_of
+from distill.config import teachers_of
 from distill.data.pairs import Pair
 from distill.data.problems import Problem
 from distill.data.prompts import cut
 from distill.gather import Asking, Said, Texts, ask_probe, ask_train, say_unheard, training_set
 from distill.generation import end_tokens
 from distill.learning import Counts, learning_texts
+from distill.methods import reads_listed
 from distill.objectives.base import Batch
 from distill.objectives.geometry import INITIAL_STUDENT, GeometryObjective
 from distill.training.benefit import measure_benefit
@@ -67,7 +69,8 @@ class Preparation:
 
     def read(self, texts: Texts, said: Said, readers: Mapping[str, Any] | None = None) -> TrainingSet:
         """The texts as the student reads them, with what the teachers `said` of them."""
-        same = {name for name, pair in self.pairs.items() if pair.same_tokenizer}
+        listing = [one for one in self.asking.config.objectives if one.kind == "logits" and reads_listed(one)]
+        same = {teacher.name for one in listing for teacher in teachers_of(one, self.asking.config)}
         limit = self.asking.config.budget.max_length
         return training_set(texts, said, self.tokenizer, limit, self.asking.warn, readers, same)
 
