@@ -2,10 +2,11 @@
 
 import json
 import shutil
+import time
 
 import pytest
 import torch
-from end_to_end_cases import MINI
+from end_to_end_cases import MINI, TIMEOUT, begin, distill, kill_worker, only_run, write
 
 from distill import assets, runs
 from distill import config as configs
@@ -195,6 +196,28 @@ def test_a_stop_among_the_answers_loses_one_shard_at_most_and_nothing_is_said_tw
     assert third.ask_teachers()[0].examples == train.examples
     texts = [e.text for e in read(first.folder / "events.jsonl")[0] if isinstance(e, Warning)]
     assert texts and len(texts) == len(set(texts))
+
+
+def test_a_run_killed_among_the_answers_goes_on_with_those_that_were_kept(tmp_path, monkeypatch):
+    monkeypatch.setenv("DISTILL_HOME", str(tmp_path))
+    response = {"kind": "response", "max_new_tokens": 90, "keep": "all"}
+    settings = {**SMALL, "name": "killed", "teachers": STRANGERS[:1], "objectives": [response]}
+    settings["data"] = {**SMALL["data"], "train": 320}
+    first = begin("run", write(settings, tmp_path), "--runs", tmp_path / "runs", "--json")
+    ends = time.monotonic() + TIMEOUT
+    while not (shards := sorted(tmp_path.rglob("answers-*.json"))) and time.monotonic() < ends:
+        time.sleep(0.01)
+    folder = only_run(tmp_path / "runs")
+    kill_worker(folder)
+    first.communicate(timeout=30)
+    shards = {file: file.stat().st_mtime_ns for file in sorted(tmp_path.rglob("answers-*.json"))}
+    assert 0 < len(shards) < 5  # of five
+    done = distill("resume", folder, "--json")
+    assert done.returncode == 0, done.stderr
+    assert len(list(tmp_path.rglob("answers-*.json"))) == 5
+    assert all(file.stat().st_mtime_ns == when for file, when in shards.items())  # none was asked for again
+    (counts,) = json.loads(done.stdout.strip().splitlines()[-1])["responses"].values()
+    assert counts["asked"] == 320 and counts["kept"] == counts["finished"] > 0
 
 
 # --- token by token --------------------------------------------------------------------------------------------------
