@@ -19,6 +19,7 @@ from distill.generation import end_tokens
 from distill.objectives.base import StudentOutputs
 from distill.objectives.cross_tokenizer import CrossTokenizerObjective
 from distill.objectives.features import FeaturesObjective
+from distill.objectives.geometry import GeometryObjective
 from distill.objectives.gkd import GkdObjective
 from distill.objectives.logits import LogitsObjective
 from distill.objectives.task import ResponseObjective, TaskObjective
@@ -44,7 +45,9 @@ METHODS = {
     "gkd": SAME,
     "gkd own": SAME,
     "cross_tokenizer": OTHER,
+    "geometry": OTHER,
 }
+BY_TOKEN = [method for method in METHODS if method != "geometry"]  # geometry reads the whole text, labels or not
 
 
 @pytest.fixture(scope="module")
@@ -65,29 +68,30 @@ def zoo(tiny):
     return widened
 
 
-def texts_of(zoo, method, rows):
-    """The texts, with what the method's teachers say of them."""
+def texts_of(zoo, methods, rows):
+    """The texts, with what the methods' teachers say of them."""
     tokenizer = zoo("student-tiny")[1]
     examples = encode_many(tokenizer, TEXTS).examples
-    needs = {
-        "logits stored": {"tokens", "topk", "nll_per_byte"},
-        "logits live": {"nll_per_byte"},
-        "features": {"tokens", "hidden"},
-        "cross_tokenizer": {"tokens", "token_logprobs"},
-    }.get(method, set())
     signals = {}
-    for teacher, name in METHODS[method].items() if needs else ():
-        given = rows if name == "sibling-tiny" else None
-        said = compute(*zoo(name, given), TEXTS, Request(frozenset(needs), top_k=8, temperature=2.0, layers=(1, 3)))
-        found = {name: said[name] for name in ("nll_per_byte",) if name in said}
-        if "tokens" in needs:
-            found |= aligned([e.ends for e in examples], said["tokens"], said)
-        for name, values in found.items():
-            signals.setdefault(name, {})[teacher] = values
-    prompts = {}
-    if "live" in method or "gkd" in method:  # one of the teachers is asked in other words
-        prompts = {"sibling": [[5, *e.input_ids[: e.completion_start]] for e in examples]}
-    origins = [row % 2 for row in range(N)] if method in ("task", "response") else None
+    for method in methods:
+        needs = {
+            "logits stored": {"tokens", "topk", "nll_per_byte"},
+            "logits live": {"nll_per_byte"},
+            "features": {"tokens", "hidden"},
+            "cross_tokenizer": {"tokens", "token_logprobs"},
+            "geometry": {"pooled"},
+        }.get(method, set())
+        for teacher, name in METHODS[method].items() if needs else ():
+            given = rows if name == "sibling-tiny" else None
+            said = compute(*zoo(name, given), TEXTS, Request(frozenset(needs), top_k=8, temperature=2.0, layers=(1, 3)))
+            found = {name: said[name] for name in ("nll_per_byte", "pooled") if name in said}
+            if "tokens" in needs:
+                found |= aligned([e.ends for e in examples], said["tokens"], said)
+            for name, values in found.items():
+                signals.setdefault(name, {})[teacher] = values
+    # One of the teachers that stay loaded is asked in other words.
+    prompts = {"sibling": [[5, *e.input_ids[: e.completion_start]] for e in examples]}
+    origins = [row % 2 for row in range(N)]
     return TrainingSet(examples, signals, [0] * N, tokenizer.pad_token_id, origins, prompts)
 
 
@@ -111,6 +115,13 @@ def objective_of(zoo, method, rows, student):
                 student_width=student.config.hidden_size,
                 maps={"unlike": [(1, 0), (3, 1)]},
             )
+        case ["geometry"]:
+            return GeometryObjective(
+                teacher_widths={"unlike": zoo("phi3-tiny")[0].config.hidden_size},
+                student_width=student.config.hidden_size,
+                student_layers=student.config.num_hidden_layers,
+                gate={"kind": "uniform"},
+            )
         case ["gkd", *_]:
             return GkdObjective(live=live, vocabulary=TOKENS, **common)
         case _:
@@ -119,9 +130,10 @@ def objective_of(zoo, method, rows, student):
 
 @pytest.fixture(scope="module")
 def made(zoo):
-    """`made(method, rows)` -> (a distiller, its texts, what is done before a step); rows (student's, sibling's)."""
+    """`made("a + b", rows)` -> (a distiller, its texts, what is done before a step); rows (student's, sibling's)."""
 
-    def make(method, rows=(None, None)):
+    def make(named, rows=(None, None)):
+        methods = named.split(" + ")
         model, tokenizer = zoo("student-tiny", rows[0])
         torch.manual_seed(1)
         lora = LoraConfig(task_type="CAUSAL_LM", r=4, target_modules="all-linear")
@@ -129,10 +141,10 @@ def made(zoo):
         for name, parameter in student.named_parameters():
             if "lora_B" in name:  # at zero the adapter's first half would get no gradient
                 torch.nn.init.normal_(parameter, std=0.1)
-        module = Distiller(student, [objective_of(zoo, method, rows[1], student)]).double()
+        module = Distiller(student, [objective_of(zoo, method, rows[1], student) for method in methods]).double()
         own = OnPolicy(tokenizer, end_tokens(model, tokenizer), 1.0, max_new_tokens=12, vocabulary=TOKENS)
-        before = (lambda batches, step: own.answer(student, batches, step)) if method == "gkd own" else None
-        return module, texts_of(zoo, method, rows[1]), before
+        before = (lambda batches, step: own.answer(student, batches, step)) if "gkd own" in methods else None
+        return module, texts_of(zoo, methods, rows[1]), before
 
     return make
 
@@ -242,7 +254,7 @@ def test_qwens_two_numbers_of_logits(made, method):
     assert losses[0] == pytest.approx(losses[1], rel=1e-9)
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", BY_TOKEN)
 def test_positions_without_a_label_get_exactly_no_gradient(made, method):
     module, texts, before = made(method)
     batch = left(texts.whole())
@@ -260,7 +272,7 @@ def test_positions_without_a_label_get_exactly_no_gradient(made, method):
         assert x.grad is None or not x.grad[~may_BL].any()
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", BY_TOKEN)
 def test_texts_without_a_label_cost_nothing(made, method):
     module, texts, _ = made(method)
     batch = texts.collate([0, 1])
@@ -269,3 +281,20 @@ def test_texts_without_a_label_cost_nothing(made, method):
     assert result["loss"].item() == 0
     gradients = [p.grad for p in module.parameters() if p.grad is not None]
     assert gradients and not any(gradient.any() for gradient in gradients)
+
+
+@pytest.mark.parametrize("parts", [1, 2])
+def test_methods_side_by_side_each_do_what_they_do_alone(made, whole, tmp_path, parts):
+    """In a step with the student's own answers too: only gkd reads those."""
+    methods = ["gkd own", "task", "response", "features", "geometry", "cross_tokenizer"]
+    things = made(" + ".join(methods))
+    start = {n: p.detach().clone() for n, p in things[0].named_parameters()}
+    found, terms = stepped(things, tmp_path, parts)
+    expected = {name: start[name].clone() for name in found}
+    for method in methods:
+        after, alone = whole(method)
+        assert terms[method.split()[0]] == pytest.approx(alone[method.split()[0]], abs=1e-10)
+        for name, value in after.items():
+            expected[name] += value - start[name]
+    # The student's norms are float32 inside, and so is what passes back through them: of the sum, or of each.
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-7)
