@@ -41,16 +41,19 @@ def head_of(model: nn.Module, name: str = "the model") -> Head:
     ids_B1 = torch.linspace(0, head.vocabulary - 1, _TRIED, device=head.weight_VD.device).long()[:, None]
     with torch.random.fork_rng():  # a model in training mode draws dropout, which a resumed run would not
         states_B1D, output = read_states(model, input_ids=ids_B1, use_cache=False)
-    expected_BV = output.logits[:, 0].float()
+    finite_B = output.logits[:, 0].isfinite().all(1)
+    if not finite_B.any():  # a damaged model: whoever reads its numbers says so
+        return head
+    states_BD, expected_BV = states_B1D[finite_B, 0], output.logits[finite_B, 0].float()
     softcap = getattr(model.config.get_text_config(), "final_logit_softcapping", None)
     if softcap:  # taken from the config: small logits alone would not tell
         head = replace(head, softcap=softcap)
     else:
-        plain_BV = head.logits(states_B1D[:, 0])
+        plain_BV = head.logits(states_BD)
         # Over all tokens together: a single logit of sixteen bits would give it to two digits.
         scale = float((expected_BV * plain_BV).sum() / plain_BV.square().sum().clamp_min(1e-30))
         head = replace(head, scale=1.0 if abs(scale - 1) < _NEAR else round(scale, 6))
-    found_BV = head.logits(states_B1D[:, 0]).float()
+    found_BV = head.logits(states_BD).float()
     if not torch.allclose(found_BV, expected_BV, rtol=_NEAR, atol=_NEAR * float(expected_BV.abs().max())):
         raise UserError(f"{name} makes its logits in a way that this program doesn't know: choose another model.")
     return head
