@@ -14,6 +14,7 @@ from transformers import PreTrainedTokenizerBase
 from distill.config import ModelRef, RunConfig, model_path, teachers_of
 from distill.data.pairs import Pair
 from distill.demands import heard, is_live
+from distill.facts import describe_model
 from distill.hardware import Hardware
 from distill.losses.cka import layer_at, layer_cka
 from distill.losses.cross_tokenizer import Bridge
@@ -54,24 +55,45 @@ def observer(config: RunConfig, widths: Mapping[str, int], student_width: int, s
     )
 
 
-def layer_maps(
-    config: RunConfig, student_layers: int, said: Mapping[str, Tensor], states: Callable[[], Tensor]
-) -> Maps:
-    """{teacher: pairs of blocks} for `features`; `said` {teacher: pooled_layers [n, 1 + layers, E]} of the probe texts.
+def depths(config: RunConfig) -> dict[str, int | None]:
+    """How many blocks each teacher of `features` has, None where its files don't say yet; empty without features."""
+    features = _features(config)
+    return {t.name: describe_model(t).layers for t in teachers_of(features, config)} if features else {}
 
-    `states()` gives the student's own, [n, 1 + layers, D]: only cka_argmax asks for them.
+
+def compares_layers(config: RunConfig) -> bool:
+    """Whether the models' layers are compared before it is said which of them `features` pairs."""
+    features = _features(config)
+    return features is not None and (features.layers == "cka_argmax" or None in depths(config).values())
+
+
+def layer_maps(
+    config: RunConfig,
+    student_layers: int,
+    said: Mapping[str, Tensor] | None = None,
+    states: Callable[[], Tensor] | None = None,
+) -> Maps:
+    """{teacher: pairs of blocks} for `features`.
+
+    Where `compares_layers`: `said` {teacher: pooled_layers [n, 1 + layers, E]} of the probe texts, and `states()`, the
+    student's own, [n, 1 + layers, D], which only cka_argmax asks for.
     """
-    features = next((o for o in config.objectives if isinstance(o, FeaturesConfig)), None)
+    features = _features(config)
     if features is None:
         return {}
     states_nLD = states() if features.layers == "cka_argmax" else None
+    known = {name: said[name].shape[1] - 1 for name in said} if said else depths(config)
     maps = {}
     for teacher in teachers_of(features, config):
-        theirs_nLE = said[teacher.name]
-        table = None if states_nLD is None else layer_cka(states_nLD, theirs_nLE)[1:, 1:].tolist()
-        depth = theirs_nLE.shape[1] - 1
-        maps[teacher.name] = layer_pairs(features.layers, features.count, student_layers, depth, config.seed, table)
+        table = None if states_nLD is None else layer_cka(states_nLD, said[teacher.name])[1:, 1:].tolist()
+        maps[teacher.name] = layer_pairs(
+            features.layers, features.count, student_layers, known[teacher.name], config.seed, table
+        )
     return maps
+
+
+def _features(config: RunConfig) -> FeaturesConfig | None:
+    return next((o for o in config.objectives if isinstance(o, FeaturesConfig)), None)
 
 
 def blocks_of(maps: Maps) -> dict[str, tuple[int, ...]]:

@@ -16,7 +16,7 @@ from transformers import PreTrainedTokenizerBase
 from distill.asked import Blocks, of_probe, of_train
 from distill.config import ModelRef, RunConfig, model_path
 from distill.data.prompts import Example, encode_many, template_of
-from distill.demands import heard, listening
+from distill.demands import heard
 from distill.errors import UserError
 from distill.hardware import Hardware
 from distill.progress import OnProgress, ShouldStop
@@ -81,36 +81,29 @@ def say_unheard(config: RunConfig, warn: Warn) -> None:
         )
 
 
-def ask_probe(asking: Asking, probe: Sequence[Text], layer: float, pooling: str) -> Said:
-    """What every teacher that is used says of the probe texts: `pooled`, `pooled_layers`, for some gates more."""
-    if not probe:
-        return {}
-    config = asking.config
-    return _ask(asking, lambda teacher: [(probe, of_probe(config, teacher, layer, pooling))], len(probe))
+def ask(
+    asking: Asking, probe: Sequence[Text], train: Sequence[Text], layer: float, pooling: str, blocks: Blocks
+) -> tuple[Said, Said]:
+    """What every teacher that is listened to says of the probe texts and of the training texts, in one sitting each.
 
-
-def ask_train(asking: Asking, train: Sequence[Text], layer: float, pooling: str, blocks: Blocks) -> Said:
-    """What every teacher says of the training texts, for the objectives that listen to it."""
-
-    def questions(teacher: str) -> list:
-        return [(train, request) for request in of_train(asking.config, teacher, layer, pooling, blocks)]
-
-    return _ask(asking, questions, len(train))
-
-
-def _ask(asking: Asking, questions_of: Callable[[str], list], count: int) -> Said:
-    bank = SignalBank(home().cache / "signals", on_warning=asking.warn)
-    said: Said = {}
-    for teacher in asking.config.teachers:
-        if not listening(asking.config, teacher.name):
+    Of the probe texts `pooled`, `pooled_layers` and for some gates more; of the others what its listeners want. `layer`
+    and `pooling` say how to look, `blocks` at which blocks' hidden states. Either list may be empty.
+    """
+    config, bank = asking.config, SignalBank(home().cache / "signals", on_warning=asking.warn)
+    said: tuple[Said, Said] = ({}, {})
+    for teacher in heard(config):
+        asked = [(said[0], probe, of_probe(config, teacher.name, layer, pooling))] if probe else []
+        if train:
+            asked += [(said[1], train, one) for one in of_train(config, teacher.name, layer, pooling, blocks)]
+        if not asked:
             continue
-        questions = questions_of(teacher.name)
-        if not questions:
-            continue
-        how = asking.how(teacher, f"{count:,} texts")
-        for found in bank.ask_each(teacher.name, model_path(teacher), questions, **how):
+        how = asking.how(teacher, f"{sum({id(texts): len(texts) for _, texts, _ in asked}.values()):,} texts")
+        questions = [question for _, *question in asked]
+        for (gathered, *_), found in zip(
+            asked, bank.ask_each(teacher.name, model_path(teacher), questions, **how), strict=True
+        ):
             for name, values in found.items():
-                said.setdefault(name, {})[teacher.name] = values
+                gathered.setdefault(name, {})[teacher.name] = values
     return said
 
 
@@ -129,14 +122,20 @@ def training_set(
     the student's own tokenizer) whose tokens are compared with its own, one by one. Others' tokens stay their own.
     """
     probing = texts.split == "probe"  # its texts are only read: one whose answer was cut off still says something
-    encoded = encode_many(tokenizer, texts.pairs, max_length, keep_unlabelled=probing)
+    encoded = encode_many(tokenizer, texts.pairs, max_length, keep_unlabelled=probing, drop_long=not probing)
     if texts.pairs and not encoded.kept:
-        raise UserError(f"budget.max_length is {max_length} tokens, which leaves nothing of any answer: raise it.")
+        raise UserError(f"budget.max_length is {max_length} tokens, and all texts are longer: raise it.")
+    if encoded.dropped:
+        warn(
+            f"too_long:{texts.split}",
+            f"{encoded.dropped} of {len(texts.pairs)} {texts.split} texts are longer than budget.max_length "
+            f"({max_length} tokens) and are left out, since half a solution teaches no end: raise it.",
+        )
     if encoded.truncated:
         warn(
             f"truncated:{texts.split}",
             f"{encoded.truncated} of {len(texts.pairs)} {texts.split} texts are longer than budget.max_length "
-            f"({max_length} tokens) and were cut; {encoded.dropped} lost their whole answer and are left out.",
+            f"({max_length} tokens) and are read up to there.",
         )
     for teacher, tokens in said.get("tokens", {}).items():
         short = sum(not len(row) or int(row[-1, 1]) != END for row in map(tokens.row, range(len(tokens))))

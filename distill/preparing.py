@@ -13,12 +13,12 @@ from peft import PeftModel
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
-from distill.assemble import blocks_of, build, layer_maps, load_live, observer, outlook, readers_of
+from distill.assemble import blocks_of, build, compares_layers, layer_maps, load_live, observer, outlook, readers_of
 from distill.config import teachers_of
 from distill.data.pairs import Pair
 from distill.data.problems import Problem
 from distill.data.prompts import cut
-from distill.gather import Asking, Said, Texts, ask_probe, ask_train, say_unheard, training_set
+from distill.gather import Asking, Said, Texts, ask, say_unheard, training_set
 from distill.generation import end_tokens
 from distill.learning import Counts, learning_texts
 from distill.methods import reads_listed
@@ -55,16 +55,21 @@ class Preparation:
         numbers = {family: number for number, family in enumerate(self.families)}
         texts, self.responses = learning_texts(asking, self.problems["train"], numbers, self.tokenizer)
         looked = [cut(p.question, p.solution, config.probe.characters) for p in self.problems["probe"]]
-        outlooks = outlook(config, self._shape.num_hidden_layers)
-        of_probe = ask_probe(asking, looked, *outlooks)
-        probe = self.read(Texts("probe", looked, [numbers[p.family] for p in self.problems["probe"]]), of_probe)
-        self.maps = layer_maps(
-            config,
-            self._shape.num_hidden_layers,
-            of_probe.get("pooled_layers", {}),
-            lambda: self._initial_states(Distiller(self.student, []), self.observer(probe), probe, every_layer=True),
-        )
-        of_train = ask_train(asking, texts.pairs, *outlooks, blocks_of(self.maps))
+        of_looked = Texts("probe", looked, [numbers[p.family] for p in self.problems["probe"]])
+        layers = self._shape.num_hidden_layers
+        outlooks = outlook(config, layers)
+        if not compares_layers(config):  # each teacher is loaded once, for everything
+            self.maps = layer_maps(config, layers)
+            of_probe, of_train = ask(asking, looked, texts.pairs, *outlooks, blocks_of(self.maps))
+            return self.read(texts, of_train, readers_of(config)), self.read(of_looked, of_probe)
+        of_probe, _ = ask(asking, looked, [], *outlooks, {})
+        probe = self.read(of_looked, of_probe)
+
+        def states() -> Tensor:
+            return self._initial_states(Distiller(self.student, []), self.observer(probe), probe, every_layer=True)
+
+        self.maps = layer_maps(config, layers, of_probe["pooled_layers"], states)
+        _, of_train = ask(asking, [], texts.pairs, *outlooks, blocks_of(self.maps))
         return self.read(texts, of_train, readers_of(config)), probe
 
     def read(self, texts: Texts, said: Said, readers: Mapping[str, Any] | None = None) -> TrainingSet:

@@ -119,6 +119,17 @@ def test_what_can_only_be_seen_once_there_are_texts_is_said_in_a_sentence(tmp_pa
         pipeline_of(tmp_path, **changes).run()
 
 
+def test_texts_that_are_too_long_are_left_out_and_counted_never_cut(tmp_path):
+    data = {**MINI["data"], "train": 48, "held_out": 12, "new_phrasing": 0}
+    pipeline = pipeline_of(tmp_path, data=data, budget={**MINI["budget"], "max_length": 60})
+    pipeline.load()
+    train, _ = pipeline.ask_teachers()
+    said = {e.code: e.text for e in read(pipeline.folder / "events.jsonl")[0] if isinstance(e, Warning)}
+    assert 8 <= len(train) < 48 and f"{48 - len(train)} of 48 train texts are longer" in said["too_long:train"]
+    ends = {example.input_ids[-1] for example in train.examples}
+    assert ends == {pipeline.tokenizer.eos_token_id} and not any(example.truncated for example in train.examples)
+
+
 def test_a_probe_cut_short_still_reads_and_unused_texts_and_teachers_are_announced(tmp_path):
     data = {**MINI["data"], "train": 21, "held_out": 12, "new_phrasing": 0}
     pipeline = pipeline_of(tmp_path, data=data, probe={"texts": 24, "characters": 20, "every": 6, "samples": 0})

@@ -27,7 +27,7 @@ from distill.ragged import Ragged
 from distill.teachers.keeping import folder_of, let_go, make_folder, write_whole
 from distill.teachers.signals import Request, Text, compute, need_of
 
-FORMAT = 1  # raise it when prompts or signals are computed differently, and nothing kept is taken for the new
+FORMAT = 2  # raise it when prompts or signals are computed differently, and nothing kept is taken for the new
 # What else than model, number type, texts and their limits decides an answer. A likelihood does not depend on where
 # hidden states are read, say, and is re-used when that changes.
 _DECISIVE = {

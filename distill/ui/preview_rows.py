@@ -35,7 +35,8 @@ def rows_html(rows: Sequence[dict[str, Any]], student: str) -> str:
         return later("There are no problems to show.")
     longest = max(row["prompt_tokens"] + row["completion_tokens"] for row in rows)
     cut = sum(row["truncated"] for row in rows)
-    note = f" {cut} of them {'is' if cut == 1 else 'are'} cut: raise “Longest text read” under Budget." if cut else ""
+    some = f"{cut} of them {'is' if cut == 1 else 'are'}"
+    note = f" {some} too long and left out: raise “Longest text read” under Budget." if cut else ""
     head = (
         f'<p class="quiet" role="status">{len(rows)} of them as {words(student)} will see them: the longest has '
         f"{longest:,} tokens (pieces of words).{note}</p>"
@@ -45,7 +46,7 @@ def rows_html(rows: Sequence[dict[str, Any]], student: str) -> str:
 
 
 def _row(row: dict[str, Any]) -> str:
-    cut = " · cut" if row["truncated"] else ""
+    cut = " · too long: left out" if row["truncated"] else ""
     return (
         f'<li><p class="given"><b>given</b><span class="count">{row["prompt_tokens"]:,} tokens</span>'
         f"<code>{words(row['prompt'])}</code></p>"

@@ -78,8 +78,9 @@ def test_the_preview_shows_both_parts_with_their_tokens_and_nothing_runs():
     html = rows_html([{**ROW, "truncated": True}], "student-tiny")
     assert "&lt;|user|&gt; 1 &lt; 2?" in html and "yes&lt;script&gt;" in html and "<script>" not in html
     assert "<b>given</b>" in html and "<b>learns to write</b>" in html
-    assert "7 tokens" in html and "1,234 tokens · cut" in html and "the longest has 1,241 tokens" in html
-    assert "1 of them is cut" in html and "is cut" not in rows_html([{**ROW, "truncated": False}], "x")
+    assert "7 tokens" in html and "1,234 tokens · too long: left out" in html and "the longest has 1,241 tokens" in html
+    assert "1 of them is too long and left out" in html
+    assert "too long" not in rows_html([{**ROW, "truncated": False}], "x")
 
 
 def test_a_preview_depends_on_student_and_data_only():

@@ -40,7 +40,7 @@ RESPONSE = Objective(
                 "all": "all: every answer that has an end",
                 "right": "right: those that are right",
                 "shortest": "shortest: of the right ones to a problem, the shortest",
-                "majority": "majority: those with the result that most answers have; needs no solutions",
+                "majority": "majority: the shortest with the result that most answers have; needs no solutions",
             },
         ),
         Field(

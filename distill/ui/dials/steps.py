@@ -114,7 +114,7 @@ BUDGET = (
         "In tokens. Too short, and right answers are cut off.",
         group="Chance and answers",
     ),
-    Field("budget.max_length", "Longest text read", "In tokens. What is longer is cut, and counted.", rare=True),
+    Field("budget.max_length", "Longest text read", "In tokens. What is longer is left out, and counted.", rare=True),
     Field("budget.warmup", "Warm-up", "A fraction of the steps in which the learning rate rises.", rare=True),
     Field(
         "budget.schedule",
