@@ -10,10 +10,12 @@ from transformers import TrainingArguments
 
 from distill.data.problems import generate
 from distill.data.prompts import encode_many
+from distill.generation import end_tokens
 from distill.objectives.gkd import GkdObjective
 from distill.teachers.live import LiveTeacher
 from distill.training.dataset import TrainingSet
 from distill.training.distiller import Distiller
+from distill.training.on_policy import OnPolicy, prompts_of
 from distill.training.trainer import DistillTrainer
 
 gkd = pytest.importorskip("trl.experimental.gkd")
@@ -107,3 +109,53 @@ def test_one_step(tiny, texts, tmp_path, accumulation, beta):
         torch.testing.assert_close(value, target, rtol=0, atol=1e-5, msg=f"{name} {other}")
         moved = max(moved, float((value - before[other]).abs().max()))
     assert moved > 1e-3
+
+
+def test_tokens_are_counted_after_generation_which_trl_does_before(tiny, texts, tmp_path):
+    """TRL divides the loss on generated texts by the tokens of the data's texts (an open defect of 1.16): ours not."""
+    tokenizer, counts = tiny("student-tiny")[1], {}
+
+    class Watched(gkd.GKDTrainer):
+        def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
+            counts["theirs"] = int(num_items_in_batch), int((inputs["labels"][:, 1:] != -100).sum())
+            return super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
+
+    def with_prompts(rows):
+        batch = texts.collate([row["row"] for row in rows])
+        prompts = prompts_of(batch)
+        width = max(map(len, prompts))
+        return {name: batch[name] for name in ("input_ids", "attention_mask", "labels")} | {
+            "prompts": torch.tensor([[0] * (width - len(prompt)) + prompt for prompt in prompts]),
+            "prompt_attention_mask": torch.tensor([[0] * (width - len(p)) + [1] * len(p) for p in prompts]),
+        }
+
+    own = {"lmbda": 1.0, "max_new_tokens": 6, "bf16": False, "gradient_checkpointing": False}
+    Watched(
+        model=student(tiny),
+        teacher_model=teacher(tiny),
+        args=gkd.GKDConfig(**settings(tmp_path, 1), **own),
+        train_dataset=datasets.Dataset.from_dict({"row": list(range(N))}),
+        data_collator=with_prompts,
+        processing_class=tokenizer,
+    ).train()
+    divided_by, there = counts["theirs"]
+    assert divided_by != there
+
+    live = {"teacher": LiveTeacher("teacher", teacher(tiny))}
+    distiller = Distiller(student(tiny), [GkdObjective(live=live, vocabulary=len(tokenizer))])
+    policy = OnPolicy(tokenizer, end_tokens(distiller.student, tokenizer), lmbda=1.0, max_new_tokens=6)
+
+    class Counted(DistillTrainer):
+        def compute_loss(self, model, inputs, *args, **kwargs):
+            labels = inputs["own"]["labels"]
+            counts["ours"] = int(inputs["own"]["num_items"]), int((labels[:, 1:] != -100).sum())
+            return super().compute_loss(model, inputs, *args, **kwargs)
+
+    Counted(
+        distiller,
+        before_step=lambda batches, step: policy.answer(distiller.student, batches, step),
+        args=TrainingArguments(**settings(tmp_path, 1)),
+        train_dataset=texts,
+        data_collator=texts.collate,
+    ).train()
+    assert counts["ours"][0] == counts["ours"][1]
