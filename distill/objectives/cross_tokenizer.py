@@ -5,8 +5,8 @@
     uld       how sure of itself the model is there, whatever of: a baseline
 
 To know: xtoken and uld look at the first token of a chunk only (X-Token's authors average over all of them). Where a
-chunk is " =" for the student and " ", "=" for the teacher, they don't see what follows the space, so they are no loss
-to train on alone; alm sees whole chunks.
+chunk is " =" for the student and " ", "=" for the teacher, they don't see what follows the space: alone, and with few
+teachers, xtoken can leave a student worse off, and uld did with six. alm sees whole chunks.
 
 `shared` adds, where a chunk is one token of both, a KL on the tokens that both have. ALM's loss is multiplied by tau
 as Hinton's is by T^2: the KL goes down as 1 / tau where tau is large, and a weight of 1 would mean nothing.

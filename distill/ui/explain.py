@@ -34,9 +34,10 @@ METHOD = """
 <dl>
 <dt>The teachers' own answers</dt><dd>The simplest. Teachers write whole answers, which takes longest of what is asked
 once; after that it costs no more than ordinary training.</dd>
-<dt>Inner states</dt><dd>Says most about each word. Takes much disk: a vector for each word and layer.</dd>
+<dt>Inner states</dt><dd>Says most about each word. Takes much disk: a vector for each word and layer. Goes beside
+another aim, as it says nothing of what to write.</dd>
 <dt>Sense of what is alike</dt><dd>One vector for each problem: little disk, and the teachers' widths don't matter.
-Large batches are better. Goes beside another aim, as it says nothing of what to write.</dd>
+Large batches are better. Goes beside another aim too.</dd>
 <dt>Likelihoods across tokenizers</dt><dd>What probabilities are to teachers of the same tokenizer, for all others. One
 number for each piece of text.</dd>
 </dl>
@@ -45,7 +46,7 @@ number for each piece of text.</dd>
 <dt>Probabilities</dt><dd>Exact, and more telling than one right word. Asked once, the likeliest words are kept on disk;
 or live, the teachers staying in memory.</dd>
 <dt>Own answers, corrected</dt><dd>The student learns from the very mistakes it makes. Teachers stay in memory, and the
-student writes while it trains: the slowest.</dd>
+student writes while it trains: the slowest steps.</dd>
 </dl>
 <h4>Without teachers</h4>
 <dl><dt>Worked solutions</dt><dd>Ordinary training on the data's own solutions, and a sound companion to the
