@@ -20,6 +20,7 @@ from distill import estimate as estimates
 from distill.errors import UserError
 from distill.events import to_json
 from distill.machine import Machine
+from distill.preflight import refuse_foreseen
 from distill.processes import live_process
 from distill.references import check_folder, model_path
 from distill.wording import instead, nearest
@@ -32,6 +33,7 @@ def run(args: argparse.Namespace) -> int:
     """Train what a preset or file asks for, in the foreground."""
     asked = config.load(args.source, args.overrides)
     config.check_models(asked)
+    refuse_foreseen(asked)
     with _interrupts() as interrupts:
         folder = runs.create(asked, args.runs)
         print(f"run {folder.name}: {asked.name}, in {folder}", file=sys.stderr)

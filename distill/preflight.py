@@ -65,6 +65,12 @@ def foreseen(config: RunConfig) -> list[str]:
     return found
 
 
+def refuse_foreseen(config: RunConfig) -> None:
+    """Raise ConfigError with the first thing `foreseen`, so that no run is made that could not begin."""
+    for sentence in foreseen(config):
+        raise ConfigError(sentence)
+
+
 @dataclass(frozen=True)
 class _Seen:
     """What is kept of a model when its tokenizer is let go; `width`: the larger of its logits and its tokens."""

@@ -8,7 +8,7 @@ from tokenizers import normalizers
 from distill import assets
 from distill.config import ConfigError, RunConfig, parse, teachers_of
 from distill.models import load_tokenizer
-from distill.preflight import check_pairs, foreseen
+from distill.preflight import check_pairs, foreseen, refuse_foreseen
 
 OTHERS = ["qwen2-tiny", "phi3-tiny"]
 
@@ -214,7 +214,10 @@ def test_what_is_foreseen_is_what_is_refused(sibling):
             before, after = refused(asked).split(" (in ")[0], refused(asked).split("): ")[1]
             assert foreseen(asked) == [f"{before}: {after}"]
         assert foreseen(config({"kind": kind, "teachers": ["sibling"]}, teachers=[sibling, "phi3-tiny"])) == []
-    assert foreseen(config("cross_tokenizer", "features", "geometry", "response", "task")) == []
+    fine = config("cross_tokenizer", "features", "geometry", "response", "task")
+    assert foreseen(fine) == [] and refuse_foreseen(fine) is None
+    with pytest.raises(ConfigError, match=r"objectives\.gkd compares token by token"):
+        refuse_foreseen(config("gkd"))
     assert len(foreseen(config("logits", "gkd"))) == 2
 
 

@@ -19,6 +19,7 @@ from distill.config import ConfigError, RunConfig, check_models
 from distill.errors import UserError
 from distill.estimate import Machine, estimate, text
 from distill.owners import Visitor
+from distill.preflight import refuse_foreseen
 from distill.views import forget
 from distill.wording import nearest
 
@@ -43,6 +44,7 @@ def start(config: RunConfig, visitor: Visitor, public: bool) -> str:
         if not visitor.id:
             raise UserError("This server doesn't know you: open the page anew, or leave the token out.")
     check_models(config)
+    refuse_foreseen(config)
     check_machine(config, public)
     with _starting:
         if public:

@@ -42,6 +42,13 @@ def test_a_started_run_waits_its_turn_and_is_its_visitors(home):
     assert runs.view(folder).state == "stopped"
 
 
+def test_a_method_that_the_tokenizers_rule_out_is_refused_before_there_is_a_run(home):
+    impossible = configs.load("tiny-gkd", ["teachers=[qwen2-tiny]"])
+    with pytest.raises(ConfigError, match=r"use objectives\.cross_tokenizer or objectives\.response"):
+        actions.start(impossible, LOCAL, public=False)
+    assert not list(home.glob("runs/*"))
+
+
 def test_nothing_is_left_of_a_start_that_fails(home, monkeypatch):
     monkeypatch.setattr(sys, "executable", str(home / "no-python"))
     with pytest.raises(UserError):
