@@ -18,7 +18,7 @@ from distill.facts import describe_model
 from distill.hardware import Hardware
 from distill.losses.cka import layer_at, layer_cka
 from distill.losses.cross_tokenizer import Bridge
-from distill.methods import CrossTokenizerConfig, FeaturesConfig, GeometryConfig
+from distill.methods import GeometryConfig
 from distill.models import load_model, load_tokenizer
 from distill.objectives.base import Objective
 from distill.objectives.build import Models, build_objectives
@@ -57,13 +57,13 @@ def observer(config: RunConfig, widths: Mapping[str, int], student_width: int, s
 
 def depths(config: RunConfig) -> dict[str, int | None]:
     """How many blocks each teacher of `features` has, None where its files don't say yet; empty without features."""
-    features = _features(config)
+    features = config.objective("features")
     return {t.name: describe_model(t).layers for t in teachers_of(features, config)} if features else {}
 
 
 def compares_layers(config: RunConfig) -> bool:
     """Whether the models' layers are compared before it is said which of them `features` pairs."""
-    features = _features(config)
+    features = config.objective("features")
     return features is not None and (features.layers == "cka_argmax" or None in depths(config).values())
 
 
@@ -78,7 +78,7 @@ def layer_maps(
     Where `compares_layers`: `said` {teacher: pooled_layers [n, 1 + layers, E]} of the probe texts, and `states()`, the
     student's own, [n, 1 + layers, D], which only cka_argmax asks for.
     """
-    features = _features(config)
+    features = config.objective("features")
     if features is None:
         return {}
     states_nLD = states() if features.layers == "cka_argmax" else None
@@ -90,10 +90,6 @@ def layer_maps(
             features.layers, features.count, student_layers, known[teacher.name], config.seed, table
         )
     return maps
-
-
-def _features(config: RunConfig) -> FeaturesConfig | None:
-    return next((o for o in config.objectives if isinstance(o, FeaturesConfig)), None)
 
 
 def blocks_of(maps: Maps) -> dict[str, tuple[int, ...]]:
@@ -146,7 +142,7 @@ def build(
 
 def _projections(config: RunConfig, tokenizer: PreTrainedTokenizerBase) -> dict[str, Bridge]:
     """What the student's tokens are in the vocabulary of each teacher, where cross_tokenizer asks."""
-    objective = next((o for o in config.objectives if isinstance(o, CrossTokenizerConfig)), None)
+    objective = config.objective("cross_tokenizer")
     if objective is None or (objective.loss != "xtoken" and not objective.shared):
         return {}
     return {teacher.name: bridge(tokenizer, _tokenizer(teacher)) for teacher in teachers_of(objective, config)}

@@ -60,7 +60,11 @@ class RunConfig(Settings):
 
     @property
     def geometry(self) -> GeometryConfig | None:
-        return next((objective for objective in self.objectives if objective.kind == "geometry"), None)
+        return self.objective("geometry")
+
+    def objective(self, kind: str) -> ObjectiveConfig | None:
+        """The objective of this kind, of which there is one at most; None where there is none."""
+        return next((one for one in self.objectives if one.kind == kind), None)
 
     @model_validator(mode="before")
     @classmethod

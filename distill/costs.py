@@ -96,7 +96,7 @@ class Job:
         """Numbers that are trained: the adapter, the heads in the deku modes, and the maps of features."""
         geometry, student = self.config.geometry, self.student
         heads = sum(t.width for t in self.teachers) * student.width if geometry and "deku" in geometry.mode else 0
-        features = next((one for one in self.config.objectives if one.kind == "features"), None)
+        features = self.config.objective("features")
         mapped = features is not None and features.loss in ("mse", "cosine")
         maps = sum(asked.layers * teacher.width for teacher, asked in self.asked) * student.width if mapped else 0
         return self.config.lora.r * _LORA_ROWS * student.width * student.layers + 2 * heads + maps
@@ -159,7 +159,7 @@ def _training(job: Job, speed: Speed, size: int) -> float:
         step += (len(job.teachers) + 1) * pass_s / geometry.gate.every
     for teacher, asked in job.asked:  # those that stay loaded read along, the student's tokens being theirs
         step += budget.accumulation * _forward(teacher, tokens, 1, speed) if asked.live else 0.0
-    gkd = next((one for one in job.config.objectives if one.kind == "gkd"), None)
+    gkd = job.config.objective("gkd")
     if gkd is not None:
         longest = job.longest(student, gkd.max_new_tokens)
         own = _writing(job, student, budget.batch_size, budget.batch_size, longest, speed, size)

@@ -46,9 +46,8 @@ def is_live(one: ObjectiveConfig) -> bool:
 
 def wants_answers(config: RunConfig) -> ResponseConfig | None:
     """How teachers are asked for answers to the training problems; None where nobody wants any."""
-    response = next((one for one in config.objectives if one.kind == "response"), None)
-    gkd = next((one for one in config.objectives if one.kind == "gkd" and one.seq_kd), None)
-    if response is not None or gkd is None:
+    response, gkd = config.objective("response"), config.objective("gkd")
+    if response is not None or gkd is None or not gkd.seq_kd:
         return response
     # TRL's: every answer, whatever it is worth
     return ResponseConfig(teachers=gkd.teachers, problems="share", keep="all", max_new_tokens=gkd.max_new_tokens)
@@ -56,7 +55,7 @@ def wants_answers(config: RunConfig) -> ResponseConfig | None:
 
 def wants_solutions(config: RunConfig) -> bool:
     """Whether the data's own solutions are among the texts to learn from: where `task` is, or nobody's answers are."""
-    return wants_answers(config) is None or any(one.kind == "task" for one in config.objectives)
+    return wants_answers(config) is None or config.objective("task") is not None
 
 
 def demand(config: RunConfig, name: str) -> Demand:

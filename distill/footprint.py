@@ -49,7 +49,7 @@ def _training(job: Job, size: int) -> float:
         needed += teacher.parameters * size + budget.batch_size * length * 10 * teacher.width * size
     if live:
         needed += 3 * _PIECE * student.vocabulary * 4
-    gkd = next((one for one in job.config.objectives if one.kind == "gkd"), None)
+    gkd = job.config.objective("gkd")
     if gkd is None:
         return needed
     loaded = sum(teacher.parameters for teacher in live) * size

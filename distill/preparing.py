@@ -122,7 +122,7 @@ class Preparation:
 
     def _on_policy(self, distiller: Distiller) -> OnPolicy | None:
         config = self.asking.config
-        gkd = next((objective for objective in config.objectives if objective.kind == "gkd"), None)
+        gkd = config.objective("gkd")
         if gkd is None:
             return None
         ends = end_tokens(self.student, self.tokenizer)

@@ -122,6 +122,15 @@ class CoupledObjective(Objective):
         return self.couple(self.represent(outputs, batch), self.signals_of(batch))
 
 
+def items_of(batch: Batch, labelled: int) -> Tensor | int:
+    """What a sum over tokens is divided by: the labelled tokens of the whole optimiser step, at least 1.
+
+    `labelled`: those of this batch, which count where the batch doesn't say.
+    """
+    items = batch.get("num_items")
+    return max(labelled if items is None else items, 1)
+
+
 @contextmanager
 def seeded(seed: int) -> Iterator[None]:
     """Modules made inside start from the same values whatever was drawn before; the outer random stream is kept."""

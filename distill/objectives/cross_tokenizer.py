@@ -27,8 +27,8 @@ from distill.data.prompts import IGNORED
 from distill.losses.chunked import in_chunks, logprobs_of
 from distill.losses.cross_tokenizer import Bridge, alm, projected_kl, shared_kl, uld_topk
 from distill.losses.head import Head
-from distill.objectives.base import Batch, Objective, ObjectiveOutput, Signals, StudentOutputs
-from distill.objectives.features import Chunks
+from distill.objectives.base import Batch, Objective, ObjectiveOutput, Signals, StudentOutputs, items_of
+from distill.objectives.chunks import Chunks
 from distill.objectives.shares import Shares
 
 LOSSES = ("alm", "xtoken", "uld")
@@ -94,9 +94,8 @@ class CrossTokenizerObjective(Objective):
             terms.append((g_BT[chunks.row_c, number].to(loss_c) * loss_c).sum())
             if len(self.shares.teachers) > 1 and len(loss_c):
                 metrics[f"cross_tokenizer/{teacher}"] = loss_c.detach().mean().item()
-        items = batch.get("num_items")
-        count = len(targets_m) if items is None else items
-        return ObjectiveOutput({"cross_tokenizer": torch.stack(terms).sum() / max(count, 1)}, metrics)
+        loss = torch.stack(terms).sum() / items_of(batch, len(targets_m))
+        return ObjectiveOutput({"cross_tokenizer": loss}, metrics)
 
     def _losses(
         self,

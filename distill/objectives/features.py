@@ -16,7 +16,6 @@ in a chunk, c chunks, D student width, E a teacher's width, T teachers.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -27,18 +26,17 @@ from distill.losses.cka import SMALLEST_BATCH
 from distill.losses.features import (
     centred_cosine,
     cka_distance,
-    group_means,
     nbs_distance,
     rms_normalised,
     token_mse,
 )
 from distill.losses.precision import full_precision
-from distill.objectives.base import Batch, Objective, ObjectiveOutput, StudentOutputs, seeded
+from distill.objectives.base import Batch, Objective, ObjectiveOutput, StudentOutputs, items_of, seeded
+from distill.objectives.chunks import Chunks
 from distill.objectives.shares import Shares
 
 BY_CHUNK = ("mse", "cosine")  # losses that are sums over chunks; the others compare chunks with one another
 DISTANCES = {"cka": cka_distance, "nbs": nbs_distance}
-SLOTS = 2**31  # more chunks than any text has
 
 
 class FeaturesObjective(Objective):
@@ -95,8 +93,7 @@ class FeaturesObjective(Objective):
         # The state at position l has read token l, so a token's own state stands where its label does.
         blocks = {block for pairs in self.maps.values() for block, _ in pairs}
         tokens = {block: rms_normalised(outputs.hidden[block][:, 1:][labelled_BL]) for block in blocks}
-        items = batch.get("num_items")
-        items = max(int(count_B.sum()) if items is None else items, 1)
+        items = items_of(batch, int(count_B.sum()))
 
         terms, metrics = [], {}
         for t, (teacher, pairs) in enumerate(self.maps.items()):
@@ -135,34 +132,3 @@ class FeaturesObjective(Objective):
             return DISTANCES[self.loss](x_cD, y_cE)
         projected_cE = projector(rms_normalised(x_cD))
         return token_mse(projected_cE, y_cE) if self.loss == "mse" else centred_cosine(projected_cE, y_cE, row_c)
-
-
-@dataclass(frozen=True)
-class Chunks:
-    """The chunks of one teacher that exist in a batch, in order of rows."""
-
-    row_c: Tensor
-    number_c: Tensor  # in its row
-    member_m: Tensor  # which labelled tokens are in a chunk
-    group_k: Tensor  # the chunk, 0 to c - 1, of each of those
-
-    @classmethod
-    def of(cls, chunk_of_BM: Tensor, count_B: Tensor) -> Chunks:
-        """`chunk_of_BM` says the chunk of a row's j-th labelled token, -1 for none; `count_B` how many a row has."""
-        rows, width = chunk_of_BM.shape
-        real_BM = torch.arange(width, device=chunk_of_BM.device) < count_B.unsqueeze(1)
-        chunk_m = chunk_of_BM[real_BM]
-        row_m = torch.arange(rows, device=chunk_of_BM.device).repeat_interleave(count_B)
-        if len(row_m) != len(chunk_m):
-            raise ValueError(f"chunk_of has room for {width} tokens a row, but {int(count_B.max())} are labelled")
-        member_m = chunk_m >= 0
-        key_c, group_k = (row_m * SLOTS + chunk_m)[member_m].unique(return_inverse=True)
-        return cls(key_c // SLOTS, key_c % SLOTS, member_m, group_k)
-
-    def means(self, tokens_mD: Tensor) -> Tensor:
-        """[c, D]: the mean over each chunk's tokens."""
-        return group_means(tokens_mD[self.member_m], self.group_k, len(self.row_c))
-
-    def chosen(self, values_BC: Tensor) -> Tensor:
-        """[c, ...] of [B, C, ...], what a teacher said of these chunks."""
-        return values_BC[self.row_c, self.number_c]

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from distill.data.prompts import IGNORED
 from distill.losses.chunked import divergence_of_states
-from distill.objectives.base import Batch, Objective, ObjectiveOutput, StudentOutputs
+from distill.objectives.base import Batch, Objective, ObjectiveOutput, StudentOutputs, items_of
 from distill.objectives.shares import Shares
 from distill.objectives.task import ANSWER
 from distill.teachers.live import LiveTeacher
@@ -46,7 +46,6 @@ class GkdObjective(Objective):
         super().__init__(weight, frozenset({"live"}))
         self.live = dict(live)  # no submodules: they are neither trained nor saved
         self.vocabulary = vocabulary
-        self.divergence = {0.0: "forward", 1.0: "reverse"}.get(float(beta), "jsd")
         self.beta = beta
         self.seq_kd = seq_kd
         self.shares = Shares(tuple(live), gate)
@@ -64,7 +63,7 @@ class GkdObjective(Objective):
                 head,
                 teacher.states(batch),
                 teacher.head.sliced(self.vocabulary),
-                self.divergence,
+                "jsd",
                 beta=self.beta,
                 targets_m=targets_m if self.shares.needs else None,
             )
@@ -72,8 +71,7 @@ class GkdObjective(Objective):
         ]
         g_BT = self._shares(batch, rows_m, [result.teacher_logprobs_m for result in found])
         losses_mT = torch.stack([result.losses_m for result in found], dim=1)
-        count = len(targets_m) if batch.get("num_items") is None else batch["num_items"]
-        loss = (g_BT[rows_m] * losses_mT).sum() / max(count, 1)
+        loss = (g_BT[rows_m] * losses_mT).sum() / items_of(batch, len(targets_m))
         metrics = {}
         if len(self.live) > 1 and len(targets_m):
             means = losses_mT.detach().mean(0).tolist()

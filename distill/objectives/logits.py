@@ -22,8 +22,8 @@ from distill.data.prompts import IGNORED
 from distill.losses.chunked import divergence_of_states, in_chunks
 from distill.losses.divergences import buckets, divergence, resolved, with_tail
 from distill.losses.head import Head
-from distill.objectives.base import Batch, Objective, ObjectiveOutput, Signals, StudentOutputs
-from distill.objectives.features import Chunks
+from distill.objectives.base import Batch, Objective, ObjectiveOutput, Signals, StudentOutputs, items_of
+from distill.objectives.chunks import Chunks
 from distill.objectives.shares import Shares
 
 if TYPE_CHECKING:
@@ -90,8 +90,7 @@ class LogitsObjective(Objective):
         losses_mT = self.temperature**2 * losses_mT
         g_BT = self.shares.of(batch.get("signals", {}), len(labelled_BL), states_mD.device)
         weight_mT = g_BT.to(losses_mT)[labelled_BL.nonzero()[:, 0]]
-        items = len(states_mD) if batch.get("num_items") is None else batch["num_items"]
-        loss = (weight_mT * losses_mT).sum() / max(items, 1)
+        loss = (weight_mT * losses_mT).sum() / items_of(batch, len(states_mD))
         return ObjectiveOutput({"logits": loss}, self._metrics(losses_mT.detach(), heard_mT))
 
     def _of_live(self, states_mD: Tensor, head: Head, batch: Batch) -> Tensor:

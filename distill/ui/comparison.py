@@ -114,7 +114,7 @@ def _comparable(runs: Sequence[RunView], kind: str) -> bool:
     """Whether all of the runs have a method, set alike but for its weight and with the same teachers: one loss."""
     settings = []
     for run in runs:
-        found = next((one for one in run.config.objectives if one.kind == kind), None) if run.config else None
+        found = run.config.objective(kind) if run.config else None
         if found is None or f"term:{kind}" not in run.timeline.names:
             return False
         names = [teacher.model for teacher in teachers_of(found, run.config)]

@@ -92,7 +92,7 @@ def _moved(values: dict[str, Any]) -> str:
 
 def own(run: RunView | None) -> str:
     """How many steps learnt from the student's own answers, and how many of these had no end."""
-    gkd = next((one for one in run.config.objectives if one.kind == "gkd"), None) if run and run.config else None
+    gkd = run.config.objective("gkd") if run and run.config else None
     if gkd is None or not gkd.lmbda:
         return ""
     steps, missing = _known(run, "metric:gkd/unfinished")

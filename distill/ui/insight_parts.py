@@ -76,7 +76,7 @@ def teachers(run: RunView | None, kind: str = "") -> dict[str, Style]:
     named = styles([teacher.name for teacher in run.config.teachers])
     names = [teacher.name for teacher in heard(run.config)]
     if kind:
-        objective = next((one for one in run.config.objectives if one.kind == kind), None)
+        objective = run.config.objective(kind)
         names = [name for name in names if objective and (objective.teachers is None or name in objective.teachers)]
     return {name: named[name] for name in names}
 
