@@ -61,28 +61,20 @@ def aligned(
         raise ValueError(f"the student has {len(student_ends)} texts and the teacher {len(teacher_tokens)}")
     swap = _ends_swapped(student_ends, student_ids, teacher_tokens)
     ids_T = swap(teacher_tokens.values[:, 0].long())
-    theirs = [ids.numpy() for ids in ids_T.split(teacher_tokens.lengths.tolist())]
-    found = []
-    for row, ends in enumerate(student_ends):
-        ours = None if student_ids is None else np.asarray(student_ids[row], dtype=np.int64)
-        both = 0 if ours is None else min(len(ours), len(theirs[row]))
-        if both and (ours[:both] == theirs[row][:both]).all():
-            token = np.arange(both)
-            found.append(np.stack([token, token + 1, token, token + 1], axis=1))
-        else:
-            found.append(_chunks(np.asarray(ends, dtype=np.int64), teacher_tokens.row(row)[:, 1].numpy()))
+    found = _chunks_of_texts(student_ends, student_ids, teacher_tokens, ids_T)
     counts = torch.tensor([len(some) for some in found], dtype=torch.long)
     sizes = torch.tensor([len(ends) for ends in student_ends], dtype=torch.long)
     s0, s1, t0, t1 = torch.from_numpy(np.concatenate([*found, np.empty((0, 4), np.int64)])).unbind(1)
     row = torch.repeat_interleave(torch.arange(len(found)), counts)
     number = torch.arange(len(row)) - (counts.cumsum(0) - counts)[row]  # of the chunk within its text
+    first_S = (sizes.cumsum(0) - sizes)[row] + s0
     chunk_of = torch.full((int(sizes.sum()),), -1)
-    chunk_of[_spread((sizes.cumsum(0) - sizes)[row] + s0, s1 - s0)] = number.repeat_interleave(s1 - s0)
+    chunk_of[_spread(first_S, s1 - s0)] = number.repeat_interleave(s1 - s0)
     first_T = (teacher_tokens.lengths.cumsum(0) - teacher_tokens.lengths)[row] + t0
     single = (s1 - s0 == 1) & (t1 - t0 == 1)
     if student_ids is not None:
         ids_S = torch.tensor([token for ids in student_ids for token in ids], dtype=torch.long)
-        single &= ids_S[(sizes.cumsum(0) - sizes)[row] + s0] == ids_T[first_T]
+        single &= ids_S[first_S] == ids_T[first_T]
     out = {"chunk_of": Ragged(chunk_of, sizes), "chunk_single": Ragged(single, counts)}
     if "token_logprobs" in signals:
         out["chunk_logprobs"] = Ragged(_sums(signals["token_logprobs"].values, first_T, t1 - t0), counts)
@@ -94,6 +86,26 @@ def aligned(
         sums_CKD = _sums(signals["hidden"].values, first_T, t1 - t0)
         out["chunk_hidden"] = Ragged(sums_CKD.div_((t1 - t0)[:, None, None]), counts)
     return out
+
+
+def _chunks_of_texts(
+    student_ends: Sequence[Sequence[int]],
+    student_ids: Sequence[Sequence[int]] | None,
+    teacher_tokens: Ragged,
+    ids_T: Tensor,
+) -> list[np.ndarray]:
+    """`_chunks` of each text; where `student_ids` are given and the teacher's are the same, every token is one."""
+    theirs = [ids.numpy() for ids in ids_T.split(teacher_tokens.lengths.tolist())]
+    found = []
+    for row, ends in enumerate(student_ends):
+        ours = None if student_ids is None else np.asarray(student_ids[row], dtype=np.int64)
+        both = 0 if ours is None else min(len(ours), len(theirs[row]))
+        if both and (ours[:both] == theirs[row][:both]).all():
+            token = np.arange(both)
+            found.append(np.stack([token, token + 1, token, token + 1], axis=1))
+        else:
+            found.append(_chunks(np.asarray(ends, dtype=np.int64), teacher_tokens.row(row)[:, 1].numpy()))
+    return found
 
 
 def _ends_swapped(

@@ -9,7 +9,6 @@ or altered since is seen by its checksum and made again. This module knows nothi
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
@@ -24,7 +23,7 @@ from distill.errors import UserError
 from distill.models import fingerprint, load_model, load_tokenizer
 from distill.progress import OnProgress, ShouldStop, check
 from distill.ragged import Ragged
-from distill.teachers.keeping import folder_of, let_go, make_folder, write_whole
+from distill.teachers.keeping import asking, digest_of, folder_of, let_go, make_folder, write_whole
 from distill.teachers.signals import Request, Text, compute, need_of
 
 FORMAT = 2  # raise it when prompts or signals are computed differently, and nothing kept is taken for the new
@@ -166,15 +165,8 @@ class _Teacher:
         tokenizer = load_tokenizer(self.path, self.revision, self.name)
 
         def ask(texts: Sequence[Text], request: Request, *watching) -> dict[str, Values]:
-            try:
+            with asking(self.name, self.batch_size, "texts"):
                 return compute(model, tokenizer, texts, request, self.batch_size, *watching)
-            except UserError as error:
-                raise UserError(f"The teacher {self.name!r} can't be asked. {error}") from error
-            except (torch.OutOfMemoryError, MemoryError) as error:
-                raise UserError(
-                    f"The teacher {self.name!r} needs more memory than there is for {self.batch_size} texts at a time: "
-                    "lower budget.teacher_batch_size."
-                ) from error
 
         return ask
 
@@ -203,7 +195,7 @@ class _Shard:
 
 def _digest(signal: str, decisive: dict) -> str:
     kept = {key: value for key, value in decisive.items() if key not in _SOMETIMES.difference(_DECISIVE[signal])}
-    return hashlib.sha256(json.dumps([signal, kept], sort_keys=True).encode()).hexdigest()[:32]
+    return digest_of([signal, kept])
 
 
 def _joined(parts: Sequence[Values]) -> Values:

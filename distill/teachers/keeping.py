@@ -1,4 +1,4 @@
-"""Files of what teachers said: whole or not at all, in a folder a teacher; and how a teacher is let go.
+"""Files of what teachers said: whole or not at all, in a folder a teacher; how one is asked safely, and let go.
 
 What is kept is named by a digest of all that decides it, so nothing here asks what a file is about. This module knows
 nothing of signals or of answers.
@@ -10,11 +10,15 @@ import contextlib
 import errno
 import gc
 import hashlib
+import json
 import os
 import re
 import tempfile
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -27,6 +31,11 @@ def folder_of(cache_dir: Path, name: str, model: str) -> Path:
     """The folder of the teacher called `name` whose fingerprint is `model`: readable, and another for other weights."""
     short = hashlib.sha256(model.encode()).hexdigest()[:12]
     return Path(cache_dir) / f"{re.sub(r'[^A-Za-z0-9._-]+', '-', name)}-{short}"
+
+
+def digest_of(decisive: Any) -> str:
+    """What a file is named by: a digest of all that decides its content, as JSON."""
+    return hashlib.sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()[:32]
 
 
 def make_folder(folder: Path, what: str) -> None:
@@ -57,6 +66,20 @@ def write_whole(file: Path, content: bytes, what: str) -> None:
             with contextlib.suppress(OSError):
                 os.unlink(unfinished)
         raise _unwritable(file.parent, error, what) from error
+
+
+@contextmanager
+def asking(teacher: str, batch_size: int, things: str) -> Iterator[None]:
+    """What goes wrong within is said with the teacher's name, in a UserError; `things`: what it does so many of."""
+    try:
+        yield
+    except UserError as error:
+        raise UserError(f"The teacher {teacher!r} can't be asked. {error}") from error
+    except (torch.OutOfMemoryError, MemoryError) as error:
+        raise UserError(
+            f"The teacher {teacher!r} needs more memory than there is for {batch_size} {things} at a time: lower "
+            "budget.teacher_batch_size."
+        ) from error
 
 
 def let_go() -> None:

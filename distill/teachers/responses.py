@@ -25,7 +25,8 @@ from distill.generation import end_tokens, generate_batch
 from distill.models import fingerprint, load_model, load_tokenizer
 from distill.progress import OnProgress, ShouldStop, check
 from distill.sampling import Sampling
-from distill.teachers.keeping import folder_of, let_go, make_folder, write_whole
+from distill.teachers.keeping import asking, digest_of, folder_of, let_go, make_folder, write_whole
+from distill.teachers.signals import check_vocabulary
 
 __all__ = ["Response", "ResponseBank", "ResponseRequest"]
 
@@ -100,7 +101,7 @@ class ResponseBank:
         folder = folder_of(self.cache_dir, name, model)
         decisive = {"format": FORMAT, "model": model, "dtype": str(dtype), **request.decisive()}
         parts = [questions[start : start + self.shard] for start in range(0, len(questions), self.shard)]
-        files = [folder / f"answers-{_digest({**decisive, 'questions': list(part)})}.json" for part in parts]
+        files = [folder / f"answers-{digest_of({**decisive, 'questions': list(part)})}.json" for part in parts]
         found = [self._read(file, len(part), request.samples) for file, part in zip(files, parts, strict=True)]
         total = len(questions) * request.samples
         done = sum(len(part) * request.samples for part, there in zip(parts, found, strict=True) if there is not None)
@@ -188,7 +189,7 @@ class _Teacher:
         sampling = request.sampling
         times = 1 if sampling is None else request.samples
         scale = request.samples // times
-        try:
+        with asking(self.name, self.batch_size, "answers"):
             template = template_of(self.tokenizer, request.system)
             opening = _opened(template.after)
             prompts = [prompt for question in questions for prompt in [template.render(question)] * times]
@@ -206,26 +207,13 @@ class _Teacher:
                 ends=self.ends,
                 finite=True,
             )
-        except UserError as error:
-            raise UserError(f"The teacher {self.name!r} can't be asked. {error}") from error
-        except (torch.OutOfMemoryError, MemoryError) as error:
-            raise UserError(
-                f"The teacher {self.name!r} needs more memory than there is for {self.batch_size} answers at a time: "
-                "lower budget.teacher_batch_size."
-            ) from error
         responses = [Response(opening + c.text, c.finished, len(c.tokens)) for c in written]
         return [responses[start : start + times] * scale for start in range(0, len(responses), times)]
 
     def _check(self, prompts: Sequence[str], max_new_tokens: int) -> None:
         """Raise UserError where a prompt has tokens the weights lack, or leaves no room for an answer."""
         ids = self.tokenizer(list(prompts), add_special_tokens=False)["input_ids"]
-        rows = self.model.get_input_embeddings().num_embeddings
-        highest = max((max(row, default=0) for row in ids), default=0)
-        if highest >= rows:
-            raise UserError(
-                f"Its tokenizer knows token {highest} and its weights only {rows} tokens: they are not of one model, "
-                "so copy both again."
-            )
+        check_vocabulary(max((max(row, default=0) for row in ids), default=0), self.model)
         window = getattr(self.model.config.get_text_config(), "max_position_embeddings", None)
         longest = max(range(len(ids)), key=lambda row: len(ids[row]), default=0)
         if window and ids and len(ids[longest]) + max_new_tokens > window:
@@ -249,7 +237,3 @@ def _to_bytes(answers: list[list[Response]]) -> bytes:
 def _checksum(answers: list) -> str:
     """Of a list of lists of responses, as tuples or as JSON gives them back."""
     return hashlib.sha256(json.dumps(answers).encode()).hexdigest()
-
-
-def _digest(decisive: dict) -> str:
-    return hashlib.sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()[:32]

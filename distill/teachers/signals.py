@@ -130,7 +130,7 @@ def _pass(
         max_characters=request.max_characters,
         keep_unlabelled=True,
     ).examples
-    _check_vocabulary(examples, model)
+    check_vocabulary(max(max(example.input_ids) for example in examples), model)
     if tokenwise or "nll_per_byte" in request.needs:
         _check_labelled([cut(*text, request.max_characters) for text in texts], examples)
     likelihoods = request.needs & (LIKELIHOODS | {"nll_per_byte"})
@@ -189,9 +189,9 @@ def read(
     return signals
 
 
-def _check_vocabulary(examples: Sequence[Example], model: PreTrainedModel) -> None:
+def check_vocabulary(highest: int, model: PreTrainedModel) -> None:
+    """Raise UserError where the `highest` token that a tokenizer made is none that the model's weights know."""
     rows = model.get_input_embeddings().num_embeddings
-    highest = max(max(example.input_ids) for example in examples)
     if highest >= rows:
         raise UserError(
             f"Its tokenizer knows token {highest} and its weights only {rows} tokens: they are not of one model, so "
