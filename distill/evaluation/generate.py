@@ -14,23 +14,8 @@ from distill.data.grading import Grade, grade
 from distill.data.problems import Problem
 from distill.data.prompts import template_of
 from distill.evaluation.score import Score
-from distill.generation import Completion, end_tokens, evaluating, follow, generate_batch, generate_ids, stream
+from distill.generation import Completion, generate_batch
 from distill.progress import OnProgress, ShouldStop
-from distill.sampling import Sampling
-
-__all__ = [
-    "Answer",
-    "Completion",
-    "Sampling",
-    "answer_problems",
-    "end_tokens",
-    "evaluating",
-    "follow",
-    "generate_batch",
-    "generate_ids",
-    "score",
-    "stream",
-]
 
 
 @dataclass(frozen=True)

@@ -27,8 +27,8 @@ from distill.config import ModelRef, model_path
 from distill.data.prompts import template_of
 from distill.errors import UserError
 from distill.evaluation.again import adapter_of, end_as_trained
-from distill.evaluation.generate import Completion, follow
 from distill.facts import describe_model
+from distill.generation import Completion, follow
 from distill.hardware import GIB, Hardware, detect
 from distill.models import fingerprint, load_model, load_tokenizer
 from distill.training.student import load_adapter, load_student

@@ -10,7 +10,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from distill.evaluation.generate import evaluating
+from distill.generation import evaluating
 from distill.objectives.base import Batch
 from distill.objectives.geometry import GeometryObjective
 from distill.objectives.task import completion_cross_entropy

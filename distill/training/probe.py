@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 import torch
 from torch import Tensor
 
-from distill.evaluation.generate import evaluating
+from distill.generation import evaluating
 from distill.losses.cka import cka, layer_cka, null95, participation_ratio, stack_layers
 from distill.objectives.gate import gate_entropy
 from distill.objectives.geometry import GeometryObjective, head_attributable_fraction

@@ -3,8 +3,9 @@
 from distill.data.grading import grade
 from distill.data.problems import generate
 from distill.evaluation.during import Questions, spread
-from distill.evaluation.generate import Answer, Completion
+from distill.evaluation.generate import Answer
 from distill.events import Evaluation, Sample
+from distill.generation import Completion
 
 PROBLEMS = generate("validation", 30)
 

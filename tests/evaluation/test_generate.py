@@ -11,15 +11,8 @@ from distill.data.grading import Grade
 from distill.data.problems import generate
 from distill.data.prompts import collate, encode_many, render, template_of
 from distill.errors import UserError
-from distill.evaluation.generate import (
-    Completion,
-    answer_problems,
-    end_tokens,
-    evaluating,
-    generate_batch,
-    score,
-    stream,
-)
+from distill.evaluation.generate import answer_problems, score
+from distill.generation import Completion, end_tokens, evaluating, generate_batch, stream
 from distill.progress import Stopped
 
 NEW = 10  # tokens

@@ -19,8 +19,8 @@ from distill.data.problems import generate
 from distill.data.prompts import render
 from distill.errors import ConfigError, UserError
 from distill.evaluation import side_by_side
-from distill.evaluation.generate import generate_batch
 from distill.evaluation.side_by_side import answer_as_teacher, answer_both, is_open, open_student
+from distill.generation import generate_batch
 from distill.models import fingerprint, load_model, load_tokenizer
 
 BASE = model_path("student-tiny")
