@@ -75,7 +75,7 @@ class Loopback:
         self._server.server_close()
         self._thread.join()
 
-    def _handler(service) -> type[BaseHTTPRequestHandler]:  # noqa: N805: the class below has the name `self`
+    def _handler(service) -> type[BaseHTTPRequestHandler]:  # the class below has the name `self`
         class Handler(BaseHTTPRequestHandler):
             protocol_version = "HTTP/1.1"
 
