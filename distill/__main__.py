@@ -6,7 +6,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from distill import cli
+from distill import cli, doctor
 from distill.errors import UserError
 
 # Commands that do the work in this process: their errors say themselves which exit status they are.
@@ -66,7 +66,7 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("--problems", type=_count, default=240, metavar="N", help="held-out problems (default 240)")
     _add_json(command)
     commands.add_parser("zoo", help="make the tiny teachers and the tiny student from nothing", add_help=False)
-    _add(commands, "doctor", cli.doctor, "what this machine is, and what will run on it")
+    _add(commands, "doctor", doctor.doctor, "what this machine is, and what will run on it")
     return parser
 
 

@@ -19,7 +19,7 @@ FLOORS = [
     {"publish", "finish", "gather", "pipeline", "worker", "zero", "zoo", "terminal", "preview"}
     | {"asked", "assemble", "learning", "preparing"}
     | {"machine", "costs", "estimate", "preflight"}
-    | {"footprint", "offers"},
+    | {"footprint", "offers", "doctor"},
     {"cli", "__main__", "ui"},
     {"app"},
 ]
@@ -27,7 +27,7 @@ FLOOR = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
 SLOW = {"torch", "transformers", "peft", "accelerate", "datasets", "gradio", "numpy", "spaces"}
 QUICK = ["config", "events", "hardware", "runs", "turns", "owners", "processes", "views", "terminal", "cli", "__main__"]
 QUICK += ["settings", "preview", "data.sources", "timeline", "facts", "machine", "costs", "estimate", "preflight"]
-QUICK += ["demands", "method_words", "footprint", "offers"]
+QUICK += ["demands", "method_words", "footprint", "offers", "doctor"]
 
 
 def sources():
