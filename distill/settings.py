@@ -73,12 +73,13 @@ _SOURCES = {"path": ("file",), "dataset": ("hub",), "subset": ("hub",), "split":
 class DataConfig(Settings):
     """The problems, and how many of each split.
 
-    `source`: generated `problems`, a `file` (JSONL or CSV at `path`), or a data set of the `hub` (`dataset` is its id,
-    or a folder; `subset` its configuration). No families means all of them. Rows of files and data sets fall into
-    splits by their questions; `new_phrasing` is of generated problems only.
+    `source`: generated `problems`, `reasoning_gym` (whose data sets are the families), a `file` (JSONL or CSV at
+    `path`), or a data set of the `hub` (`dataset` is its id, or a folder; `subset` its configuration). No families
+    means all of them, of reasoning-gym gsm_symbolic. All but generated problems fall into splits by their questions;
+    `new_phrasing` is of generated problems only.
     """
 
-    source: Literal["problems", "file", "hub"] = "problems"
+    source: Literal["problems", "reasoning_gym", "file", "hub"] = "problems"
     path: Location | None = None
     dataset: Location | None = None
     subset: Text | None = None
@@ -88,8 +89,13 @@ class DataConfig(Settings):
     held_out: Count = 240
     new_phrasing: Annotated[int, Field(ge=0, le=1_000_000)] = 120
     validation: Annotated[int, Field(ge=0, le=1_000_000)] = 192
-    families: list[Text] = []
+    families: list[Text] = Field(default=[], validate_default=True)
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
+
+    @field_validator("families")
+    @classmethod
+    def _of_the_gym(cls, value: list[str], info: Any) -> list[str]:
+        return value or (["gsm_symbolic"] if info.data.get("source") == "reasoning_gym" else [])
 
     @field_validator("split", "columns", mode="before")
     @classmethod
@@ -140,9 +146,14 @@ class LoraConfig(Settings):
 
 
 class BudgetConfig(Settings):
-    """How long and hard to train. `warmup`: a fraction of the steps; `max_length`: tokens; `threads` 0: every core."""
+    """How long and hard to train. `warmup`: a fraction of the steps; `max_length`: tokens; `threads` 0: every core.
 
-    steps: Count = 100
+    So many `steps` (100), or `epochs` over the texts there turn out to be, each as many whole steps as they make, and
+    the adapter kept at the end of each; `steps` is None then.
+    """
+
+    epochs: Annotated[int, Field(ge=1, le=1000)] | None = None
+    steps: Count | None = Field(default=None, validate_default=True)
     batch_size: Size = 64
     accumulation: Annotated[int, Field(ge=1, le=1024)] = 1
     learning_rate: Annotated[float, Field(gt=0, le=1)] = 2e-3
@@ -154,6 +165,20 @@ class BudgetConfig(Settings):
     save_every: Count = 25
     threads: Annotated[int, Field(ge=0, le=1024)] = 0
     teacher_batch_size: Size = 64
+
+    @field_validator("steps", mode="before")
+    @classmethod
+    def _follow_epochs(cls, value: Any, info: Any) -> Any:
+        epochs = info.data.get("epochs")
+        if value is not None and epochs is not None:
+            raise fault(
+                "", f" is {show(value)}, but budget.epochs is {epochs}: give one of the two, and null for the other."
+            )
+        return 100 if value is None and epochs is None else value
+
+    def total(self, texts: int) -> int:
+        """The optimiser steps in all, where there are so many texts to learn from."""
+        return self.steps if self.epochs is None else self.epochs * (texts // (self.batch_size * self.accumulation))
 
 
 class EvaluationConfig(Settings):

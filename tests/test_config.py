@@ -115,7 +115,7 @@ def test_a_file_without_a_name_is_called_after_itself(tmp_path):
             "budget.schedule=sine",
             "budget.schedule is 'sine', not one of 'cosine', 'linear' or 'constant': did you mean 'cosine'?",
         ),
-        ("data.source=web", "data.source is 'web': choose one of 'problems', 'file' or 'hub'."),
+        ("data.source=web", "data.source is 'web': choose one of 'problems', 'reasoning_gym', 'file' or 'hub'."),
         (
             "objectives.geometry.wight=2",
             "objectives.geometry.wight is not a setting: did you mean objectives.geometry.weight?",

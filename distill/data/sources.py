@@ -1,22 +1,21 @@
-"""The problems of a run, wherever they come from: generated, from a JSONL or CSV file, or from a data set of the Hub.
+"""The problems of a run, wherever they come from: generated, of reasoning-gym, from a file, or from a Hub data set.
 
-Which split a row belongs to follows from a hash of its question alone (whatever its case and spacing), so no question
-can be in two splits, however the file is sorted, mixed or extended. How a file is read is in tables.py. This module
-knows nothing of models, tokens or templates.
+Which split a row belongs to follows from its question alone (splits.py). How a file is read is in tables.py, what
+reasoning-gym makes in gym.py. This module knows nothing of models, tokens or templates.
 """
 
 from __future__ import annotations
 
-import hashlib
 import os
 import re
-import unicodedata
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 from distill.config import ConfigError, DataConfig, RunConfig
 from distill.data.grading import extract, grade
+from distill.data.gym import gym_problems
 from distill.data.problems import Problem, generate
+from distill.data.splits import SHARES, key_of, order_of, split_of_key, split_of_question
 from distill.data.tables import (
     MAX_ROWS,
     Row,
@@ -38,7 +37,6 @@ Warn = Callable[[str, str], None]  # code, plain words
 PROBE_SEED = 1  # generated probe texts are of the validation split, drawn with another seed
 ONE_FAMILY = "all"  # the family of rows that say none
 
-_SHARES = {"train": 13, "held_out": 3, "probe": 2, "validation": 2}  # twentieths of the questions
 _WORDS = {
     "train": "for training",
     "held_out": "held out, with an answer to grade by",
@@ -59,6 +57,8 @@ def problems_for(config: RunConfig, warn: Warn, counts: Mapping[str, int] | None
     the problems can't be had.
     """
     data = config.data
+    if data.source == "reasoning_gym":
+        return gym_problems(data.families, _row_counts(config) if counts is None else counts, data.seed, warn)
     if data.source != "problems":
         compares = any(objective.kind in ("geometry", "features") for objective in config.objectives)
         optional = () if compares else ("probe",)
@@ -87,15 +87,15 @@ def split_problems(
     same whatever its count. There is no new_phrasing here.
     """
     table, rows = _rows(data)
-    by_question = {key: row for row, key in ((row, _key(row.question)) for row in reversed(rows))}
+    by_question = {key: row for row, key in ((row, key_of(row.question)) for row in reversed(rows))}
     repeated = len(rows) - len(by_question)
     if repeated:
         warn(
             "repeated_questions", f"{repeated:,} of {len(rows):,} rows of {table} repeat an earlier question: left out."
         )
-    by_split: dict[str, list[Problem]] = {split: [] for split in _SHARES}
-    for key, row in sorted(by_question.items(), key=lambda item: _order(data.seed, item[0])):
-        split = _split(key)
+    by_split: dict[str, list[Problem]] = {split: [] for split in SHARES}
+    for key, row in sorted(by_question.items(), key=lambda item: order_of(data.seed, item[0])):
+        split = split_of_key(key)
         by_split[split].append(_problem(row, split))
     for split in _GRADED:
         by_split[split] = _gradable(by_split[split], split, table, warn if counts.get(split) else None)
@@ -107,11 +107,6 @@ def split_problems(
         else:
             _enough(split, len(problems), counts.get(split, 0), table, len(by_question), warn)
     return {split: by_split.get(split, [])[:n] for split, n in counts.items()}
-
-
-def split_of_question(question: str) -> str:
-    """The split that a question belongs to: a pure function of its words, not of their case, spacing or encoding."""
-    return _split(_key(question))
 
 
 def _generated(split: str, n: int, data: DataConfig) -> list[Problem]:
@@ -135,9 +130,7 @@ def _row_counts(config: RunConfig) -> dict[str, int]:
 def _enough(split: str, there: int, wanted: int, table: str, questions: int, warn: Warn) -> None:
     if there >= wanted:
         return
-    share = (
-        f"{there:,} of the {questions:,} questions of {table} are {_WORDS[split]} ({_SHARES[split]} in 20 are drawn)"
-    )
+    share = f"{there:,} of the {questions:,} questions of {table} are {_WORDS[split]} ({SHARES[split]} in 20 are drawn)"
     if split == "held_out":
         fewer = f"ask for {there:,} or fewer (data.held_out), or " if there else ""
         raise UserError(f"Only {share}, but {wanted:,} are asked for: {fewer}give more rows.")
@@ -172,25 +165,6 @@ def _check_solutions(problems: list[Problem], table: str, warn: Warn) -> None:
 def _problem(row: Row, split: str) -> Problem:
     answer = row.answer if row.answer is not None else extract(row.solution) or ""
     return Problem(f"row:{row.line}", row.family or ONE_FAMILY, row.question, row.solution, answer, split)
-
-
-def _key(question: str) -> str:
-    """What of a question counts: not its case, spaces, invisible characters or the way its letters are encoded."""
-    text = unicodedata.normalize("NFKC", question).casefold()
-    return "".join(letter for letter in text if not letter.isspace() and unicodedata.category(letter) != "Cf")
-
-
-def _split(key: str) -> str:
-    bucket = int.from_bytes(hashlib.sha256(key.encode()).digest()[:8], "big") % sum(_SHARES.values())
-    for split, share in _SHARES.items():
-        if bucket < share:
-            return split
-        bucket -= share
-    raise AssertionError("the shares make up the whole")
-
-
-def _order(seed: int, key: str) -> bytes:
-    return hashlib.sha256(f"{seed}:{key}".encode()).digest()
 
 
 # --- where the rows are ----------------------------------------------------------------------------------------------
