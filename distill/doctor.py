@@ -1,59 +1,80 @@
-"""`python -m distill doctor`: what this machine is, and what will run on it.
+"""`python -m distill doctor`: what this host is, what is off and why, and which presets run here.
 
-It imports torch only when it runs. It knows nothing of how a run is trained.
+It imports torch only to make sure of a GPU that nvidia-smi has seen. It knows nothing of how a run is trained.
 """
 
 from __future__ import annotations
 
 import argparse
-import importlib.metadata
 import platform
 from pathlib import Path
 
-from distill import assets, offers, runs, terminal
+from distill import assets, host, offers, runs, terminal
 from distill.errors import UserError
+from distill.host import Feature, version
 from distill.machine import Machine
 from distill.references import check_folder, model_path
 
-_PACKAGES = ("torch", "transformers", "peft", "accelerate", "safetensors", "pydantic", "gradio")
+_PACKAGES = ("torch", "transformers", "peft", "accelerate", "safetensors", "pydantic", "gradio", "huggingface-hub")
 
 
 def doctor(args: argparse.Namespace) -> int:
     """What this machine is, and what will run on it."""
-    from distill import hardware
+    parent = Path(args.runs or runs.home().runs)
+    here = Machine.here(parent)
+    versions = {name: version(name) for name in _PACKAGES}
+    zoo = _zoo()
+    problems = [f"{name} is not installed" for name, found in versions.items() if not found]
+    problems += ["the zoo is not complete (python -m distill zoo makes it)"] if zoo != "complete" else []
+    problems += [f"a run needs {runs.NEEDED_MB} MB of disk"] if here.disk_mb < runs.NEEDED_MB else []
+    problems += _gpu_trouble(here)
+    rows = [
+        ["host", f"{host.kind(here)}; {_sizes(here)}; trains in {here.dtype}"],
+        ["system", f"{platform.platform()}, Python {platform.python_version()}"],
+        ["packages", ", ".join(f"{name} {found or 'missing'}" for name, found in versions.items())],
+        ["zoo", zoo],
+        ["runs", f"{parent}, {here.disk_mb / 1024:.1f} GB free"],
+        ["cache", str(runs.home().cache)],
+    ]
+    found = [*host.features(here), host.network()]
+    print(terminal.table(rows))
+    for title, wanted in (("On", True), ("Off", False)):
+        print(f"\n{title}:", _listed([one for one in found if one.on is wanted]), sep="\n")
+    print("\nPresets here:")
+    print(terminal.table([[f"preset {card.name}", offers.offer(card)] for card in offers.cards(here)], "  "))
+    print(f"\n{_prospect(here.device, problems)}")
+    return 1 if problems else 0
 
-    problems = []
-    versions = {name: _version(name) for name in _PACKAGES}
-    problems += [f"{name} is not installed" for name, version in versions.items() if not version]
-    try:
-        machine = hardware.detect()
-        device, described = machine.device, f"{machine.description}; trains in {machine.dtype}"
-    except ImportError as error:
-        device, described = "", f"unknown: torch can't be imported ({error})"
+
+def _listed(features: list[Feature]) -> str:
+    return terminal.table([[one.name, one.why] for one in features], "  ") if features else "  nothing"
+
+
+def _sizes(here: Machine) -> str:
+    return f"{here.cores} {'core' if here.cores == 1 else 'cores'}, {here.memory_gb:.1f} GB of memory"
+
+
+def _zoo() -> str:
+    """ "complete", or what is wrong with it."""
     try:
         for name in assets.preset_models():
             check_folder(Path(model_path(name)))
-        zoo = "complete"
     except UserError as error:
-        zoo = str(error)
-        problems.append("the zoo is not complete (python -m distill zoo makes it)")
-    parent = Path(args.runs or runs.home().runs)
-    here = Machine.here(parent)
-    free = here.disk_mb
-    if free < runs.NEEDED_MB:
-        problems.append(f"a run needs {runs.NEEDED_MB} MB of disk")
-    rows = [
-        ["machine", described],
-        ["system", f"{platform.platform()}, Python {platform.python_version()}"],
-        ["packages", ", ".join(f"{name} {version or 'missing'}" for name, version in versions.items())],
-        ["zoo", zoo],
-        ["runs", f"{parent}, {free / 1024:.1f} GB free"],
-        ["cache", str(runs.home().cache)],
-        *([f"preset {card.name}", offers.offer(card)] for card in offers.cards(here)),
-    ]
-    print(terminal.table(rows))
-    print(_prospect(device, problems))
-    return 1 if problems else 0
+        return str(error)
+    return "complete"
+
+
+def _gpu_trouble(here: Machine) -> list[str]:
+    """A GPU that torch can't use, as with a driver that is too old. torch takes seconds to import, so only then."""
+    if here.device != "cuda":
+        return []
+    try:
+        import torch
+
+        usable = torch.cuda.is_available()
+    except (ImportError, OSError) as error:
+        return [f"torch can't be imported ({error})"]
+    return [] if usable else ["nvidia-smi sees a GPU that torch can't use: its driver may be too old for this torch"]
 
 
 def _prospect(device: str, problems: list[str]) -> str:
@@ -62,10 +83,3 @@ def _prospect(device: str, problems: list[str]) -> str:
     if device in ("cpu", "mps"):
         return "The tiny presets run here in minutes; students of half a billion parameters and more want a CUDA GPU."
     return "Everything runs here, as far as memory allows; python -m distill run tiny is the first thing to try."
-
-
-def _version(package: str) -> str | None:
-    try:
-        return importlib.metadata.version(package)
-    except importlib.metadata.PackageNotFoundError:
-        return None

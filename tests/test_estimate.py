@@ -363,7 +363,8 @@ def test_a_shown_preset_is_still_yaml_and_says_what_it_costs(capsys):
 
 def test_doctor_lists_the_presets(tmp_path, capsys):
     main(["doctor", "--runs", str(tmp_path)])
-    rows = [line for line in capsys.readouterr().out.splitlines() if line.startswith("preset ")]
+    lines = [line.strip() for line in capsys.readouterr().out.splitlines()]
+    rows = [line for line in lines if line.startswith("preset ")]
     assert sorted(row.split()[1] for row in rows) == assets.preset_names() and rows[0].split()[1] == "tiny"
 
 

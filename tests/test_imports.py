@@ -12,14 +12,14 @@ ROOT = Path(__file__).parents[1]
 FLOORS = [
     {"errors", "assets", "wording", "overrides", "references", "config", "events", "hardware", "progress", "models"}
     | {"losses", "settings", "timeline", "facts", "methods", "ragged", "readout", "sampling"}
-    | {"method_words", "demands"},
+    | {"method_words", "demands", "redaction"},
     {"data", "teachers", "generation"},
     {"objectives"},
     {"training", "evaluation", "processes", "turns", "views", "runs", "owners"},
-    {"publish", "finish", "gather", "pipeline", "worker", "zero", "zoo", "terminal", "preview"}
+    {"publish", "push", "finish", "gather", "pipeline", "worker", "zero", "zoo", "terminal", "preview"}
     | {"asked", "assemble", "learning", "preparing"}
     | {"machine", "costs", "estimate", "preflight"}
-    | {"footprint", "offers", "doctor"},
+    | {"footprint", "offers", "doctor", "host"},
     {"cli", "__main__", "ui"},
     {"app"},
 ]
@@ -27,7 +27,7 @@ FLOOR = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
 SLOW = {"torch", "transformers", "peft", "accelerate", "datasets", "gradio", "numpy", "spaces"}
 QUICK = ["config", "events", "hardware", "runs", "turns", "owners", "processes", "views", "terminal", "cli", "__main__"]
 QUICK += ["settings", "preview", "data.sources", "timeline", "facts", "machine", "costs", "estimate", "preflight"]
-QUICK += ["demands", "method_words", "footprint", "offers", "doctor"]
+QUICK += ["demands", "method_words", "footprint", "offers", "doctor", "host", "push"]
 
 
 def sources():

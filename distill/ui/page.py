@@ -7,8 +7,11 @@ import os
 import gradio as gr
 
 from distill.hardware import cpu_cores, is_zerogpu, memory_gb
+from distill.host import off
+from distill.machine import Machine
 from distill.ui import compare, configure, endpoints, insight, runs_tab, status, train
 from distill.ui.shell import TABS, Shell
+from distill.ui.text import words
 
 BUILDERS = (configure.build, train.build, insight.build, compare.build, runs_tab.build)  # in the order of TABS
 _CACHE = (3600, 86_400)  # seconds: how often gradio's copies of files are looked at, and how old they get
@@ -38,5 +41,14 @@ def header() -> str:
     machine = "ZeroGPU" if is_zerogpu() else f"{cpu_cores()} cores, {memory_gb():.0f} GB of memory"
     return (
         "<h1>Distill <small>many teachers, one small student</small></h1>"
-        f'<p class="machine">{machine} · <button id="look" type="button">light or dark</button></p>'
+        f'<p class="machine">{machine} · <button id="look" type="button">light or dark</button></p>' + _off()
     )
+
+
+def _off() -> str:
+    """What is off on this host and why, folded: a duplicated Space has no secrets, no bucket and maybe no sign-in."""
+    said = off(Machine.here())
+    if not said:
+        return ""
+    items = "".join(f"<li>{words(one)}</li>" for one in said)
+    return f'<details class="off"><summary>What is off here, and why</summary><ul>{items}</ul></details>'
