@@ -5,6 +5,7 @@ It knows nothing of runs. torch is imported only where a device has to be asked 
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import re
 import sys
@@ -49,6 +50,24 @@ def detect() -> Hardware:
 def cuda_dtype(major: int) -> str:
     """The number type for a GPU of compute capability `major`.x: float16 overflows in training."""
     return "bfloat16" if major >= 8 else "float32"
+
+
+def cannot_quantise(device: str) -> str | None:
+    """Why weights of four or eight bits can't be had on such a device, as what follows "it"; None where they can."""
+    if device == "mps":
+        return "works on NVIDIA GPUs and on CPUs, but not on Apple's GPUs: remove it"
+    if importlib.util.find_spec("bitsandbytes") is None:
+        return "needs the package bitsandbytes, which is not installed: pip install bitsandbytes, or remove it"
+    return None
+
+
+def visible_gpus(hardware: Hardware) -> int:
+    """The GPUs that this process could train on; it uses one."""
+    if hardware.device != "cuda":
+        return 0
+    import torch
+
+    return torch.cuda.device_count()
 
 
 def is_zerogpu() -> bool:

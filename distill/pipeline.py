@@ -1,7 +1,7 @@
 """One run, start to report: problems, "before", the teachers' signals, training, "after".
 
 Each stage leaves what it found in the run's folder, so that a run that was stopped or killed goes on where it was:
-answers in answers.json, signals in the bank, steps in checkpoints/, seconds in seconds.json. This module knows
+answers batch by batch, signals in the bank, steps in checkpoints/, seconds in seconds.json. This module knows
 nothing of processes, of the command line or of the page.
 """
 
@@ -12,29 +12,32 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import fields, replace
+from functools import partial
 from pathlib import Path
 
 import psutil
 
-from distill import events
+from distill import events, together
 from distill.config import RunConfig
 from distill.data.problems import Problem, showcase
 from distill.data.sources import problems_for
 from distill.errors import UserError
 from distill.evaluation.answers import Answers
 from distill.evaluation.during import Questions, evaluated, spread
-from distill.evaluation.generate import answer_problems
+from distill.evaluation.shared import answer_together
 from distill.events import EventWriter, Stage, Status, Warning, latest_by_step, read
 from distill.gather import Asking
 from distill.generation import end_also_at
-from distill.hardware import Hardware
+from distill.hardware import Hardware, visible_gpus
 from distill.preflight import check_pairs
 from distill.preparing import Preparation
 from distill.progress import Stopped
-from distill.training.callbacks import Reporter
+from distill.training.callbacks import EpochKeeper, Reporter
 from distill.training.dataset import TrainingSet
+from distill.training.kept import save_adapter
 from distill.training.probe import Probe, Reading
-from distill.training.student import load_adapter, load_student
+from distill.training.sharding import spread as spread_weights
+from distill.training.student import cautions, load_adapter, load_student
 from distill.training.trainer import DistillTrainer, NotANumberError, checkpoints, training_arguments
 
 
@@ -51,12 +54,14 @@ class Pipeline:
         self.should_stop = should_stop
         self.checkpoints = folder / "checkpoints"
         self.answers = Answers.load(folder / "answers.json")
+        self.answers.keeps = together.is_main()
         self.seconds = _read_seconds(folder)
         self._earlier = self.seconds.get("total", 0.0)  # what earlier sittings took
         said, _ = read(folder / "events.jsonl")
         self._warned = {(e.code, e.text) for e in said if isinstance(e, Warning)}
         self.keeps_model_on_failure = False
         self.callbacks = []  # more of transformers' TrainerCallbacks, for whoever watches closer
+        self.steps = config.budget.steps  # in all; where epochs are asked for, known once the texts are
         self.student = self.tokenizer = self.preparation = self.distiller = self.trainer = None
 
     # --- stages ------------------------------------------------------------------------------------------------------
@@ -82,9 +87,25 @@ class Pipeline:
         self._stage("load", "loading the student", 0, 1)
         self.pairs = check_pairs(self.config, self._warn)
         self.problems = problems_for(self.config, self._warn)
+        config = self.config
+        sharded, hardware = together.is_sharded(), self.hardware
         self.student, self.tokenizer = load_student(
-            self.config.student, self.config.lora, self.hardware, self.config.seed
+            config.student,
+            config.lora,
+            replace(hardware, device="cpu") if sharded else hardware,
+            config.seed,
+            config.budget.gradient_checkpointing,
         )
+        if sharded:
+            spread_weights(self.student, hardware.device, config.student.name)
+        if (gpus := visible_gpus(hardware)) > 1 and together.size() == 1:
+            self._warn(
+                "gpus_unused",
+                f"{gpus} GPUs are visible, and one of them trains: accelerate launch -m distill.worker "
+                f"{self.folder} trains on all.",
+            )
+        for code, text in cautions(self.student, config.lora, self.hardware):
+            self._warn(code, text)
         end_also_at(self.student, self.tokenizer, [p.teacher_end for p in self.pairs.values() if p.same_tokenizer])
         self._stage("load", "the student is loaded", 1, 1)
 
@@ -94,14 +115,16 @@ class Pipeline:
             asked = self.problems["held_out"] + self.problems["new_phrasing"]
             text = f"the student answers {len(asked)} problems, {phase} distillation"
             with self._timed("evaluate"), self._weights(phase):
-                answers = self._answer(asked, self._progress(f"evaluate-{phase}", text))
+                answers = self._answer(asked, self._progress(f"evaluate-{phase}", text), phase)
             self.answers.put(phase, answers)
         for split, score in self.answers.scores(phase).items():
-            self.writer.write(evaluated(phase, split, 0 if phase == "before" else self.config.budget.steps, score))
+            self.writer.write(evaluated(phase, split, 0 if phase == "before" else self.steps, score))
 
     def ask_teachers(self) -> tuple[TrainingSet, TrainingSet]:
         """Ask the teachers, one after another: about the training and probe texts, and before that for answers."""
-        asking = Asking(self.config, self.hardware, self._progress, self._warn, self.should_stop)
+        # Of several processes one asks the teachers, and so it is the one that may be asked to stop meanwhile.
+        stop = self.should_stop if together.is_main() else (lambda: False)
+        asking = Asking(self.config, self.hardware, self._progress, self._warn, stop)
         self.preparation = Preparation(asking, self.student, self.tokenizer, self.problems, self.families, self.pairs)
         return self.preparation.gather()
 
@@ -113,6 +136,7 @@ class Pipeline:
         """Train from the last checkpoint, or from the start. Raises `Stopped` when stopped, with all saved."""
         config = self.config
         train = self._whole_windows(train)
+        self.steps = config.budget.total(len(train))
         geometry = self.distiller.coupled.get("geometry")
         looks = geometry or (self.preparation.observer(probe_texts) if probe_texts.signals else None)
         said, _ = read(self.folder / "events.jsonl")
@@ -125,15 +149,15 @@ class Pipeline:
         trainer = self.trainer = DistillTrainer(
             self.distiller,
             before_step=self.preparation.before_step(self.distiller),
-            args=training_arguments(config.budget, self.checkpoints, self.hardware, config.seed),
+            args=training_arguments(config.budget, self.checkpoints, self.hardware, config.seed, steps=self.steps),
             train_dataset=train,
             data_collator=train.collate,
-            callbacks=[reporter, *self.callbacks],
+            callbacks=[reporter, *self._epoch_keeper(), *self.callbacks],
         )
         reporter.trainer = trainer
         if last is not None:
             self.writer.write(Status(state="training", resumed_from=reached))
-        if reached >= config.budget.steps:
+        if reached >= self.steps:
             trainer.restore(last)
             return
         self.answers.drop("after")
@@ -141,7 +165,7 @@ class Pipeline:
             trainer.train(resume_from_checkpoint=str(last) if last else None)
         except NotANumberError as error:
             raise UserError(self._not_a_number(error)) from error
-        if trainer.state.global_step < config.budget.steps:
+        if trainer.state.global_step < self.steps:
             raise Stopped
 
     def _whole_windows(self, train: TrainingSet) -> TrainingSet:
@@ -158,6 +182,17 @@ class Pipeline:
             self._warn("texts_unused", f"{unused} of {len(train)} training texts are unused: a step takes {window}.")
         return replace(train, examples=train.examples[:whole])
 
+    def _epoch_keeper(self) -> list[EpochKeeper]:
+        """What keeps the adapter at the end of each epoch, where they are asked for."""
+        epochs = self.config.budget.epochs
+        if epochs is None:
+            return []
+
+        def keep(folder: Path) -> None:
+            save_adapter(self.student, self.tokenizer, self.config.student, folder)
+
+        return [EpochKeeper(self.folder / "epochs", self.steps // epochs, keep)]
+
     def _last_checkpoint(self) -> Path | None:
         return next(reversed(checkpoints(self.checkpoints)), None)
 
@@ -167,9 +202,10 @@ class Pipeline:
     def families(self) -> list[str]:
         return sorted({problem.family for problems in self.problems.values() for problem in problems})
 
-    def _answer(self, problems: list[Problem], on_progress: Callable | None = None) -> list:
+    def _answer(self, problems: list[Problem], on_progress: Callable | None = None, phase: str | None = None) -> list:
+        """The student's answers; of a `phase`, those of earlier sittings are not written again."""
         evaluation = self.config.evaluation
-        return answer_problems(
+        return answer_together(
             self.student,
             self.tokenizer,
             problems,
@@ -177,6 +213,8 @@ class Pipeline:
             evaluation.batch_size,
             on_progress=on_progress,
             should_stop=self.should_stop if on_progress else None,  # what is asked during a step never breaks it off
+            known=self.answers.kept(phase, problems) if phase else None,
+            on_batch=partial(self.answers.keep, phase, problems) if phase else None,
         )
 
     def _ask_during(self, step: int) -> None:
@@ -246,6 +284,8 @@ class Pipeline:
         finally:
             self.seconds[name] = self.seconds.get(name, 0.0) + time.monotonic() - began
             self.seconds["total"] = self._earlier + time.time() - psutil.Process().create_time()
+            if not together.is_main():
+                return
             part = self.folder / "seconds.part"
             part.write_text(json.dumps(self.seconds))
             part.replace(self.folder / "seconds.json")

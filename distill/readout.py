@@ -65,6 +65,11 @@ def refreshed(head: Head, model: nn.Module) -> Head:
     return replace(head, weight_VD=weight_VD, bias_V=bias_V)
 
 
+def device_of(model: nn.Module) -> torch.device:
+    """Where its inputs go, also where some of its layers wait elsewhere."""
+    return model.get_input_embeddings().weight.device
+
+
 def trains_head(model: nn.Module) -> bool:
     """Whether the head is trained, by an adapter say: what is trained of it would get no gradient from `Head`."""
     return any(parameter.requires_grad for parameter in model.get_output_embeddings().parameters())
@@ -74,6 +79,11 @@ def _head_module(model: nn.Module) -> nn.Linear:
     module = model.get_output_embeddings()
     if not hasattr(module, "weight"):
         raise UserError(f"{type(model).__name__} has no linear head: choose another model.")
+    if not module.weight.is_floating_point():
+        raise UserError(
+            f"This {type(model).__name__} keeps the layer that makes its logits in few bits, which can't be read piece "
+            "by piece: choose a checkpoint that keeps that layer whole."
+        )
     return module
 
 

@@ -45,16 +45,21 @@ class ColumnsConfig(Settings):
     """Which column of a file or data set holds what.
 
     Without `answer`, the answer is what the solution concludes with ("#### 62"); without `family`, all are one family.
-    Where there is no column "solution" but one "teacher_solution", and no other is named, that is read.
+    Where there is no column "solution" but one "teacher_solution", and no other is named, that is read. `messages`, a
+    conversation (a list of {role, content}), stands for both: its first user's turn, and the assistant's answer to it.
     """
 
     question: Text = "question"
     solution: Text = "solution"
     answer: Text | None = None
     family: Text | None = None
+    messages: Text | None = None
 
     @model_validator(mode="after")
     def _distinct(self) -> ColumnsConfig:
+        for name in ("question", "solution") if self.messages else ():
+            if getattr(self, name) != name:
+                raise fault(name, " is set, but messages names a conversation that holds it: give one of the two.")
         if self.question == self.solution:
             raise fault(
                 "solution", f" is {self.solution!r}, the column of the questions: name the one of the solutions."
@@ -73,8 +78,8 @@ _SOURCES = {"path": ("file",), "dataset": ("hub",), "subset": ("hub",), "split":
 class DataConfig(Settings):
     """The problems, and how many of each split.
 
-    `source`: generated `problems`, `reasoning_gym` (whose data sets are the families), a `file` (JSONL or CSV at
-    `path`), or a data set of the `hub` (`dataset` is its id, or a folder; `subset` its configuration). No families
+    `source`: generated `problems`, `reasoning_gym` (whose data sets are the families), a `file` (JSONL, CSV or Parquet
+    at `path`), or a data set of the `hub` (`dataset` is its id, or a folder; `subset` its configuration). No families
     means all of them, of reasoning-gym gsm_symbolic. All but generated problems fall into splits by their questions;
     `new_phrasing` is of generated problems only.
     """
@@ -115,7 +120,7 @@ class DataConfig(Settings):
                     f"{' or '.join(map(repr, sources))}, or remove it.",
                 )
         if self.source == "file" and self.path is None:
-            raise fault("path", " is missing, but data.source is 'file': give a JSONL or CSV file.")
+            raise fault("path", " is missing, but data.source is 'file': give a JSONL, CSV or Parquet file.")
         if self.source == "hub" and self.dataset is None:
             raise fault("dataset", " is missing, but data.source is 'hub': give a data set's id, such as openai/gsm8k.")
         if self.columns and self.families and not self.columns.family:
@@ -149,7 +154,8 @@ class BudgetConfig(Settings):
     """How long and hard to train. `warmup`: a fraction of the steps; `max_length`: tokens; `threads` 0: every core.
 
     So many `steps` (100), or `epochs` over the texts there turn out to be, each as many whole steps as they make, and
-    the adapter kept at the end of each; `steps` is None then.
+    the adapter kept at the end of each; `steps` is None then. `gradient_checkpointing`: the backward pass computes each
+    layer again rather than all that it needs being kept.
     """
 
     epochs: Annotated[int, Field(ge=1, le=1000)] | None = None
@@ -165,6 +171,7 @@ class BudgetConfig(Settings):
     save_every: Count = 25
     threads: Annotated[int, Field(ge=0, le=1024)] = 0
     teacher_batch_size: Size = 64
+    gradient_checkpointing: bool = False
 
     @field_validator("steps", mode="before")
     @classmethod

@@ -88,12 +88,31 @@ PROBLEMS = (
 
 _HOW_LONG, _ADAPTER = "How long", "What is trained (LoRA: small additions to the student's layers)"
 BUDGET = (
-    Field("budget.steps", "Steps", "How often the student is changed.", group=_HOW_LONG),
+    Field(
+        "budget.epochs",
+        "Times over all texts (epochs)",
+        "The adapter is kept after each. Empty: as many steps as are given.",
+        group=_HOW_LONG,
+    ),
+    Field(
+        "budget.steps",
+        "Steps",
+        "How often the student is changed.",
+        when=among("budget.epochs", None, ""),
+        only=True,
+        group=_HOW_LONG,
+    ),
     Field("budget.batch_size", "Problems at a time", "Read before each change (batch size).", group=_HOW_LONG),
     Field(
         "budget.accumulation",
         "Batches to a step",
         "More than one for large steps in little memory (accumulation).",
+        group=_HOW_LONG,
+    ),
+    Field(
+        "budget.gradient_checkpointing",
+        "Keep less in memory, compute twice (gradient checkpointing)",
+        "Training takes much less memory, and about a third longer.",
         group=_HOW_LONG,
     ),
     Field("budget.learning_rate", "Learning rate", "How far each step goes. Too high: it forgets.", group=_HOW_LONG),
@@ -103,7 +122,7 @@ BUDGET = (
     Field(
         "lora.quantize",
         "Squeeze the student",
-        "To fit large students into little GPU memory; needs an NVIDIA GPU.",
+        "To fit large students into little memory (QLoRA). Quick on an NVIDIA GPU, slow on a CPU.",
         {"": "not at all", "8bit": "8bit: to about half", "4bit": "4bit: to about a quarter"},
         group=_ADAPTER,
     ),
