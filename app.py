@@ -9,6 +9,7 @@ from typing import Any
 import gradio as gr
 from huggingface_hub import constants as hub
 
+from distill.redaction import guard_output
 from distill.runs import home
 from distill.ui.page import build
 from distill.ui.theme import CSS, head, theme
@@ -49,11 +50,12 @@ def launch(public: bool = False, **kwargs: Any) -> gr.Blocks:
 
 def _forget_credentials() -> None:
     """Strangers must not read private models and data with what the server's owner may read; children inherit this."""
-    for name in ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN"):
+    for name in ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "WANDB_API_KEY"):
         os.environ.pop(name, None)
     os.environ["HF_HUB_DISABLE_IMPLICIT_TOKEN"] = "1"
     hub.HF_HUB_DISABLE_IMPLICIT_TOKEN = True  # it was read when gradio was imported
 
 
 if __name__ == "__main__":
+    guard_output()
     main()

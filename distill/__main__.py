@@ -6,11 +6,12 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from distill import cli, doctor
+from distill import cli, doctor, submitting
 from distill.errors import UserError
+from distill.redaction import guard_output
 
 # Commands that do the work in this process: their errors say themselves which exit status they are.
-_WORKING = ("evaluate", "zoo")
+_WORKING = ("evaluate", "push", "zoo")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -64,6 +65,19 @@ def _parser() -> argparse.ArgumentParser:
     command = _add(commands, "evaluate", cli.evaluate, "judge a run's student again")
     _add_run(command)
     command.add_argument("--problems", type=_count, default=240, metavar="N", help="held-out problems (default 240)")
+    command.add_argument("--adapter", default="adapter", metavar="NAME", help="of a run with epochs: epochs/1, ...")
+    _add_json(command)
+    command = _add(commands, "push", cli.push, "keep a finished run in a repository of the Hub, private unless told")
+    _add_run(command)
+    command.add_argument("--to", required=True, metavar="NAME/REPO", help="the repository; it is made if need be")
+    command.add_argument("--public", action="store_true", help="everybody may read it")
+    command = _add(commands, "submit", submitting.submit, "do a run as a Job of Hugging Face, on a machine of theirs")
+    command.add_argument("source", metavar="PRESET|FILE|RUN", help="as for run; or an earlier run, to do it again")
+    command.add_argument("--flavor", metavar="NAME", help="the machine, such as a10g-small (without: which will do)")
+    command.add_argument("--timeout", default="4h", metavar="TIME", help="the longest it may take (default 4h)")
+    _add_set(command, "change a setting, such as budget.steps=60")
+    command = _add(commands, "follow", submitting.follow, "watch a Job that was submitted")
+    _add_run(command)
     _add_json(command)
     commands.add_parser("zoo", help="make the tiny teachers and the tiny student from nothing", add_help=False)
     _add(commands, "doctor", doctor.doctor, "what this machine is, and what will run on it")
@@ -97,4 +111,5 @@ def _count(text: str) -> int:
 
 
 if __name__ == "__main__":
+    guard_output()
     sys.exit(main())

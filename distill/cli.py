@@ -98,8 +98,16 @@ def evaluate(args: argparse.Namespace) -> int:
     """Judge a run's student again, on as many held-out problems as asked for."""
     from distill.evaluation.again import evaluate_run
 
-    result = evaluate_run(runs.find(args.run, args.runs), args.problems, args.json)
+    result = evaluate_run(runs.find(args.run, args.runs), args.problems, args.json, args.adapter)
     print(to_json(result) if args.json else terminal.summary(result))
+    return 0
+
+
+def push(args: argparse.Namespace) -> int:
+    """Keep a finished run in a repository of the Hub."""
+    from distill.push import push as push_run
+
+    print(push_run(runs.find(args.run, args.runs), args.to, private=not args.public))
     return 0
 
 

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 
 from distill.errors import UserError
+from distill.redaction import redacted
 
 STATES = ("queued", "preparing", "training", "evaluating", "done", "stopping", "stopped", "failed", "crashed")
 FINAL = frozenset({"done", "stopped", "failed", "crashed"})
@@ -98,6 +99,8 @@ class Sample(Event):
     problem: str
     text: str
     right: bool
+    question: str = ""  # "" in older runs, which asked the showcase
+    answer: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -165,7 +168,7 @@ class EventWriter:
     """Appends events to a file, each with one unbuffered write, so that a kill loses none that was written.
 
     Several processes may append to one file. A last line that a kill or a full disk left half written is closed
-    first, and so costs that line only. Raises UserError where the file can't be written.
+    first, and so costs that line only. Secrets are taken out. Raises UserError where the file can't be written.
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
@@ -178,7 +181,11 @@ class EventWriter:
             raise self._failure(error) from error
 
     def write(self, event: Event) -> None:
-        line = to_json({"t": event.t, "kind": event.kind, **asdict(event)}).encode() + b"\n"
+        self.append(to_json({"t": event.t, "kind": event.kind, **asdict(event)}))
+
+    def append(self, text: str) -> None:
+        """An event as another writer wrote it, on one line without its end."""
+        line = redacted(text).encode() + b"\n"
         with self._lock:
             data = b"\n" + line if self._torn else line
             try:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
+from distill.assets import zoo_folder
 from distill.config import RunConfig, to_yaml
 from distill.method_words import said
+from distill.references import is_hub_id, on_the_hub
+from distill.wording import listed
 
 _CARD = """---
 library_name: peft
-base_model: {base}
-license: apache-2.0
+{base}license: apache-2.0
 tags:
 - distillation
 - lora
@@ -32,10 +35,10 @@ A LoRA adapter trained by *distill* (run `{run}`, preset `{preset}`, seed {seed}
 from peft import AutoPeftModelForCausalLM
 from transformers import AutoTokenizer
 
-model = AutoPeftModelForCausalLM.from_pretrained("adapter")
-tokenizer = AutoTokenizer.from_pretrained("adapter")
+model = AutoPeftModelForCausalLM.from_pretrained("{place}")
+tokenizer = AutoTokenizer.from_pretrained("{place}")
 ```
-
+{needs}{epochs}
 "Before" is the same model with the adapter off: `with model.disable_adapter(): ...`
 
 ## By family of problems
@@ -61,11 +64,22 @@ Apache-2.0 for the adapter; the base model keeps its own licence.
 """
 
 
-def model_card(report: dict[str, Any], config: RunConfig) -> str:
-    """README.md of a run: every number is the report's."""
+_NEEDS = """
+The base model is not on the Hub: give the folder that holds it,
+`PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained("path/to/{base}"), "{place}")`{where}.
+"""
+
+
+def model_card(report: dict[str, Any], config: RunConfig, repo: str | None = None) -> str:
+    """README.md of a run: every number is the report's. `repo`: the Hub repository that holds it; None: a folder."""
+    base = config.student.model
+    at_hub = is_hub_id(base) and not Path(base).is_dir()
     teachers = ", ".join(report["teachers"]) or "worked solutions alone"
     return _CARD.format(
-        base=config.student.model,
+        base=f"base_model: {on_the_hub(base)[0] if at_hub else base}\n" if at_hub or repo is None else "",
+        place=repo or "adapter",
+        needs=_needs(base, repo) if repo and not at_hub else "",
+        epochs=_epochs(report),
         student=report["student"],
         taught_by=teachers,
         run=report["run"],
@@ -89,6 +103,20 @@ def model_card(report: dict[str, Any], config: RunConfig) -> str:
         memory=report["peak_rss_mb"],
         config=to_yaml(config),
     )
+
+
+def _needs(base: str, repo: str) -> str:
+    """How to get a base model that nobody can fetch."""
+    where = " (it comes with distill, in assets/zoo)" if zoo_folder(base) else ""
+    return _NEEDS.format(base=base, place=repo, where=where)
+
+
+def _epochs(report: dict[str, Any]) -> str:
+    """Where the adapter is as it was after each epoch, where that was kept."""
+    kept = [name for name in report.get("digests", {}) if name.startswith("epochs/")]
+    if not kept:
+        return ""
+    return f"\nAs it was after each epoch, the adapter is in {listed([f'`{name}`' for name in kept])}.\n"
 
 
 def _share(score: dict[str, Any]) -> str:

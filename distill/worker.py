@@ -2,6 +2,11 @@
 
 It owns the process: the claim on the folder, signals, threads, states and exit statuses (0 done, 1 failed, 2 wrong
 config, 130 stopped). What a run does is pipeline.py's; who watches is nobody's business here. It never imports gradio.
+
+    accelerate launch [--use_fsdp] -m distill.worker FOLDER        or torchrun
+
+carries it out on all GPUs: the run is the same run, step by step. The main process claims the folder and writes there;
+the others write only why they failed, if they were the first to. A run that has ended before its goal goes on.
 """
 
 from __future__ import annotations
@@ -12,14 +17,17 @@ import os
 import signal
 import sys
 import traceback
+from contextlib import nullcontext
 from pathlib import Path
 
 from distill import config as configs
-from distill import turns
+from distill import together, turns
 from distill.errors import ConfigError, UserError
-from distill.events import Error, EventWriter, Status
+from distill.events import Error, Event, EventWriter, Status
 from distill.processes import claim
 from distill.progress import Stopped
+from distill.redaction import guard_output
+from distill.views import view
 
 DONE, FAILED, WRONG_CONFIG, STOPPED = 0, 1, 2, 130
 _NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
@@ -34,16 +42,29 @@ def main(arguments: list[str] | None = None) -> int:
     folder, in_turn = Path(arguments[0]).resolve(), len(arguments) > 1
     stop = StopFlag(folder / "STOP")
     try:
-        claim(folder)
+        together.join()
+        together.by_main(lambda: _claim(folder))
+    except together.Elsewhere:
+        return FAILED
     except UserError as error:
         print(error, file=sys.stderr)
-        return FAILED
+        return WRONG_CONFIG if isinstance(error, ConfigError) and together.size() > 1 else FAILED
     try:
-        with EventWriter(folder / "events.jsonl") as writer:
-            return _work(folder, writer, stop, in_turn)
+        with (EventWriter if together.is_main() else Mute)(folder / "events.jsonl") as writer:
+            status = _work(folder, writer, stop, in_turn)
+        if status in (DONE, STOPPED):
+            together.leave()
+        return status
     except UserError as error:  # events can't be written: stdout.log is all that is left to say it in
         print(error, file=sys.stderr)
         return FAILED
+
+
+class Mute(EventWriter):
+    """What a process that isn't the main one says goes unheard: the main one says the same."""
+
+    def write(self, event: Event) -> None:
+        pass
 
 
 class StopFlag:
@@ -66,27 +87,32 @@ def _work(folder: Path, writer: EventWriter, stop: StopFlag, in_turn: bool) -> i
     kept: list = []  # the pipeline, once there is one, for what can be saved of a failure
     try:
         return _carry_out(folder, writer, stop, kept, in_turn)
+    except together.Elsewhere:
+        return FAILED
     except Exception as error:
         if not isinstance(error, UserError):
             traceback.print_exc()
-        reason = reason_for(error, folder)
-        writer.write(Error(text=reason))
-        if kept:
-            from distill.finish import report_failure
+        if together.first_to_fail():
+            reason = reason_for(error, folder)
+            with EventWriter(folder / "events.jsonl") if isinstance(writer, Mute) else nullcontext(writer) as heard:
+                heard.write(Error(text=reason))
+                if kept:
+                    from distill.finish import report_failure
 
-            report_failure(kept[0])
-        writer.write(Status(state="failed", reason=reason))
+                    report_failure(kept[0])
+                heard.write(Status(state="failed", reason=reason))
         return WRONG_CONFIG if isinstance(error, ConfigError) else FAILED
 
 
 def _carry_out(folder: Path, writer: EventWriter, stop: StopFlag, kept: list, in_turn: bool) -> int:
     try:
-        turns.take(folder, in_turn, stop)
+        together.by_main(lambda: turns.take(folder, in_turn, stop))
     except Stopped:
         writer.write(Status(state="stopped", reason="stopped while it waited for its turn; resume queues it again"))
         return STOPPED
     config = configs.load(folder / "config.yaml")
     configs.check_models(config)
+    _check_shared(config)
     from distill.finish import keep_model  # torch from here on, and only for a run that can start
 
     pipeline = _pipeline(folder, config, writer, stop)
@@ -94,11 +120,13 @@ def _carry_out(folder: Path, writer: EventWriter, stop: StopFlag, kept: list, in
     try:
         pipeline.run()
     except Stopped:
+        if together.has_failed():  # the launcher ends the others where one has failed, and that has been said
+            return FAILED
         writer.write(Status(state="stopping"))
-        keep_model(pipeline, finished=False)
+        together.by_main(lambda: keep_model(pipeline, finished=False))
         writer.write(Status(state="stopped", reason="stopped on request; resume goes on from here"))
         return STOPPED
-    keep_model(pipeline, finished=True)
+    together.by_main(lambda: keep_model(pipeline, finished=True))
     writer.write(Status(state="done"))
     return DONE
 
@@ -111,13 +139,36 @@ def _pipeline(folder: Path, config: configs.RunConfig, writer: EventWriter, stop
     from distill.pipeline import Pipeline
 
     hardware = detect()
-    threads = config.budget.threads or hardware.cores
+    threads = config.budget.threads or max(1, hardware.cores // together.processes_here())
     torch.set_num_threads(threads)
     if hardware.device == "cpu":
         torch.use_deterministic_algorithms(True)  # the same seed gives the same bytes
     transformers_logging.set_verbosity_error()
     logging.captureWarnings(True)
     return Pipeline(folder, config, hardware, writer, stop)
+
+
+def _claim(folder: Path) -> None:
+    """Claim the folder; where a run there has ended, it was stopped for the last time: now it goes on."""
+    ended = together.size() > 1 and view(folder).final
+    claim(folder)
+    if ended:
+        (folder / "STOP").unlink(missing_ok=True)
+
+
+def _check_shared(config: configs.RunConfig) -> None:
+    """Raise ConfigError where the run would not be the same run on several processes."""
+    if together.size() == 1:
+        return
+    batch_size, _ = together.shares(config.budget.batch_size, config.budget.accumulation)
+    if config.geometry and config.geometry.window == "bank":
+        raise ConfigError("objectives.geometry.window is 'bank', which one process fills: set it to gradcache.")
+    features = config.objective("features")
+    if features and features.loss in ("cka", "nbs") and batch_size < config.budget.batch_size:
+        raise ConfigError(
+            f"objectives.features.loss is {features.loss!r}, which compares the texts of a micro-batch, and "
+            f"{together.size()} processes would cut it up: make budget.accumulation a multiple of {together.size()}."
+        )
 
 
 def reason_for(error: BaseException, folder: Path) -> str:
@@ -130,10 +181,13 @@ def reason_for(error: BaseException, folder: Path) -> str:
         return "There was not enough memory: lower budget.batch_size (and raise budget.accumulation) and resume."
     if "No space left" in str(error) or "File too large" in str(error):  # what safetensors and torch make of it
         return f"The disk is full, or a quota is: make room on the disk of {folder} and resume."
+    if together.size() > 1 and ("losed by peer" in str(error) or "onnection reset" in str(error)):
+        return "Another process of this run ended unexpectedly: resume the run, which goes on from its last checkpoint."
     first = str(error).strip().split("\n")[0][:300]
     return f"Something unforeseen went wrong ({type(error).__name__}: {first}): stdout.log in {folder} has the details."
 
 
 if __name__ == "__main__":
+    guard_output()  # what a library prints or a traceback says goes to stdout.log
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     sys.exit(main())

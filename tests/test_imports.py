@@ -11,7 +11,8 @@ ROOT = Path(__file__).parents[1]
 # From the ground up: a room imports from its own floor and those below.
 FLOORS = [
     {"errors", "assets", "wording", "overrides", "references", "config", "events", "hardware", "progress", "models"}
-    | {"losses", "settings", "timeline", "facts", "methods", "ragged", "readout", "sampling"}
+    | {"together", "losses", "settings", "timeline", "facts", "methods", "ragged", "readout", "sampling"}
+    | {"architectures", "gguf_files", "offload", "hub"}
     | {"method_words", "demands", "redaction"},
     {"data", "teachers", "generation"},
     {"objectives"},
@@ -19,8 +20,9 @@ FLOORS = [
     {"publish", "push", "finish", "gather", "pipeline", "worker", "zero", "zoo", "terminal", "preview"}
     | {"asked", "assemble", "learning", "preparing"}
     | {"machine", "costs", "estimate", "preflight"}
-    | {"footprint", "offers", "doctor", "host"},
-    {"cli", "__main__", "ui"},
+    | {"footprint", "offers", "doctor", "host"}
+    | {"logged", "jobs", "follower", "remote", "boot"},
+    {"cli", "submitting", "__main__", "ui"},
     {"app"},
 ]
 FLOOR = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}

@@ -11,6 +11,7 @@ from typing import Any
 import gradio as gr
 
 from distill.errors import UserError
+from distill.redaction import redacted
 from distill.ui.text import words
 
 _LOG = logging.getLogger("distill.page")
@@ -45,8 +46,9 @@ def sentence(error: Exception, html: bool = True) -> gr.Error:
     if isinstance(error, gr.Error):
         return error
     if isinstance(error, UserError):
+        text = redacted(str(error))
         return gr.Error(
-            words(error) if html else str(error), duration=_SECONDS, print_exception=False, title="That can't be done"
+            words(text) if html else text, duration=_SECONDS, print_exception=False, title="That can't be done"
         )
     _LOG.error("a handler of the page failed", exc_info=error)
     text = (
