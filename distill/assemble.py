@@ -28,6 +28,7 @@ from distill.progress import OnProgress
 from distill.teachers.live import LiveTeacher
 from distill.teachers.projection import bridge
 
+Warn = Callable[[str, str], None]  # (code, sentence)
 Progress = Callable[[str, str], OnProgress]  # (stage, what is done) -> what is told how far it is
 Maps = dict[str, tuple[tuple[int, int], ...]]  # teacher -> (student block, teacher block)
 
@@ -97,12 +98,12 @@ def blocks_of(maps: Maps) -> dict[str, tuple[int, ...]]:
     return {teacher: stored_layers(pairs)[0] for teacher, pairs in maps.items()}
 
 
-def load_live(config: RunConfig, hardware: Hardware, progress: Progress) -> dict[str, LiveTeacher]:
-    """The teachers that stay loaded, on the student's device."""
+def load_live(config: RunConfig, hardware: Hardware, progress: Progress, warn: Warn) -> dict[str, LiveTeacher]:
+    """The teachers that stay loaded, on the student's device; `warn` is told of one that doesn't fit there."""
     teachers, dtype, found = _live(config), getattr(torch, hardware.dtype), {}
     for number, teacher in enumerate(teachers, 1):
         tell = progress("signals", f"loading {teacher.name}, who stays ({number} of {len(teachers)})")
-        model = load_model(model_path(teacher), dtype, hardware.device, teacher.revision, teacher.name)
+        model = load_model(model_path(teacher), dtype, hardware.device, teacher.revision, teacher.name, warn)
         found[teacher.name] = LiveTeacher(teacher.name, model)
         tell(1, 1)
     return found

@@ -35,12 +35,16 @@ __all__ += ["check_models", "load", "model_path", "parse", "teachers_of", "to_ya
 
 
 class ModelRef(Settings):
-    """A model: the name of a zoo model, a folder or a Hub id, and what the run calls it."""
+    """A model: the name of a zoo model, a folder or a Hub id, and what the run calls it.
+
+    `gguf`: the file of the folder or repository that it is in, where that holds GGUF files; `model` may also end in it.
+    """
 
     bare = "model"
     model: Text
     name: Name = Field(default_factory=lambda data: _last_part(data.get("model", "")))
     revision: Text | None = None
+    gguf: Annotated[str, Field(max_length=200, pattern=r"^[\w-][\w .-]*(/[\w-][\w .-]*)*\.gguf$")] | None = None
 
 
 class RunConfig(Settings):

@@ -19,7 +19,8 @@ from typing import TYPE_CHECKING, Any
 
 from distill import assets
 from distill.errors import ConfigError
-from distill.references import check_folder, model_path
+from distill.gguf_files import read_gguf
+from distill.references import check_folder, model_path, on_the_hub
 
 if TYPE_CHECKING:
     from distill.config import ModelRef
@@ -61,11 +62,14 @@ def describe_model(ref: ModelRef | str) -> ModelFacts:
     Raises ConfigError where the reference means nothing, or the folder holds no whole model.
     """
     model, revision = (ref, None) if isinstance(ref, str) else (ref.model, ref.revision)
-    path = model_path(model)
+    path = model_path(ref)
+    if not isinstance(ref, str) and ref.gguf:
+        model = f"{model}/{ref.gguf}"
     if isinstance(path, Path):
         return replace(_read(path), model=model)
-    listed = _well_known().get(path, {})
-    cached = _in_hub_cache(path, revision)
+    repository, gguf = on_the_hub(path)
+    listed = _well_known().get(repository, {}) if gguf is None else {}
+    cached = _in_hub_cache(repository, revision, gguf)
     try:
         found = _read(cached) if cached else ModelFacts(model)
     except ConfigError:  # fetched in part
@@ -75,6 +79,10 @@ def describe_model(ref: ModelRef | str) -> ModelFacts:
 
 
 def _read(folder: Path) -> ModelFacts:
+    if folder.is_file():
+        header = read_gguf(folder)
+        shape = (header.parameters, header.width, header.layers, header.vocabulary, header.tokenizer)
+        return ModelFacts(str(folder), *shape, f"{header.architecture} (GGUF)", fetched=True)
     names = ("*.safetensors", "*.json")
     stats = [(file.name, file.stat()) for pattern in names for file in sorted(folder.glob(pattern)) if file.is_file()]
     return _from_folder(folder, tuple((name, stat.st_mtime_ns, stat.st_size) for name, stat in stats))
@@ -127,15 +135,17 @@ def _well_known() -> dict[str, dict[str, Any]]:
     return assets.read_yaml(_HUB_MODELS)
 
 
-def _in_hub_cache(model: str, revision: str | None) -> Path | None:
-    """The folder of the Hub's cache that holds the model's config.json, if it was fetched."""
+def _in_hub_cache(model: str, revision: str | None, gguf: str | None = None) -> Path | None:
+    """The folder of the Hub's cache that holds the model's config.json, or the GGUF file there, if it was fetched."""
     from huggingface_hub import try_to_load_from_cache  # a fifth of a second, and only for Hub ids
 
     try:
-        found = try_to_load_from_cache(model, "config.json", revision=revision)
+        found = try_to_load_from_cache(model, gguf or "config.json", revision=revision)
     except ValueError:  # no id that the Hub could have
         return None
-    return Path(found).parent if isinstance(found, str) else None
+    if not isinstance(found, str):
+        return None
+    return Path(found) if gguf else Path(found).parent
 
 
 # --- whether two tokenizers are the same -----------------------------------------------------------------------------
@@ -188,10 +198,9 @@ def _alike(student: _Tokens, teacher: _Tokens) -> bool | None:
 
 def _tokens_of(ref: ModelRef | str) -> _Tokens | None:
     """What the model's tokenizer.json says, None where it isn't here or can't be read."""
-    model, revision = (ref, None) if isinstance(ref, str) else (ref.model, ref.revision)
-    path = model_path(model)
+    path, revision = model_path(ref), None if isinstance(ref, str) else ref.revision
     folder = path if isinstance(path, Path) else _in_hub_cache(path, revision)
-    if folder is None:
+    if folder is None or not folder.is_dir():  # a GGUF file's is read by transformers alone
         return None
     names = ("tokenizer.json", "tokenizer_config.json", "config.json")
     try:

@@ -6,7 +6,7 @@ knows nothing of runs, adapters or teachers: whoever calls it decides which weig
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 
@@ -21,9 +21,11 @@ from transformers import (
     StoppingCriteriaList,
 )
 
+from distill import together
 from distill.data.prompts import end_token
 from distill.errors import UserError
 from distill.progress import OnProgress, ShouldStop, check
+from distill.readout import device_of
 from distill.sampling import Draw, Finite, Sampling, Within, copies
 
 # A checkpoint's generation_config may ask for sampling or a repetition penalty (Qwen2.5: 1.1): greedy means none of it.
@@ -92,6 +94,8 @@ def generate_batch(
     keep_special: bool = False,
     ends: Sequence[int] | None = None,
     finite: bool = False,
+    known: Mapping[int, Completion] | None = None,
+    on_batch: Callable[[dict[int, Completion]], None] | None = None,
 ) -> list[Completion]:
     """Completions of rendered prompts, in their order, greedy without `sampling` (what holds of it: sampling.py).
 
@@ -100,6 +104,8 @@ def generate_batch(
     else what a tokenizer calls special is left out. Prompts of like length share a batch, padded on the left.
     `on_progress(done, total)` counts finished answers; `should_stop` is asked at every token and raises `Stopped`. The
     model's train/eval mode is restored. Raises UserError where logits are not finite, if it samples or is `finite`.
+    `on_batch({row: completion})` hears of each batch that is finished; a batch whose rows are all `known`, as they were
+    heard of before, is not written again, and the others are the batches they would have been.
     """
     ids = tokenizer(list(prompts), add_special_tokens=False)["input_ids"] if prompts else []
     if any(not row for row in ids):
@@ -113,6 +119,9 @@ def generate_batch(
     with evaluating(model):
         for start in range(0, len(order), batch_size):
             rows = order[start : start + batch_size]
+            if known and all(row in known for row in rows):
+                results |= {row: known[row] for row in rows}
+                continue
             watch = _Watch(ends, start, len(order), on_progress, should_stop)
             written = _write(
                 model,
@@ -126,6 +135,8 @@ def generate_batch(
             )
             for row, tokens in zip(rows, written, strict=True):
                 results[row] = _completion(tokenizer, tokens, ends, stop or (), keep_special)
+            if on_batch is not None:
+                on_batch({row: results[row] for row in rows})
             if on_progress is not None:
                 on_progress(start + len(rows), len(order))
     return [results[row] for row in range(len(ids))]
@@ -138,18 +149,20 @@ def generate_ids(
     max_new_tokens: int = 64,
     sampling: Sampling | None = None,
     vocabulary: int | None = None,
+    numbers: Sequence[int] | None = None,
 ) -> list[list[int]]:
     """The tokens that follow each prompt (tokens, at least one each), in one batch; the one that ended it included.
 
     As `generate_batch` in all else; its last token is in `ends`, or there are `max_new_tokens` of them. All are among
-    the first `vocabulary` (None: all that the model has logits for, tokens or not).
+    the first `vocabulary` (None: all that the model has logits for, tokens or not). `numbers`: which copy of the same
+    prompt each is, where others are answered elsewhere (None: counted here).
     """
     if not prompts:
         return []
     rows = [list(prompt) for prompt in prompts]
     with evaluating(model):
         within = [] if vocabulary is None else [Within(vocabulary)]
-        drawn = _draws(sampling, rows, copies(rows), max_new_tokens)
+        drawn = _draws(sampling, rows, copies(rows) if numbers is None else list(numbers), max_new_tokens)
         written = _write(model, rows, list(ends), max_new_tokens, within + drawn)
     return [tokens[: _end(tokens, ends) + 1] for tokens in written]
 
@@ -164,8 +177,9 @@ def _write(
 ) -> list[list[int]]:
     """What follows each row; after its end a row is filled with an end, so the first end is the end."""
     filler = ends[0] if ends else 0
-    input_ids, attention_mask = _left_padded(rows, filler, _device(model))
-    with torch.inference_mode():
+    input_ids, attention_mask = _left_padded(rows, filler, device_of(model))
+    # Weights that processes share are joined for reading, and kept for the next step: not as tensors of inference.
+    with torch.no_grad() if together.is_sharded() else torch.inference_mode():
         written = model.generate(
             input_ids=input_ids,
             attention_mask=attention_mask,
@@ -205,7 +219,7 @@ def follow(
     A plain loop and no thread: closing the iterator stops the work. A character of several tokens is shown whole.
     """
     ends = set(end_tokens(model, tokenizer))
-    input_ids = torch.tensor([tokenizer(prompt, add_special_tokens=False)["input_ids"]], device=_device(model))
+    input_ids = torch.tensor([tokenizer(prompt, add_special_tokens=False)["input_ids"]], device=device_of(model))
     tokens: list[int] = []
     shown, cache, ended = "", None, False
     with evaluating(model):
@@ -288,7 +302,3 @@ def _left_padded(rows: list[list[int]], filler: int, device: torch.device) -> tu
     ids = [[filler] * (width - len(row)) + row for row in rows]
     mask = [[0] * (width - len(row)) + [1] * len(row) for row in rows]
     return torch.tensor(ids, device=device), torch.tensor(mask, device=device)
-
-
-def _device(model: PreTrainedModel) -> torch.device:
-    return next(model.parameters()).device

@@ -6,15 +6,25 @@ Safetensors only, and no code from a model's folder is ever run. This module kno
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
-from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from huggingface_hub import hf_hub_download
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    GgufConfig,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
 from transformers.utils import logging as transformers_logging
 from transformers.utils.hub import resolve_revision
 
-from distill.errors import UserError
-from distill.references import check_folder
+from distill.errors import ConfigError, UserError
+from distill.offload import free_bytes, spread
+from distill.references import check_files, on_the_hub
 
 # What of a model's folder decides its answers, its hidden states and its tokens.
 _DECISIVE = ("*.safetensors", "*.json", "*.jinja", "*.model", "*.txt")
@@ -26,27 +36,35 @@ def load_model(
     device: torch.device | str = "cpu",
     revision: str | None = None,
     name: str | None = None,
+    spill: Callable[[str, str], None] | None = None,
+    room: int | None = None,
     **kwargs,
 ) -> PreTrainedModel:
-    """The causal language model in a folder, or of a Hub id, in eval mode on `device`.
+    """The causal language model in a folder, a GGUF file or of a Hub id (see `model_path`), in eval mode on `device`.
 
-    `name` is what errors call it; `kwargs` go to from_pretrained (quantization_config). Raises UserError, one sentence,
-    where weights are missing, cut short, pickled or of another architecture, or the Hub can't be reached.
+    `name` is what errors call it; `kwargs` go to from_pretrained (quantization_config). Weights of a GGUF file are
+    unpacked to `dtype`. Where `spill` is given (code, sentence), a model with more than `room` bytes of weights
+    (default: what is free on the GPU) is loaded in part to main memory, and `spill` is told; never trained so. Raises
+    UserError, one sentence, where weights are missing, cut short, pickled or of another architecture, or the Hub can't
+    be reached; ConfigError where GGUF weights are to be quantised again.
     """
-    folder = _folder(path)
-    if folder:
-        check_folder(folder)
+    folder, gguf = _files(path, revision, name)
+    if gguf and "quantization_config" in kwargs:
+        raise ConfigError(f"{name or path} is a GGUF file, which can't be quantised again: remove lora.quantize.")
+    how = {"revision": revision or "main", "trust_remote_code": False, "local_files_only": isinstance(folder, Path)}
+    how |= {"gguf_file": gguf} if gguf else {}
     shown = transformers_logging.is_progress_bar_enabled()
     transformers_logging.disable_progress_bar()
     try:
+        places = _places(folder, how, dtype, device, room) if spill else None
         model, report = AutoModelForCausalLM.from_pretrained(
-            path,
+            folder,
             dtype=dtype,
-            revision=revision or "main",
             use_safetensors=True,
-            trust_remote_code=False,
-            local_files_only=folder is not None,
             output_loading_info=True,
+            device_map=places,
+            **({"quantization_config": GgufConfig(dequantize=True)} if gguf else {}),
+            **how,
             **kwargs,
         )
     except Exception as error:  # whatever the library stumbles over, the user can only look at the model
@@ -60,14 +78,37 @@ def load_model(
             f"The model {name or path} lacks {len(lacking)} weights that its config.json speaks of, such as "
             f"{lacking[0]}: its config and its weights are not of one model, so copy both again."
         )
-    return (model if "quantization_config" in kwargs else model.to(device)).eval()
+    if places:
+        spill(f"larger_than_gpu:{name or path}", _spilled(str(name or path), places, device))
+    return (model if places or "quantization_config" in kwargs else model.to(device)).eval()
+
+
+def _places(folder: Path | str, how: dict, dtype: torch.dtype, device: torch.device | str, room: int | None):
+    """The device_map of a model that doesn't fit on `device`, None where it does."""
+    room = free_bytes(device) if room is None else room
+    return None if room is None else spread(AutoConfig.from_pretrained(folder, **how), dtype, room, device)
+
+
+def _spilled(name: str, places: dict, device: torch.device | str) -> str:
+    away = [place for place in places.values() if place != device]
+    where = "on disk" if "disk" in away else "in main memory"
+    return (
+        f"The teacher {name} is larger than the memory that is free on this machine's {torch.device(device).type}: "
+        f"{len(away)} of its layers wait {where}, which is slower."
+    )
 
 
 def load_tokenizer(path: Path | str, revision: str | None = None, name: str | None = None) -> PreTrainedTokenizerBase:
     """The tokenizer of a model. Raises UserError where there is none, or none that says which characters a token is."""
+    folder, gguf = _files(path, revision, name, check=False)
+    how = {"gguf_file": gguf} if gguf else {}
     try:
         tokenizer = AutoTokenizer.from_pretrained(
-            path, revision=revision or "main", trust_remote_code=False, local_files_only=_folder(path) is not None
+            folder,
+            revision=revision or "main",
+            trust_remote_code=False,
+            local_files_only=isinstance(folder, Path),
+            **how,
         )
     except Exception as error:
         raise UserError(f"The tokenizer of {name or path} can't be loaded: {_reason(error)}") from error
@@ -81,27 +122,49 @@ def load_tokenizer(path: Path | str, revision: str | None = None, name: str | No
 def fingerprint(path: Path | str, revision: str | None = None) -> str:
     """What tells a model from every other: a digest of its files in a folder, or "id@commit" for a Hub id.
 
-    A folder's name and dates do not count, so a copy has the same fingerprint and a model trained further has not.
+    Of a GGUF file its bytes alone. A folder's name and dates do not count, so a copy has the same fingerprint and a
+    model trained further has not.
     """
     folder = _folder(path)
     if folder is None:
-        resolved = resolve_revision(
-            path, revision
-        )  # asks the Hub, or its local cache; says the same again if neither knows
+        repository, _ = on_the_hub(str(path))
+        # asks the Hub, or its local cache; says the same again if neither knows
+        resolved = resolve_revision(repository, revision)
         return f"{path}@{getattr(resolved, 'resolved', None) or revision or 'main'}"
     digest = hashlib.sha256()
-    for file in sorted({file for pattern in _DECISIVE for file in folder.glob(pattern)}):
+    alone = folder.is_file()  # a GGUF file, whatever it is called
+    for file in [folder] if alone else sorted({file for pattern in _DECISIVE for file in folder.glob(pattern)}):
         try:
             with file.open("rb") as stream:
-                digest.update(f"{file.name}:{hashlib.file_digest(stream, 'sha256').hexdigest()}\n".encode())
+                found = hashlib.file_digest(stream, "sha256").hexdigest()
         except OSError as error:
             raise UserError(f"{file} can't be read: {error.strerror or error}.") from error
+        digest.update(f"{'gguf' if alone else file.name}:{found}\n".encode())
     return digest.hexdigest()
 
 
 def _folder(path: Path | str) -> Path | None:
+    """The folder or file on this machine, None for what is on the Hub."""
     folder = Path(path)
     return folder if isinstance(path, Path) or folder.is_dir() else None
+
+
+def _files(
+    path: Path | str, revision: str | None, name: str | None, check: bool = True
+) -> tuple[Path | str, str | None]:
+    """(folder or Hub id, name of the GGUF file in that folder or None); a GGUF file on the Hub is fetched."""
+    found = _folder(path)
+    if found is None:
+        repository, gguf = on_the_hub(str(path))
+        if gguf is None:
+            return repository, None
+        try:
+            found = Path(hf_hub_download(repository, gguf, revision=revision))
+        except Exception as error:
+            raise UserError(f"The model {name or path} can't be fetched: {_reason(error)}") from error
+    if check:
+        check_files(found)
+    return (found.parent, found.name) if found.is_file() else (found, None)
 
 
 def _reason(error: Exception) -> str:

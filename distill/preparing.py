@@ -13,6 +13,7 @@ from peft import PeftModel
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
+from distill import together
 from distill.assemble import blocks_of, build, compares_layers, layer_maps, load_live, observer, outlook, readers_of
 from distill.config import teachers_of
 from distill.data.pairs import Pair
@@ -82,11 +83,13 @@ class Preparation:
     def join(self, train: TrainingSet, probe: TrainingSet) -> Distiller:
         """Load the teachers that stay, make the objectives, and join them with the student."""
         config, hardware = self.asking.config, self.asking.hardware
-        live = load_live(config, hardware, self.asking.progress)
+        live = load_live(config, hardware, self.asking.progress, self.asking.warn)
         objectives = build(config, _widths(probe), self.student, self.pairs, self.maps, live, self.tokenizer)
         geometry = config.geometry
         banks = {"geometry": geometry.bank_size} if geometry and geometry.window == "bank" else {}
-        distiller = Distiller(self.student, objectives, banks).to(hardware.device)
+        distiller = Distiller(self.student, objectives, banks)
+        # Weights that processes share are in their place, and don't let themselves be moved.
+        (distiller.objectives if together.is_sharded() else distiller).to(hardware.device)
         objective = distiller.coupled.get("geometry")
         if objective is not None and objective.wants_initial_student:
             for texts in (train, probe):
@@ -140,7 +143,8 @@ class Preparation:
 
         def measure(batches: list[Batch], step: int) -> None:
             if step % config.geometry.gate.every == 0:
-                geometry.gate.set_benefit(measure_benefit(distiller, geometry, batch, batches[0]))
+                r_T = measure_benefit(distiller, geometry, batch, batches[0], config.budget.batch_size)
+                geometry.gate.set_benefit(r_T)
 
         return measure
 

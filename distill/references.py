@@ -1,4 +1,4 @@
-"""Which model a reference means (zoo model, folder or Hub id), and whether a folder holds a whole, safe model.
+"""Which model a reference means (zoo model, folder, GGUF file or Hub id), and whether a folder holds a whole, safe one.
 
 Only file names and headers are read: no weights are loaded and nothing is fetched. It knows nothing of torch.
 """
@@ -12,20 +12,60 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from distill import assets
+from distill.architectures import refusal
 from distill.errors import ConfigError
+from distill.gguf_files import SUFFIX, read_gguf
 from distill.wording import instead, nearest
 
 if TYPE_CHECKING:
     from distill.config import ModelRef, RunConfig
 
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
-_PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl")
+_HUB_FILE = re.compile(r"(?!.*\.\.)[\w.-]+(?:/[\w.-]+)*\.gguf")
+PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl")
 _LARGEST_HEADER = 100_000_000  # bytes; the limit of the safetensors library
 
 
 def model_path(ref: ModelRef | str) -> Path | str:
-    """The zoo folder, else the folder, else the Hub id that `ref` means. Raises ConfigError where it is none."""
-    model = ref if isinstance(ref, str) else ref.model
+    """The zoo folder, else the folder, else the Hub id that `ref` means. Raises ConfigError where it is none.
+
+    Where it means a GGUF file that file, or "organisation/name/file.gguf" where that is on the Hub: see `on_the_hub`.
+    """
+    model, gguf = _named(ref)
+    place = _place(model)
+    if gguf is None:
+        return place
+    if isinstance(place, str):
+        return f"{place}/{gguf}"
+    if not (place / gguf).is_file():
+        raise ConfigError(f"There is no file {place / gguf}: give a GGUF file that exists.")
+    return place / gguf
+
+
+def on_the_hub(path: str) -> tuple[str, str | None]:
+    """(repository, GGUF file in it or None) of what `model_path` gives of a model on the Hub."""
+    parts = path.split("/", 2)
+    return "/".join(parts[:2]), parts[2] if len(parts) > 2 else None
+
+
+def is_hub_id(model: str) -> bool:
+    """Whether it is shaped like a model's id on the Hub, or like a GGUF file of one."""
+    repository, gguf = on_the_hub(model)
+    return bool(_HUB_ID.fullmatch(repository)) and (gguf is None or bool(_HUB_FILE.fullmatch(gguf)))
+
+
+def _named(ref: ModelRef | str) -> tuple[str, str | None]:
+    """(model, GGUF file): "models/small.gguf" is short for the file small.gguf in the folder (or of the id) models."""
+    model, gguf = (ref, None) if isinstance(ref, str) else (ref.model, ref.gguf)
+    if gguf is not None or not model.endswith(SUFFIX):
+        return model, gguf
+    path = Path(model).expanduser()
+    if not path.exists() and not path.is_absolute() and is_hub_id(model):
+        return on_the_hub(model)
+    return str(path.parent), path.name
+
+
+def _place(model: str) -> Path | str:
     folder = assets.zoo_folder(model)
     if folder:
         return folder
@@ -52,9 +92,17 @@ def check_models(config: RunConfig) -> None:
         try:
             path = model_path(ref)
             if isinstance(path, Path):
-                check_folder(path)
+                check_files(path)
         except ConfigError as error:
             raise ConfigError(f"The {role} {ref.name!r} can't be used: {_lower(str(error))}") from error
+
+
+def check_files(path: Path) -> None:
+    """Raises ConfigError unless the folder holds a whole, safe model, or the file is a whole GGUF file."""
+    if path.is_dir():
+        check_folder(path)
+    else:
+        read_gguf(path)
 
 
 def check_folder(folder: Path) -> list[dict[str, Any]]:
@@ -64,9 +112,10 @@ def check_folder(folder: Path) -> list[dict[str, Any]]:
     """
     if not (folder / "config.json").is_file():
         raise ConfigError(f"{folder} holds no config.json: give a folder saved by save_pretrained.")
+    _check_architecture(folder)
     files = sorted(folder.glob("*.safetensors"))
     if not files:
-        pickles = sorted(path.name for pattern in _PICKLES for path in folder.glob(pattern))
+        pickles = sorted(path.name for pattern in PICKLES for path in folder.glob(pattern))
         if pickles:
             raise _pickle(folder / pickles[0])
         raise ConfigError(f"{folder} holds no weights (*.safetensors): copy them there or save the model again.")
@@ -76,6 +125,16 @@ def check_folder(folder: Path) -> list[dict[str, Any]]:
         raise ConfigError(f"{folder} lacks {missing[0]}, one of its {len(listed)} weight files: copy it again.")
     headers = {file.name: safetensors_header(file) for file in files}
     return [header for name, header in headers.items() if not listed or name in listed]
+
+
+def _check_architecture(folder: Path) -> None:
+    try:
+        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        reason = refusal(config)
+    except (OSError, ValueError, AttributeError):  # damaged: whoever reads it for what is in it says so
+        return
+    if reason:
+        raise ConfigError(f"{folder} {reason}: choose another model.")
 
 
 def safetensors_header(file: Path) -> dict[str, Any]:
@@ -134,8 +193,12 @@ def absolute(config: RunConfig) -> RunConfig:
 
     def fixed(ref: ModelRef) -> ModelRef:
         path = Path(ref.model).expanduser()
-        is_folder = not assets.zoo_folder(ref.model) and not path.is_absolute() and path.is_dir()
-        return ref.model_copy(update={"model": str(path.resolve())}) if is_folder else ref
+        is_here = path.is_dir() or (ref.model.endswith(SUFFIX) and path.is_file())
+        if assets.zoo_folder(ref.model) or path.is_absolute() or not is_here:
+            return ref
+        # What a file is a link to may have another ending, as in the Hub's cache.
+        whole = path.resolve() if path.is_dir() else path.parent.resolve() / path.name
+        return ref.model_copy(update={"model": str(whole)})
 
     data = config.data
     places = {"path": data.path and _resolved(data.path)}

@@ -90,7 +90,7 @@ class SignalBank:
         UserError, naming the teacher, if it can't be loaded or says something that is not a number, or if nothing can
         be written.
         """
-        teacher = _Teacher(name, path, revision, dtype, device, batch_size)
+        teacher = _Teacher(name, path, revision, dtype, device, batch_size, self.on_warning)
         tell = on_progress or (lambda done, total: None)
         model = fingerprint(path, revision)
         folder = folder_of(self.cache_dir, name, model)
@@ -158,10 +158,11 @@ class _Teacher:
     dtype: torch.dtype
     device: torch.device | str
     batch_size: int
+    on_warning: Callable[[str, str], None] | None
 
     def loaded(self) -> Callable[..., dict[str, Values]]:
         """A function that asks it; the model lives as long as the function."""
-        model = load_model(self.path, self.dtype, self.device, self.revision, self.name)
+        model = load_model(self.path, self.dtype, self.device, self.revision, self.name, self.on_warning)
         tokenizer = load_tokenizer(self.path, self.revision, self.name)
 
         def ask(texts: Sequence[Text], request: Request, *watching) -> dict[str, Values]:

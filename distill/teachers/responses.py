@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -19,7 +20,7 @@ import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from distill.data.chosen import Response
-from distill.data.prompts import template_of
+from distill.data.prompts import THINK, Template, opened, template_of
 from distill.errors import UserError
 from distill.generation import end_tokens, generate_batch
 from distill.models import fingerprint, load_model, load_tokenizer
@@ -32,7 +33,7 @@ __all__ = ["Response", "ResponseBank", "ResponseRequest"]
 
 FORMAT = 1  # raise it when prompts or answers are made differently, and nothing kept is taken for the new
 _WHAT = "the teachers' answers"
-_THINK, _THOUGHT = "<think>", "</think>"
+_CLOSED = re.compile(r"<think>\s*</think>\s*$")
 
 
 @dataclass(frozen=True)
@@ -40,7 +41,8 @@ class ResponseRequest:
     """What is asked for: `samples` answers to each question, each of at most `max_new_tokens` tokens.
 
     `temperature` 0 takes the likeliest token each time, and then all samples are one and the same. `seed`, with the
-    question's prompt and the sample's number, decides the draws: see sampling.py.
+    question's prompt and the sample's number, decides the draws: see sampling.py. `prefill`: what each answer begins
+    with, unless the teacher's own prompt ends in it already; it is part of the answer, and takes none of its tokens.
     """
 
     samples: int = 1
@@ -49,6 +51,7 @@ class ResponseRequest:
     max_new_tokens: int = 256
     seed: int = 0
     system: str | None = None
+    prefill: str = ""
 
     @property
     def sampling(self) -> Sampling | None:
@@ -58,6 +61,7 @@ class ResponseRequest:
     def decisive(self) -> dict[str, Any]:
         """What of it decides the answers: where nothing is drawn, `top_p` and `seed` make no difference."""
         ignored = () if self.temperature > 0 else ("top_p", "seed")
+        ignored += () if self.prefill else ("prefill",)  # so that what was kept before there was one is found
         return {key: value for key, value in asdict(self).items() if key not in ignored}
 
 
@@ -164,7 +168,7 @@ class _Teacher:
         batch_size: int,
         on_warning: Callable[[str, str], None] | None,
     ) -> _Teacher:
-        model = load_model(path, dtype, device, revision, name)
+        model = load_model(path, dtype, device, revision, name, on_warning)
         tokenizer = load_tokenizer(path, revision, name)
         try:
             ends = end_tokens(model, tokenizer)
@@ -191,8 +195,8 @@ class _Teacher:
         scale = request.samples // times
         with asking(self.name, self.batch_size, "answers"):
             template = template_of(self.tokenizer, request.system)
-            opening = _opened(template.after)
-            prompts = [prompt for question in questions for prompt in [template.render(question)] * times]
+            begun = [_begin(template, question, request.prefill) for question in questions for _ in range(times)]
+            prompts = [prompt for prompt, _ in begun]
             self._check(prompts, request.max_new_tokens)
             written = generate_batch(
                 self.model,
@@ -207,7 +211,10 @@ class _Teacher:
                 ends=self.ends,
                 finite=True,
             )
-        responses = [Response(opening + c.text, c.finished, len(c.tokens)) for c in written]
+        responses = [
+            Response(opening + c.text, c.finished, len(c.tokens))
+            for c, (_, opening) in zip(written, begun, strict=True)
+        ]
         return [responses[start : start + times] * scale for start in range(0, len(responses), times)]
 
     def _check(self, prompts: Sequence[str], max_new_tokens: int) -> None:
@@ -224,10 +231,28 @@ class _Teacher:
             )
 
 
-def _opened(after: str) -> str:
-    """What of a prompt's end opens a thought that the answer will close: its own text begins in the middle."""
-    start = after.rfind(_THINK)
-    return after[start:] if start >= 0 and _THOUGHT not in after[start:] else ""
+def _begin(template: Template, question: str, prefill: str) -> tuple[str, str]:
+    """The prompt, and what of it the answer begins with."""
+    prompt = template.render(question)
+    after = template.after if prompt.endswith(template.after) else ""  # the question itself may be of thoughts
+    rest, opening = prefilled(after, prefill)
+    return prompt.removesuffix(after) + rest, opening
+
+
+def prefilled(after: str, prefill: str) -> tuple[str, str]:
+    """(what a teacher's prompt has after the question, how its answers begin), where its template writes `after`.
+
+    A thought that the template opens is part of the answer, whose own text begins in its middle; one that the template
+    opens and closes at once, as hybrid models have it that are not to think, makes room for a `prefill` that opens one.
+    """
+    begun = opened(after)
+    if not prefill:
+        return after, begun
+    if after.rstrip().endswith(prefill.rstrip()):
+        return after, after[after.rindex(prefill.rstrip()) :]
+    if prefill.lstrip().startswith(THINK):
+        after = _CLOSED.sub("", after)
+    return after + prefill, begun + prefill
 
 
 def _to_bytes(answers: list[list[Response]]) -> bytes:

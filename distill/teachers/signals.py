@@ -23,7 +23,7 @@ from distill.losses.cka import layer_at, pool, stack_layers
 from distill.losses.head import Head
 from distill.progress import OnProgress, ShouldStop, check
 from distill.ragged import Ragged
-from distill.readout import read_states
+from distill.readout import device_of, read_states
 from distill.teachers.tokens import LIKELIHOODS, TOKENWISE, read_tokens, real_head
 
 Signal = Literal["pooled", "nll_per_byte", "pooled_layers", "tokens", "token_logprobs", "topk", "hidden"]
@@ -160,7 +160,7 @@ def read(
 
     `head`, of the tokens that there are; it may be None where no likelihood is needed.
     """
-    device = next(model.parameters()).device
+    device = device_of(model)
     batch = {name: tensor.to(device) for name, tensor in collate(examples, pad_id).items()}
     layer = layer_at(request.layer, model.config.get_text_config().num_hidden_layers)
     representation, likelihood, layers = (name in request.needs for name in WHOLE)

@@ -17,7 +17,7 @@ from distill.data.prompts import IGNORED, Example, collate
 from distill.losses.chunked import ELEMENTS
 from distill.losses.head import Head
 from distill.ragged import Ragged
-from distill.readout import head_of, read_states
+from distill.readout import device_of, head_of, read_states
 
 if TYPE_CHECKING:
     from distill.teachers.signals import Request
@@ -55,7 +55,7 @@ def read_tokens(
         pairs = [zip(e.input_ids[e.completion_start :], e.ends, strict=True) for e in examples]
         found["tokens"] = torch.tensor([pair for some in pairs for pair in some], dtype=torch.int32).view(-1, 2)
     if request.needs & (LIKELIHOODS | {"hidden"}):
-        device = next(model.parameters()).device
+        device = device_of(model)
         batch = {name: tensor.to(device) for name, tensor in collate(examples, pad_id).items()}
         states_BLD, out = read_states(
             model,

@@ -20,6 +20,7 @@ from distill.errors import UserError
 from distill.estimate import Machine, estimate, text
 from distill.owners import Visitor
 from distill.preflight import refuse_foreseen
+from distill.references import is_hub_id, on_the_hub
 from distill.views import forget
 from distill.wording import nearest
 
@@ -28,8 +29,8 @@ MOST_OF_ONE = 3  # a visitor's runs that go on or wait, on a public server
 LONGEST_HOURS = 6  # a run on a public server
 
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
-_UPLOAD = re.compile(r"[0-9a-f]{64}\.(jsonl|csv)")
-_STORED = re.compile(r"\b([0-9a-f]{8})[0-9a-f]{56}(\.(?:jsonl|csv))\b")
+UPLOAD = re.compile(r"[0-9a-f]{64}\.(jsonl|csv|parquet)")  # what an uploaded file is stored as
+_STORED = re.compile(r"\b([0-9a-f]{8})[0-9a-f]{56}(\.(?:jsonl|csv|parquet))\b")
 _starting = threading.Lock()  # or visitors who press at once would all find room in the queue
 
 
@@ -136,7 +137,7 @@ def check_public(config: RunConfig) -> None:
 
 def check_public_model(model: str) -> None:
     """Raises ConfigError unless the model is of the zoo or, by its name, of the Hub."""
-    if assets.zoo_folder(model) is None and model not in assets.zoo_names() and not _on_the_hub(model):
+    if assets.zoo_folder(model) is None and model not in assets.zoo_names() and not _model_on_the_hub(model):
         close = nearest(model, assets.zoo_names())
         raise ConfigError(
             f"{model!r} is no zoo model and no Hub id (organisation/name), and a public server reads no folders: "
@@ -161,7 +162,7 @@ def uploads() -> Path:
 def upload_name(path: str | os.PathLike[str]) -> str | None:
     """The file's name in the folder of uploads, None where it isn't one of them."""
     path = Path(path)
-    known = _UPLOAD.fullmatch(path.name) and path.parent.resolve() == uploads().resolve() and not path.is_symlink()
+    known = UPLOAD.fullmatch(path.name) and path.parent.resolve() == uploads().resolve() and not path.is_symlink()
     return path.name if known else None
 
 
@@ -177,6 +178,10 @@ def published(value: Any) -> Any:
     folders = {r"\s+".join(map(re.escape, str(path).split())) for path in (uploads(), uploads().resolve())}
     place = rf"(?:(?:{'|'.join(folders)}|[^\s\"'`]{{0,400}})/)?"
     return re.sub(place + _STORED.pattern, r"upload \1\2", value)
+
+
+def _model_on_the_hub(model: str) -> bool:
+    return is_hub_id(model) and not Path(model).exists() and not Path(on_the_hub(model)[0]).exists()
 
 
 def _on_the_hub(name: str) -> bool:

@@ -15,9 +15,9 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import PydanticUndefined
 
 from distill import config as configs
-from distill.config import RunConfig
+from distill.config import DataConfig, RunConfig
 from distill.methods import ObjectiveConfig
-from distill.settings import Name
+from distill.settings import MADE_HERE, Name
 from distill.ui.actions import uploads
 from distill.ui.dials import AUTOMATIC, FIELDS, OBJECTIVES, Field
 
@@ -70,7 +70,8 @@ class Draft:
 @cache
 def spec(key: str) -> Spec:
     """Kind, choices, default and range of the setting at a dotted path. Raises KeyError where there is none."""
-    owner, name = _owner(key)
+    path = FIELDS[key].path if key in FIELDS else key
+    owner, name = _owner(path)
     if not name:
         return Spec("switch")
     info = owner.model_fields[name]
@@ -84,8 +85,9 @@ def spec(key: str) -> Spec:
     options = get_args(types_[0]) if get_origin(types_[0]) is Literal else ()
     if options:
         return Spec("choice", options, default, follows=follows)
-    if key == "data.families":
-        return Spec("choices", tuple(FIELDS[key].words), default)
+    if path == "data.families":
+        named = DataConfig(source="reasoning_gym").families if key != path else default
+        return Spec("choices", tuple(FIELDS[key].words), named)
     return Spec(
         {int: "whole", float: "number", bool: "switch", list[Name]: "names"}.get(types_[0], "text"),
         default=default,
@@ -139,7 +141,11 @@ def preset(name: str) -> RunConfig:
 def draft_of(name: str) -> Draft:
     """A preset as a visitor finds it filled in."""
     config = preset(name)
-    teachers = tuple(teacher.model_dump() for teacher in config.teachers)
+    teachers = tuple(
+        # A row has one name for a model, which may end in the file it is in.
+        teacher.model_dump(exclude={"gguf"}) | {"model": "/".join(filter(None, (teacher.model, teacher.gguf)))}
+        for teacher in config.teachers
+    )
     return Draft(preset=name, values=values_of(config), teachers=teachers)
 
 
@@ -157,7 +163,9 @@ def values_of(config: RunConfig) -> Values:
                 value = AUTOMATIC if AUTOMATIC in dial.words else None
             values[dial.key] = _shown(dial, value)
     for dial in FIELDS.values():
-        value = get(dump, dial.key.split("."))
+        value = get(dump, dial.path.split("."))
+        if dial.path == "data.families" and not relevant(dial, {"data.source": config.data.source}):
+            value = None  # those of the other source
         values.setdefault(dial.key, _shown(dial, spec(dial.key).default if value is None else value))
     return {key: values[key] for key in FIELDS}
 
@@ -170,12 +178,12 @@ def settings(draft: Draft) -> dict[str, Any]:
     if asked["student"]["model"] != draft.values["student.model"]:
         del asked["student"]["name"]  # it is called by its model, not by the one before
     asked["objectives"] = [_objective(kind, draft.values) for kind in _kinds(base, draft.values)]
-    for dial in FIELDS.values():
-        if not dial.key.startswith("objectives."):
-            keep = relevant(dial, draft.values) or not dial.only
-            put(asked, dial.key.split("."), _asked(dial, draft.values[dial.key]), keep)
+    plain = [dial for dial in FIELDS.values() if not dial.key.startswith("objectives.")]
+    kept = [dial for dial in plain if relevant(dial, draft.values) or not dial.only]
+    for dial in sorted(plain, key=lambda dial: dial in kept):  # what is taken out goes first: another may ask for it
+        put(asked, dial.path.split("."), _asked(dial, draft.values[dial.key]), dial in kept)
     data = asked["data"]
-    if data["source"] == "problems":  # what only other sources have must not be there at all
+    if data["source"] in MADE_HERE:  # what only other sources have must not be there at all
         data.pop("columns", None)
     data["path"] = str(uploads() / draft.upload) if data["source"] == "file" and draft.upload else None
     asked["name"] = draft.name.strip() or draft.preset
@@ -221,7 +229,7 @@ def _asked(dial: Field, value: Any) -> Any:
     kind = spec(dial.key).kind
     if kind == "choices":
         chosen = [option for option in spec(dial.key).options if option in (value or [])]
-        return [] if len(chosen) == len(spec(dial.key).options) else chosen
+        return [] if len(chosen) == len(spec(dial.key).options) and dial.path == dial.key else chosen
     if kind == "names":
         return [name.strip() for name in value or [] if isinstance(name, str) and name.strip()] or None
     if kind in ("whole", "number"):

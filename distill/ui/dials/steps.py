@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from distill.data.families import FAMILIES
-from distill.ui.dials.field import Field, among
+from distill.ui.dials.field import Field, among, both
 
 STUDENT = (
     Field("student.model", "Student", "The model that will learn.", widget="model"),
@@ -13,14 +13,33 @@ STUDENT = (
         "A branch, tag or commit. Empty: the newest. Models of the zoo have none.",
         rare=True,
     ),
+    Field(
+        "student.gguf",
+        "Packed file (GGUF)",
+        "Where the model is in such a file: its name, ending in .gguf. It is unpacked to be trained.",
+        rare=True,
+    ),
 )
+
+GYM = "data.families.reasoning_gym"  # the field of its data sets, which are the families there
+_APART = among("data.columns.messages", None, "")  # a conversation holds both
+
+
+def _ALWAYS(held: object) -> bool:
+    return True
+
 
 PROBLEMS = (
     Field(
         "data.source",
         "Where the problems come from",
         "The student learns from these and is judged on others of the same source.",
-        {"problems": "Made here: word problems", "file": "A file of mine", "hub": "A data set of the Hub"},
+        {
+            "problems": "Made here: word problems",
+            "reasoning_gym": "Made here: Reasoning Gym",
+            "file": "A file of mine",
+            "hub": "A data set of the Hub",
+        },
     ),
     Field(
         "data.families",
@@ -29,6 +48,29 @@ PROBLEMS = (
         {name: family.title for name, family in FAMILIES.items()},
         when=among("data.source", "problems"),
         only=True,
+    ),
+    Field(
+        GYM,
+        "Data sets of Reasoning Gym",
+        "As many problems of each. Only the first has worked solutions: of the others, answers alone are shown.",
+        {
+            "gsm_symbolic": "School word problems in the manner of GSM8K",
+            "basic_arithmetic": "Sums with several signs and brackets",
+            "chain_sum": "Long sums",
+            "decimal_chain_sum": "Sums of decimal numbers",
+            "products": "Products of large numbers",
+            "fraction_simplification": "Fractions to simplify",
+            "gcd": "Greatest common divisors",
+            "lcm": "Least common multiples",
+            "simple_equations": "Equations with one unknown",
+            "simple_geometry": "Angles of polygons",
+            "number_sequence": "Sequences to continue",
+            "leg_counting": "Legs of many animals",
+            "letter_counting": "Letters in a text",
+        },
+        when=among("data.source", "reasoning_gym"),
+        only=True,
+        setting="data.families",
     ),
     Field(
         "data.dataset",
@@ -56,16 +98,17 @@ PROBLEMS = (
             f"data.columns.{part}",
             label,
             text,
-            when=among("data.source", "file", "hub"),
+            when=both(among("data.source", "file", "hub"), when),
             only=True,
             widget="column",
             group="Which column is which",
         )
-        for part, label, text in (
-            ("question", "Question", "What the student is asked."),
-            ("solution", "Worked solution", "What it learns to write. It should end with the answer."),
-            ("answer", "Answer", "To grade by. Empty: what the solution ends with, such as #### 62."),
-            ("family", "Kind of problem", "Accuracy is shown for each kind. Empty: all are one kind."),
+        for part, label, text, when in (
+            ("question", "Question", "What the student is asked.", _APART),
+            ("solution", "Worked solution", "What it learns to write. It should end with the answer.", _APART),
+            ("answer", "Answer", "To grade by. Empty: what the solution ends with, such as #### 62.", _ALWAYS),
+            ("family", "Kind of problem", "Accuracy is shown for each kind. Empty: all are one kind.", _ALWAYS),
+            ("messages", "Conversation", "In place of question and solution: turns (messages). Else empty.", _ALWAYS),
         )
     ),
     Field("data.train", "To learn from", "Problems the student is trained on.", group="How many"),
