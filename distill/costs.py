@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 
 from distill.config import RunConfig
-from distill.demands import Demand, demand, heard, wants_answers
+from distill.demands import Demand, demand, heard, planned_steps, wants_answers
 from distill.facts import ModelFacts
 from distill.machine import Machine
 
@@ -85,6 +85,11 @@ class Job:
     def longest(self, model: ModelFacts, most: int) -> float:
         """Tokens of the longest answer of a batch, which the others wait for: `most` may be far more."""
         return min(most, self.tokens(model)) if model.parameters <= _BRIEF_UP_TO else most
+
+    @cached_property
+    def steps(self) -> int:
+        """Optimiser steps."""
+        return planned_steps(self.config)
 
     @property
     def answers(self) -> int:
@@ -164,13 +169,13 @@ def _training(job: Job, speed: Speed, size: int) -> float:
         longest = job.longest(student, gkd.max_new_tokens)
         own = _writing(job, student, budget.batch_size, budget.batch_size, longest, speed, size)
         step += gkd.lmbda * budget.accumulation * own
-    return budget.steps * step + _looking(job, speed, size)
+    return job.steps * step + _looking(job, speed, size)
 
 
 def _looking(job: Job, speed: Speed, size: int) -> float:
     """The diagnostics: every so many steps a forward pass, every second time answers too."""
     probe, student = job.config.probe, job.student
-    looks = job.config.budget.steps // probe.every + 1
+    looks = job.steps // probe.every + 1
     passes = math.ceil(probe.texts / job.config.budget.batch_size)
     read = _forward(student, probe.texts * job.tokens(student), passes, speed) if job.teachers else 0.0
     return looks * read + math.ceil((looks + 1) / 2) * _answering(job, probe.samples + probe.problems, speed, size)

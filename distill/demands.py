@@ -95,6 +95,11 @@ def notes(config: RunConfig) -> list[str]:
     return found
 
 
+def planned_steps(config: RunConfig) -> int:
+    """The optimiser steps there will be; with `budget.epochs`, as many as the texts that there may be make."""
+    return max(1, config.budget.total(_texts(config)))
+
+
 def _by_token(one: ObjectiveConfig) -> bool:
     """Whether something is kept of every token that a method's teachers read."""
     return one.kind in ("features", "cross_tokenizer") or (one.kind == "logits" and one.source == "stored")

@@ -18,6 +18,7 @@ from statistics import median
 from distill import costs, demands, footprint, runs
 from distill.config import ColumnsConfig, RunConfig
 from distill.costs import Job
+from distill.data.gym import mean_characters
 from distill.data.tables import read_rows
 from distill.demands import heard
 from distill.errors import UserError
@@ -95,6 +96,8 @@ def _characters(config: RunConfig) -> tuple[float, list[str]]:
     data = config.data
     if data.source == "problems":
         return GENERATED_CHARACTERS, []
+    if data.source == "reasoning_gym":
+        return mean_characters(tuple(data.families)), []
     if data.source == "file":
         path = Path(os.path.expanduser(data.path))
         return _mean_length(path, data.columns, path.stat().st_mtime_ns if path.is_file() else 0), []
@@ -133,11 +136,13 @@ def _alike(config: RunConfig, machine: Machine, earlier: Iterable[RunView]) -> l
         config = absolute(config)  # as a run's own config is
         teachers = [teacher.model for teacher in heard(config)]
         methods = sorted(objective.kind for objective in config.objectives)
-        return config.student.model, teachers, methods, config.lora.quantize, config.data.source, config.data.path
+        data = config.data
+        texts = (data.source, data.path, data.dataset, data.families if data.source == "reasoning_gym" else None)
+        return config.student.model, teachers, methods, config.lora.quantize, texts
 
     def size(config: RunConfig) -> float:
         budget = config.budget
-        return math.log(budget.steps * budget.batch_size * budget.accumulation)
+        return math.log(demands.planned_steps(config) * budget.batch_size * budget.accumulation)
 
     found = [
         run

@@ -15,17 +15,17 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from safetensors.torch import save_file
-from transformers import GenerationConfig
 
 from distill.config import model_path
 from distill.demands import listening
 from distill.evaluation.score import compare
 from distill.events import Metric, Probe, Warning, latest_by_step, read
-from distill.generation import end_tokens
 from distill.hardware import peak_rss_mb
 from distill.models import fingerprint
 from distill.objectives.geometry import GeometryObjective
 from distill.publish import model_card
+from distill.training.kept import save_adapter
+from distill.views import WEIGHTS, kept_epochs
 
 if TYPE_CHECKING:
     from distill.pipeline import Pipeline
@@ -58,15 +58,7 @@ def report_failure(pipeline: Pipeline | None) -> None:
 
 
 def _save_adapter(pipeline: Pipeline, folder: Path) -> None:
-    base = model_path(pipeline.config.student)
-    for adapter in pipeline.student.peft_config.values():
-        adapter.base_model_name_or_path = str(base.resolve()) if isinstance(base, Path) else base
-        adapter.revision = pipeline.config.student.revision
-        adapter.inference_mode = True
-    pipeline.student.save_pretrained(folder)
-    pipeline.tokenizer.save_pretrained(folder)
-    # What its answers end with, which may be more than the student's own end: whoever loads it must stop there too.
-    GenerationConfig(eos_token_id=end_tokens(pipeline.student, pipeline.tokenizer)).save_pretrained(folder)
+    save_adapter(pipeline.student, pipeline.tokenizer, pipeline.config.student, folder)
 
 
 def _save_gate(geometry: GeometryObjective, probes: list[Probe], folder: Path) -> None:
@@ -149,9 +141,17 @@ def _geometry(probes: list[Probe]) -> dict[str, Any]:
 def _digests(pipeline: Pipeline) -> dict[str, str]:
     """What tells the weights that answered from any others: the student's as they came, and the adapter's."""
     student = pipeline.config.student
-    with (pipeline.folder / "adapter" / "adapter_model.safetensors").open("rb") as stream:
-        adapter = hashlib.file_digest(stream, "sha256").hexdigest()
-    return {"student": fingerprint(model_path(student), student.revision), "adapter": adapter}
+    adapter = _sha256(pipeline.folder / "adapter" / WEIGHTS)
+    return {
+        "student": fingerprint(model_path(student), student.revision),
+        "adapter": adapter,
+        **{f"epochs/{epoch.name}": _sha256(epoch / WEIGHTS) for epoch in kept_epochs(pipeline.folder)},
+    }
+
+
+def _sha256(file: Path) -> str:
+    with file.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def _peak_device_mb() -> int | None:

@@ -96,7 +96,8 @@ def disk_mb(job: Job) -> float:
     signals = sum(_signals(job, *one) for one in job.asked)
     written = sum(asked.written * job.characters for _, asked in job.asked)
     layers = sum(job.config.probe.texts * teacher.width * (teacher.layers + 1) * 4 for teacher in job.teachers)
-    own = adapter * (1 + 3 * 3) + 2 * 250 * job.answers + 1000 * job.config.budget.steps
+    kept = job.config.budget.epochs or 0  # the adapter once more at the end of each
+    own = adapter * (1 + 3 * 3 + kept) + 2 * 250 * job.answers + 1000 * job.steps
     return (own + signals + written + layers) / 2**20
 
 

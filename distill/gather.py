@@ -25,6 +25,7 @@ from distill.runs import home
 from distill.teachers.alignment import END, aligned
 from distill.teachers.bank import SignalBank
 from distill.teachers.signals import Text
+from distill.together import main_first
 from distill.training.dataset import TrainingSet
 
 Warn = Callable[[str, str], None]  # code, plain words
@@ -99,9 +100,9 @@ def ask(
             continue
         how = asking.how(teacher, f"{sum({id(texts): len(texts) for _, texts, _ in asked}.values()):,} texts")
         questions = [question for _, *question in asked]
-        for (gathered, *_), found in zip(
-            asked, bank.ask_each(teacher.name, model_path(teacher), questions, **how), strict=True
-        ):
+        with main_first():  # one process asks, the others read what it was told
+            answers = bank.ask_each(teacher.name, model_path(teacher), questions, **how)
+        for (gathered, *_), found in zip(asked, answers, strict=True):
             for name, values in found.items():
                 gathered.setdefault(name, {})[teacher.name] = values
     return said
@@ -161,7 +162,7 @@ def training_set(
 def own_prompts(texts: Sequence[Text], tokenizer: PreTrainedTokenizerBase) -> list[list[int]]:
     """The tokens of each question in the template of `tokenizer`'s model, up to what opens the answer."""
     template = template_of(tokenizer)
-    prompts = [template.render(question) for question, _ in texts]
+    prompts = [template.render(*text) for text in texts]
     return tokenizer(prompts, add_special_tokens=False)["input_ids"] if prompts else []
 
 

@@ -24,6 +24,7 @@ from distill.methods import ResponseConfig
 from distill.objectives.task import ANSWER, SOLUTION
 from distill.runs import home
 from distill.teachers.responses import ResponseBank, ResponseRequest
+from distill.together import main_first
 
 Counts = dict[str, Any]  # {teacher: {"asked", "finished", "empty", "right", "kept", "too_long"}}
 
@@ -70,12 +71,14 @@ def _answers(asking: Asking, response: ResponseConfig, problems: Sequence[Proble
         top_p=response.top_p,
         max_new_tokens=response.max_new_tokens,
         seed=asking.config.seed,
+        prefill=response.prefill,
     )
     answers = {}
     for teacher, indices in zip(teachers, shares, strict=True):
         questions = [problems[index].question for index in indices]
         how = asking.how(teacher, f"who answers {len(questions):,} problems")
-        said = bank.ask(teacher.name, model_path(teacher), questions, request, **how)
+        with main_first():  # one process asks, the others read what it was told
+            said = bank.ask(teacher.name, model_path(teacher), questions, request, **how)
         answers[teacher.name] = spread(len(problems), indices, said)
     return choose(answers, problems, response.keep)
 

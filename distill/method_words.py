@@ -69,6 +69,8 @@ def _response(one: ResponseConfig) -> Iterable[str]:
     if one.top_p < 1:
         yield f"top-p {one.top_p:g}"
     yield f"at most {one.max_new_tokens:,} tokens"
+    if one.prefill.strip():
+        yield f"each beginning with {one.prefill.strip()}"
 
 
 def _logits(one: LogitsConfig) -> Iterable[str]:

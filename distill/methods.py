@@ -82,7 +82,8 @@ class ResponseConfig(Settings):
     """Cross-entropy on the teachers' own answers to the training problems (sequence-level, Kim & Rush 2016).
 
     `problems`: every teacher answers `each`, or they `share` them. `keep`: which answers become texts to learn from.
-    `temperature` 0 takes the likeliest token each time; None is 0 for one sample and 0.8 for several.
+    `temperature` 0 takes the likeliest token each time; None is 0 for one sample and 0.8 for several. `prefill`: what
+    each answer begins with, put into the teacher's mouth ("<think>\\n"); a part of what is learnt.
     """
 
     kind: Literal["response"] = "response"
@@ -94,6 +95,12 @@ class ResponseConfig(Settings):
     temperature: Annotated[float, Field(ge=0, le=10)] | None = Field(default=None, validate_default=True)
     top_p: Annotated[float, Field(gt=0, le=1)] = 1.0
     max_new_tokens: Annotated[int, Field(ge=1, le=131_072)] = 256
+    prefill: Annotated[str, Field(max_length=200)] = ""
+
+    @field_validator("prefill", mode="before")
+    @classmethod
+    def _none(cls, value: Any) -> Any:
+        return "" if value is None else value
 
     @field_validator("temperature", mode="before")
     @classmethod

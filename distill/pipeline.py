@@ -19,11 +19,11 @@ import psutil
 
 from distill import events, together
 from distill.config import RunConfig
-from distill.data.problems import Problem, showcase
+from distill.data.problems import Problem
 from distill.data.sources import problems_for
 from distill.errors import UserError
 from distill.evaluation.answers import Answers
-from distill.evaluation.during import Questions, evaluated, spread
+from distill.evaluation.during import during, evaluated
 from distill.evaluation.shared import answer_together
 from distill.events import EventWriter, Stage, Status, Warning, latest_by_step, read
 from distill.gather import Asking
@@ -57,6 +57,7 @@ class Pipeline:
         self.answers.keeps = together.is_main()
         self.seconds = _read_seconds(folder)
         self._earlier = self.seconds.get("total", 0.0)  # what earlier sittings took
+        self._began = _beginning()
         said, _ = read(folder / "events.jsonl")
         self._warned = {(e.code, e.text) for e in said if isinstance(e, Warning)}
         self.keeps_model_on_failure = False
@@ -219,8 +220,7 @@ class Pipeline:
 
     def _ask_during(self, step: int) -> None:
         """Have the student answer the samples and the validation problems that are counted."""
-        asked = self.config.probe
-        questions = Questions(showcase()[: asked.samples], spread(self.problems["validation"], asked.problems))
+        questions = during(self.config.data, self.config.probe, self.problems["validation"])
         for event in questions.events(step, self._answer(questions.problems)):
             self.writer.write(event)
 
@@ -283,12 +283,21 @@ class Pipeline:
             yield
         finally:
             self.seconds[name] = self.seconds.get(name, 0.0) + time.monotonic() - began
-            self.seconds["total"] = self._earlier + time.time() - psutil.Process().create_time()
-            if not together.is_main():
-                return
-            part = self.folder / "seconds.part"
-            part.write_text(json.dumps(self.seconds))
-            part.replace(self.folder / "seconds.json")
+            self.seconds["total"] = self._earlier + time.time() - self._began
+            if together.is_main():
+                part = self.folder / "seconds.part"
+                part.write_text(json.dumps(self.seconds))
+                part.replace(self.folder / "seconds.json")
+
+
+_sat = False  # whether this process has been at a run before
+
+
+def _beginning() -> float:
+    """When this sitting began, in Unix time: with the process, unless that has been at a run before, as in slices."""
+    global _sat
+    first, _sat = not _sat, True
+    return psutil.Process().create_time() if first else time.time()
 
 
 def _step_of(checkpoint: Path) -> int:

@@ -23,6 +23,7 @@ from distill.assets import ROOT
 from distill.config import ConfigError, DataConfig, RunConfig
 from distill.errors import UserError
 from distill.references import absolute
+from distill.settings import MADE_HERE
 
 ROWS = 10
 TIMEOUT = 120.0  # seconds: a data set of the Hub may have to be fetched
@@ -43,7 +44,7 @@ def preview(config: RunConfig, n: int = ROWS) -> list[dict[str, Any]]:
     from distill.data.sources import problems_for
 
     counts = {"train": min(n, config.data.train)}
-    if config.data.source != "problems":  # rows may be too few to judge by: better said here than by a run
+    if config.data.source not in MADE_HERE:  # rows may be too few to judge by: better said here than by a run
         counts |= {"held_out": config.data.held_out, "validation": config.data.validation}
     problems = problems_for(config, lambda code, text: None, counts)["train"]
 
@@ -56,7 +57,7 @@ def preview(config: RunConfig, n: int = ROWS) -> list[dict[str, Any]]:
     encoded = encode_many(tokenizer, texts, config.budget.max_length, keep_unlabelled=True)
     rows = []
     for problem, example in zip(problems, encoded.examples, strict=True):
-        prompt = template.render(problem.question)
+        prompt = template.render(problem.question, problem.solution)
         if not example.labelled:  # max_length ends within the prompt
             prompt = tokenizer.decode(example.input_ids)
         completion = problem.solution.encode("utf-8", "replace")[: example.completion_bytes].decode("utf-8", "ignore")
@@ -95,7 +96,7 @@ def preview_elsewhere(config: RunConfig, n: int = ROWS) -> list[dict[str, Any]]:
 
 
 def _is_quick(config: RunConfig) -> bool:
-    return config.data.source == "problems" and Path(configs.model_path(config.student)).is_dir()
+    return config.data.source in MADE_HERE and Path(configs.model_path(config.student)).is_dir()
 
 
 def _essentials(config: RunConfig) -> str:

@@ -15,17 +15,17 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import filelock
 
 from distill import config as configs
 from distill.assets import ROOT
-from distill.config import ConfigError, RunConfig
+from distill.config import BudgetConfig, ConfigError, RunConfig
 from distill.errors import UserError
-from distill.events import EventWriter, Status
+from distill.events import FINAL, EventWriter, Status
 from distill.overrides import split
 from distill.processes import Process, claim, live_process, remember
 from distill.references import absolute
@@ -40,6 +40,7 @@ __all__ = [
     "delete",
     "find",
     "find_id",
+    "follow",
     "home",
     "list_runs",
     "prune",
@@ -50,7 +51,9 @@ __all__ += ["start", "stop", "view"]
 # How long OpenMP's threads spin for one another. Unbounded, as by default, a browser on one of two cores makes training
 # more than five times as slow; with this twice, and on a quiet machine it costs one part in twenty.
 _SPIN = "10000"
+JOB = "job.json"  # in the folder of a run that is done elsewhere and mirrored here: which Job it is
 NEEDED_MB = 200  # free disk a new run asks for: checkpoints, adapter, signals
+Begin = Callable[[Path, bool], Any]  # (the run's folder, whether it waits for its turn)
 
 
 class Home(NamedTuple):
@@ -98,11 +101,12 @@ def alive(folder: str | os.PathLike[str]) -> bool:
     return live_process(Path(folder)) is not None
 
 
-def start(folder: str | os.PathLike[str], in_turn: bool = False) -> subprocess.Popen[bytes]:
+def start(folder: str | os.PathLike[str], in_turn: bool = False, begin: Begin | None = None) -> Any:
     """The run's worker, started in a session of its own, so that no terminal or page takes it along when it goes.
 
     Its output goes to stdout.log, as a pipe nobody drains would stop it. `in_turn`: it waits until no other run of its
-    folder of runs trains. Raises UserError unless the run is queued.
+    folder of runs trains. `begin`: what is done in place of starting it, and then given. Raises UserError unless the
+    run is queued.
     """
     folder = Path(folder).resolve()
     with _starting(folder):
@@ -112,7 +116,7 @@ def start(folder: str | os.PathLike[str], in_turn: bool = False) -> subprocess.P
             raise UserError(
                 f"Run {folder.name} is {seen.state} already: resume goes on with a run, run makes a new one."
             )
-        return _spawn(folder, in_turn)
+        return (begin or _spawn)(folder, in_turn)
 
 
 @contextlib.contextmanager
@@ -133,9 +137,10 @@ def _writable(folder: Path) -> Iterator[None]:
 
 def _spawn(folder: Path, in_turn: bool) -> subprocess.Popen[bytes]:
     path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
+    module = "distill.follower" if (folder / JOB).exists() else "distill.worker"
     with open(folder / "stdout.log", "ab") as log:
         worker = subprocess.Popen(
-            [sys.executable, "-m", "distill.worker", str(folder), *(["--in-turn"] if in_turn else [])],
+            [sys.executable, "-m", module, str(folder), *(["--in-turn"] if in_turn else [])],
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=subprocess.STDOUT,
@@ -154,10 +159,18 @@ def stop(folder: str | os.PathLike[str], grace: float | None = 60.0, wait: bool 
     """
     folder = Path(folder).resolve()
     process = live_process(folder)
-    if process is None:
+    elsewhere = process is None and (folder / JOB).exists() and not _has_ended(view(folder))
+    if process is None and not elsewhere:
         raise UserError(f"Run {folder.name} is not running: it is {view(folder).state}.")
     with _writable(folder):
         (folder / "STOP").touch()
+    if elsewhere:  # it goes on though nobody follows it here
+        follow(folder)
+        process = live_process(folder)
+        if process is None:
+            return
+    if process.pid == os.getpid():  # a page that trains in slices hears of it, and must not end itself
+        grace = None
     waiter = threading.Thread(target=_see_off, args=(folder, process, grace), daemon=True, name=f"stop {folder.name}")
     waiter.start()
     if wait:
@@ -165,25 +178,57 @@ def stop(folder: str | os.PathLike[str], grace: float | None = 60.0, wait: bool 
 
 
 def resume(
-    folder: str | os.PathLike[str], overrides: list[str] | tuple[str, ...] = (), in_turn: bool = False
-) -> subprocess.Popen[bytes]:
+    folder: str | os.PathLike[str],
+    overrides: list[str] | tuple[str, ...] = (),
+    in_turn: bool = False,
+    begin: Begin | None = None,
+) -> Any:
     """Start a stopped, crashed or failed run again where it was saved, with `overrides` of its budget.
 
-    Raises UserError where the run is done or running, ConfigError for an override that is wrong or not of the budget.
+    `begin` is `start`'s. Raises UserError where the run is done or running, ConfigError for an override that is wrong or
+    not of the budget.
     """
     folder = Path(folder).resolve()
     _let_leave(folder)
+    if (folder / JOB).exists():
+        return follow(folder)
     with _starting(folder):
         _refuse_alive(folder, "can't be resumed: it is being trained")
         seen = view(folder)
         if seen.state == "done":
             raise UserError(f"Run {folder.name} is done, so there is nothing to resume: start a new one with run.")
         if overrides:
-            _edit_budget(folder, overrides, seen.step)
+            _edit_budget(folder, overrides, seen)
         (folder / "STOP").unlink(missing_ok=True)
         (folder / "process.json").unlink(missing_ok=True)  # or the run would look crashed until its worker has started
         _say(folder, Status(state="queued", reason="resumed"))
-        return _spawn(folder, in_turn)
+        return (begin or _spawn)(folder, in_turn)
+
+
+def follow(folder: str | os.PathLike[str]) -> subprocess.Popen[bytes]:
+    """The follower of a run that is a Job elsewhere, started again where it left off.
+
+    Raises UserError where the run is no Job, is followed already or is over.
+    """
+    folder = Path(folder).resolve()
+    if not (folder / JOB).exists():
+        raise UserError(f"Run {folder.name} is no Job of Hugging Face, so there is nothing to follow.")
+    with _starting(folder):
+        _refuse_alive(folder, "is being followed already")
+        seen = view(folder)
+        if _has_ended(seen):
+            raise UserError(
+                f"Run {folder.name} was a Job and is {seen.state}, so it can't go on: python -m distill submit "
+                f"{folder.name} makes a new one of it."
+            )
+        (folder / "process.json").unlink(missing_ok=True)  # or it would look crashed until its follower has started
+        return _spawn(folder, in_turn=False)
+
+
+def _has_ended(seen: RunView) -> bool:
+    """Whether the run has said its last word: not so where its process broke off."""
+    last = seen.last(Status)
+    return last is not None and last.state in FINAL
 
 
 def delete(folder: str | os.PathLike[str]) -> None:
@@ -248,7 +293,7 @@ def find_id(run_id: str, runs_dir: str | os.PathLike[str] | None = None) -> Path
     return whole.resolve() if _is_run(whole) else find(run_id, runs_dir)  # whole: no look at all the others
 
 
-def _edit_budget(folder: Path, overrides: list[str] | tuple[str, ...], step: int) -> None:
+def _edit_budget(folder: Path, overrides: list[str] | tuple[str, ...], seen: RunView) -> None:
     for override in overrides:
         keys, _ = split(override)
         if keys[0] != "budget" or len(keys) < 2:
@@ -256,11 +301,21 @@ def _edit_budget(folder: Path, overrides: list[str] | tuple[str, ...], step: int
                 f"{'.'.join(keys)} can't be changed in a run that has begun: resume can change budget only."
             )
     changed = configs.load(folder / "config.yaml", overrides)
-    if changed.budget.steps < step:
-        raise ConfigError(f"budget.steps is {changed.budget.steps}, but the run is at step {step} already: give more.")
+    _check_goal(changed.budget, seen)
     new = folder / "config.yaml.new"
     new.write_text(configs.to_yaml(changed), encoding="utf-8")
     new.replace(folder / "config.yaml")
+
+
+def _check_goal(budget: BudgetConfig, seen: RunView) -> None:
+    """Raise ConfigError where a run has done more already than `budget` asks for."""
+    before = seen.config.budget.epochs if seen.config else None
+    if budget.epochs is None and budget.steps < seen.step:
+        raise ConfigError(f"budget.steps is {budget.steps}, but the run is at step {seen.step} already: give more.")
+    if budget.epochs is not None and before and budget.epochs * seen.steps < before * seen.step:
+        raise ConfigError(
+            f"budget.epochs is {budget.epochs}, but the run is at step {seen.step}, in a later one: give more."
+        )
 
 
 def _let_leave(folder: Path) -> None:

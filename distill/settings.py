@@ -71,6 +71,8 @@ class ColumnsConfig(Settings):
         return self
 
 
+MADE_HERE = ("problems", "reasoning_gym")  # sources that read no file and no Hub, and never run out
+
 # The settings that only some sources have.
 _SOURCES = {"path": ("file",), "dataset": ("hub",), "subset": ("hub",), "split": ("hub",), "columns": ("file", "hub")}
 
@@ -159,7 +161,7 @@ class BudgetConfig(Settings):
     """
 
     epochs: Annotated[int, Field(ge=1, le=1000)] | None = None
-    steps: Count | None = Field(default=None, validate_default=True)
+    steps: Count | None = 100
     batch_size: Size = 64
     accumulation: Annotated[int, Field(ge=1, le=1024)] = 1
     learning_rate: Annotated[float, Field(gt=0, le=1)] = 2e-3
@@ -173,15 +175,21 @@ class BudgetConfig(Settings):
     teacher_batch_size: Size = 64
     gradient_checkpointing: bool = False
 
-    @field_validator("steps", mode="before")
+    @model_validator(mode="before")
     @classmethod
-    def _follow_epochs(cls, value: Any, info: Any) -> Any:
+    def _epochs_instead(cls, data: Any) -> Any:
+        given = isinstance(data, dict) and data.get("epochs") is not None
+        return {"steps": None, **data} if given else data
+
+    @field_validator("steps")
+    @classmethod
+    def _one_of_the_two(cls, steps: int | None, info: Any) -> int | None:
         epochs = info.data.get("epochs")
-        if value is not None and epochs is not None:
-            raise fault(
-                "", f" is {show(value)}, but budget.epochs is {epochs}: give one of the two, and null for the other."
-            )
-        return 100 if value is None and epochs is None else value
+        if steps is None and epochs is None:
+            raise fault("", " is empty: it must be a whole number, or give budget.epochs in its place.")
+        if steps is not None and epochs is not None:
+            raise fault("", f" is {steps}, but budget.epochs is {epochs}: give one of the two, and null for the other.")
+        return steps
 
     def total(self, texts: int) -> int:
         """The optimiser steps in all, where there are so many texts to learn from."""

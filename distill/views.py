@@ -15,11 +15,13 @@ from typing import Any
 
 from distill.assets import read_yaml
 from distill.config import ConfigError, RunConfig, parse
+from distill.demands import planned_steps
 from distill.events import FINAL, AnyEvent, Error, Metric, Probe, Status, read
 from distill.processes import live_process, was_started
 from distill.timeline import Events, Snapshot, Timeline
 
 _KEPT = 1000  # runs whose parsed events stay in memory: 0.3 MB for one of 150 steps, 2 kB more for each further step
+WEIGHTS = "adapter_model.safetensors"  # of an adapter's folder
 _TAIL = 2**16  # bytes of stdout.log that are read at most
 _LINE = 4096  # characters of its last line that a reason quotes at most
 
@@ -112,9 +114,15 @@ def view(folder: str | os.PathLike[str]) -> RunView:
     )
 
 
-def has_adapter(folder: Path) -> bool:
-    """Whether the run at `folder` has a model that can be loaded."""
-    return (folder / "adapter" / "adapter_model.safetensors").is_file()
+def has_adapter(folder: Path, name: str = "adapter") -> bool:
+    """Whether the run at `folder` has a model that can be loaded; `name`: which, such as epochs/2."""
+    return (folder / name / WEIGHTS).is_file()
+
+
+def kept_epochs(folder: Path) -> list[Path]:
+    """The folders of the adapters that the run at `folder` kept at the ends of its epochs, the first epoch's first."""
+    found = [path for path in folder.glob("epochs/*") if path.name.isdigit() and (path / WEIGHTS).is_file()]
+    return sorted(found, key=lambda path: int(path.name))
 
 
 def forget(folder: Path) -> None:
@@ -226,7 +234,9 @@ def tail(folder: str | os.PathLike[str], lines: int = 200) -> list[str]:
 
 def _progress(timeline: Snapshot, config: RunConfig | None) -> tuple[int, int]:
     """The last step done, and of how many."""
-    steps = config.budget.steps if config else 0
+    steps, metric = planned_steps(config) if config else 0, timeline.last(Metric)
+    if metric and config and config.budget.epochs:  # how many texts there are is known once it trains
+        steps = metric.steps
     reached = timeline.reached
     if isinstance(reached, Status):
         return reached.resumed_from, steps

@@ -105,7 +105,11 @@ def test_a_file_without_a_name_is_called_after_itself(tmp_path):
         ("budget.steps=2000000", "budget.steps is 2000000: it must be at most 1,000,000."),
         ("budget.steps=1.5", "budget.steps is 1.5: it must be a whole number."),
         ("budget.steps=many", "budget.steps is 'many': it must be a whole number."),
-        ("budget.steps=", "budget.steps is empty: it must be a whole number."),
+        ("budget.steps=", "budget.steps is empty: it must be a whole number, or give budget.epochs in its place."),
+        (
+            "budget.epochs=2",
+            "budget.steps is 140, but budget.epochs is 2: give one of the two, and null for the other.",
+        ),
         ("budget.steps=yes", "budget.steps is true: it must be a number or text, not yes or no."),
         ("budget.learning_rate=0", "budget.learning_rate is 0: it must be above 0."),
         ("budget.learning_rate=.nan", "budget.learning_rate is nan: it must be at most 1."),

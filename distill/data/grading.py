@@ -98,8 +98,11 @@ def grade(answer_text: object, gold: object) -> Grade:
 
 
 def extract(answer_text: object) -> str | None:
-    """What a text concludes, None if nothing can be made out."""
-    text = _text(answer_text)[-_TAIL:].rpartition("</think>")[2]
+    """What a text concludes, None if nothing can be made out; of one that thinks, what follows its thoughts."""
+    text = _text(answer_text).rpartition("</think>")[2]
+    if "<think>" in text:
+        return None  # still thinking: whatever it weighs, it has answered nothing
+    text = text[-_TAIL:]
     marked = _MARKED.findall(text)
     if answers := [mark for mark in marked if not _HEADING.match(mark)]:
         return _conclusion(answers[-1]) or None

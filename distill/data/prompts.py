@@ -18,6 +18,7 @@ from transformers import PreTrainedTokenizerBase
 
 from distill.errors import UserError
 
+THINK, THOUGHT = "<think>", "</think>"  # what opens and closes a model's thoughts
 IGNORED = -100  # the label that every cross-entropy of torch and transformers leaves out
 
 # Templates read these where they know them. Llama 3 writes today's date into the prompt, which would change every
@@ -45,8 +46,17 @@ class Template:
     system: str | None = None
     in_user_turn: bool = False
 
-    def place(self, question: str) -> tuple[str, int, int]:
-        """The prompt for `question`, and the characters [start, end) of it that are the question."""
+    def place(self, question: str, answer: str = "") -> tuple[str, int, int]:
+        """The prompt for `question`, and the characters [start, end) of it that are the question.
+
+        Where `answer` opens a thought itself, the prompt does not: it would stand there twice.
+        """
+        prompt, start, end = self._place(question)
+        if answer.lstrip().startswith(THINK):
+            prompt = prompt.removesuffix(opened(self.after))
+        return prompt, start, end
+
+    def _place(self, question: str) -> tuple[str, int, int]:
         words = question.strip() if self.trims else question
         if self.pure:
             return f"{self.before}{words}{self.after}", len(self.before), len(self.before) + len(words)
@@ -54,9 +64,15 @@ class Template:
         start = prompt.rfind(question.strip())
         return (prompt, start, start + len(question.strip())) if start >= 0 else (prompt, 0, len(prompt))
 
-    def render(self, question: str) -> str:
-        """Prompt text up to and including what opens the answer."""
-        return self.place(question)[0]
+    def render(self, question: str, answer: str = "") -> str:
+        """Prompt text up to and including what opens the `answer`; see `place`."""
+        return self.place(question, answer)[0]
+
+
+def opened(after: str) -> str:
+    """What of a prompt's end opens a thought that the answer will close, "" where it opens none."""
+    start = after.rfind(THINK)
+    return after[start:] if start >= 0 and THOUGHT not in after[start:] else ""
 
 
 def template_of(tokenizer: PreTrainedTokenizerBase, system: str | None = None) -> Template:
@@ -181,8 +197,9 @@ def encode_many(
     """
     template, special = template_of(tokenizer, system), np.array(sorted(special_ids(tokenizer)))
     closing = end_token(tokenizer) if end else None
-    placed = [template.place(cut(*text, max_characters)[0]) for text in texts]
-    solutions = [cut(*text, max_characters)[1] for text in texts]
+    shown = [cut(*text, max_characters) for text in texts]
+    solutions = [solution for _, solution in shown]
+    placed = [template.place(*text) for text in shown]
     whole = [prompt + solution for (prompt, *_), solution in zip(placed, solutions, strict=True)]
     tokens = tokenizer(whole, add_special_tokens=False, return_offsets_mapping=True) if whole else {"input_ids": []}
     examples = []

@@ -17,21 +17,22 @@ from distill.evaluation.generate import answer_problems, score
 from distill.evaluation.score import Score, compare
 from distill.hardware import detect
 from distill.training.student import load_adapter, load_student
-from distill.views import has_adapter
+from distill.views import has_adapter, kept_epochs
+from distill.wording import listed
 
 
-def evaluate_run(folder: Path, problems: int, as_json: bool = False) -> dict[str, Any]:
+def evaluate_run(folder: Path, problems: int, as_json: bool = False, adapter: str = "adapter") -> dict[str, Any]:
     """{before, after, flips, mcnemar_p, by_family} on `problems` held-out problems. Raises ConfigError without an
     adapter.
 
-    The first problems are those of the run's own report: the stream of problems is the same, only longer.
+    `adapter`: which of the run's, such as epochs/2. The first problems are those of the run's own report: the stream of problems is the same, only longer.
     """
-    adapter = adapter_of(folder)
+    weights = adapter_of(folder, adapter)
     config = configs.load(folder / "config.yaml")
     asked = problems_for(config, _say, {"held_out": problems})["held_out"]
     student, tokenizer = load_student(config.student, config.lora, detect(), config.seed)
-    load_adapter(student, adapter)
-    end_as_trained(student, adapter)
+    load_adapter(student, weights)
+    end_as_trained(student, weights)
 
     def judge() -> Score:
         evaluation = config.evaluation
@@ -45,11 +46,18 @@ def evaluate_run(folder: Path, problems: int, as_json: bool = False) -> dict[str
     return {"before": before.to_dict(), "after": after.to_dict(), **compare(before, after)}
 
 
-def adapter_of(folder: Path) -> Path:
-    """The folder of a run's adapter. Raises ConfigError where it has none."""
-    if not has_adapter(folder):
+def adapter_of(folder: Path, name: str = "adapter") -> Path:
+    """The folder of a run's adapter, or of the one kept after an epoch (epochs/2). Raises ConfigError without it."""
+    if name != "adapter":
+        kept = [f"epochs/{path.name}" for path in kept_epochs(folder)]
+        if name not in kept:
+            there = (
+                f"it has {listed(['adapter', *kept])}" if kept else "only runs with budget.epochs keep more than one"
+            )
+            raise ConfigError(f"Run {folder.name} has no adapter {name!r}: {there}.")
+    elif not has_adapter(folder):
         raise ConfigError(f"Run {folder.name} has no adapter yet: let it train, or stop it, which keeps what it has.")
-    return folder / "adapter"
+    return folder / name
 
 
 def end_as_trained(student: PeftModel, adapter: Path) -> None:

@@ -5,16 +5,42 @@ The trainer doesn't know of events; this is where they are written. A step's num
 
 from __future__ import annotations
 
+import shutil
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import asdict
+from pathlib import Path
 
 from transformers import TrainerCallback
 
 from distill import events
 from distill.hardware import memory_mb
+from distill.together import any_of
 from distill.training.probe import Probe
 from distill.training.trainer import DistillTrainer
+
+
+class EpochKeeper(TrainerCallback):
+    """Has `save(folder)` keep the adapter in `folder`/1, `folder`/2, ..., at the end of each epoch of `steps` steps.
+
+    Written aside and renamed, and before the step's checkpoint: whatever a run goes on from, the epochs before it are
+    kept whole.
+    """
+
+    def __init__(self, folder: Path, steps: int, save: Callable[[Path], None]):
+        self.folder = folder
+        self.steps = steps
+        self.save = save
+
+    def on_step_end(self, args, state, control, **kwargs):
+        epoch, rest = divmod(state.global_step, self.steps)
+        if rest or not state.is_world_process_zero:
+            return
+        unfinished, final = self.folder / "unfinished", self.folder / str(epoch)
+        shutil.rmtree(unfinished, ignore_errors=True)
+        self.save(unfinished)
+        shutil.rmtree(final, ignore_errors=True)
+        unfinished.rename(final)
 
 
 class Reporter(TrainerCallback):
@@ -71,7 +97,7 @@ class Reporter(TrainerCallback):
         )
         if state.global_step % self.every == 0 or state.global_step == state.max_steps:
             self._look(state.global_step)
-        if self.should_stop():
+        if any_of(self.should_stop()):  # all processes leave after the same step
             if state.global_step < state.max_steps:  # what is kept now is looked at as the end of a run is
                 self._measure(state.global_step, layers=True)
             control.should_training_stop = control.should_save = True
@@ -93,7 +119,7 @@ class Reporter(TrainerCallback):
         if self.probe is None:
             return
         began = time.monotonic()
-        reading = self.probe.measure(self.trainer.model, layers)
+        reading = self.probe.measure(self.trainer.model, layers)  # every process looks at the same, and one writes
         self.writer.write(events.Probe(step=step, **asdict(reading)))
         for code, text in self.probe.warnings():
             if code not in self._warned:

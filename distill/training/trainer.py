@@ -1,8 +1,9 @@
 """A transformers.Trainer for a `Distiller`: batching, accumulation, mixed precision, resume and callbacks are the
 library's.
 
-What is added: coupled objectives see the whole optimiser step; gates and heads are saved and resumed with the adapter;
-checkpoints appear whole or not at all; a loss that is not a number stops the run before it can spoil the weights.
+What is added: coupled objectives see the whole optimiser step, over all processes; gates and heads are saved and
+resumed with the adapter; checkpoints appear whole or not at all; a loss that is not a number stops the run before it
+can spoil the weights. What is reported of a step is of the whole step, on every process.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from torch import Tensor
 from transformers import PrinterCallback, Trainer, TrainingArguments
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
+from distill import together
 from distill.config import BudgetConfig
 from distill.errors import UserError
 from distill.hardware import Hardware
@@ -35,6 +37,8 @@ class DistillTrainer(Trainer):
 
     def __init__(self, distiller: Distiller, *, before_step: BeforeStep | None = None, **kwargs):
         super().__init__(model=distiller, **kwargs)
+        # Of a student that is spread over the processes (sharding.py) transformers and accelerate wrap nothing.
+        self.is_distributed_loading_by_transformers = together.is_sharded()
         self.remove_callback(PrinterCallback)  # the run's events say it better
         self.before_step = before_step
         self.model_accepts_loss_kwargs = True  # so that tokens are counted over the whole step
@@ -46,13 +50,18 @@ class DistillTrainer(Trainer):
         self.step_tokens = 0
         self.grad_norm: float | None = None
         self._rng_of: str | None = None  # the checkpoint whose random state is still to be taken up
+        self._finite = True  # whether this step's losses are numbers, on this process
+
+    def _move_model_to_device(self, model, device) -> None:
+        if not together.is_sharded():  # weights that processes share don't let themselves be moved
+            super()._move_model_to_device(model, device)
 
     def get_batch_samples(self, epoch_iterator, num_batches, device):
         batches, num_items = super().get_batch_samples(epoch_iterator, num_batches, device)
         batches = [self._prepare_inputs(batch) for batch in batches]
         if self._rng_of is not None:  # Trainer takes it up after this, which is too late for what is computed here
             self._load_rng_state(self._rng_of)
-        self.step_terms, self.step_metrics, self._metric_parts = {}, {}, {}
+        self.step_terms, self.step_metrics, self._metric_parts, self._finite = {}, {}, {}, True
         if self.before_step is not None:
             self.step_metrics |= self.before_step(batches, self.state.global_step) or {}
         self._count_own(batches, device)
@@ -62,15 +71,15 @@ class DistillTrainer(Trainer):
             # As in the second pass, where accelerate has wrapped the model's forward.
             with self.compute_loss_context_manager(), self.accelerator.autocast():
                 terms, metrics = carry_gradients(self.model, batches)
-            self._note(terms, metrics)
+            self._note({name: value / together.size() for name, value in terms.items()}, metrics)
         for batch in batches:
             batch["share"] = self._shares(len(batches))
         return batches, num_items
 
     def _shares(self, parts: int) -> dict[str, float]:
         """What objectives whose loss is no sum over tokens count for in each of a step's `parts` on each process."""
-        processes = self.accelerator.num_processes
-        once = dict.fromkeys(self.model.coupled, 1.0 / processes)  # computed over all parts together
+        processes = together.size()
+        once = dict.fromkeys(self.model.coupled, 1.0 / processes)  # computed over all parts, on each process
         return once | dict.fromkeys(self.model.averaging, 1.0 / (parts * processes))
 
     def _count_own(self, batches: list[Batch], device) -> None:
@@ -93,8 +102,9 @@ class DistillTrainer(Trainer):
         result = model(**inputs, num_items=num_items_in_batch)
         self._note(result["terms"], result["metrics"])
         # Every term is this process's share of the whole step's; gradients are averaged over the processes.
-        loss = result["loss"] * self.accelerator.num_processes
-        if not math.isfinite(loss.item()):
+        loss = result["loss"] * together.size()
+        self._finite = self._finite and math.isfinite(loss.item())
+        if not self._finite and together.size() == 1:  # else once all know, or the others would wait for this one
             raise NotANumberError(self.state.global_step + 1)
         return (loss, result) if return_outputs else loss
 
@@ -106,7 +116,30 @@ class DistillTrainer(Trainer):
             parts = self._metric_parts[name] = self._metric_parts.get(name, 0) + 1
             self.step_metrics[name] = self.step_metrics.get(name, 0.0) * (parts - 1) / parts + value / parts
 
+    def _whole_step(self) -> bool:
+        """Make what was noted that of all processes together; whether all losses are numbers."""
+        own = (self.step_terms, self.step_metrics, self._metric_parts, self.step_tokens, self._finite)
+        said = together.everyones(own)
+        if len(said) == 1:
+            return self._finite
+        self.step_terms = {}
+        shares: dict[str, list[tuple[float, int]]] = {}
+        for terms, metrics, parts, _, _ in said:
+            for name, value in terms.items():
+                self.step_terms[name] = self.step_terms.get(name, 0.0) + value
+            for name, value in metrics.items():
+                shares.setdefault(name, []).append((value, parts.get(name, 1)))
+        self.step_metrics = {
+            name: sum(value * n for value, n in found) / sum(n for _, n in found) for name, found in shares.items()
+        }
+        self.step_tokens = sum(tokens for *_, tokens, _ in said)
+        return all(finite for *_, finite in said)
+
     def _clip_grad_norm(self, model):
+        if not self._whole_step():
+            raise NotANumberError(self.state.global_step + 1)
+        if self.is_distributed_loading_by_transformers:
+            together.average_gradients([p for p in self.model.parameters() if p.requires_grad])
         # What only measures or only trains a gate is clipped apart: it must not slow the student down.
         apart = [p for o in self.model.objectives.values() for p in o.auxiliary_parameters()]
         inside = set(map(id, apart))
@@ -133,7 +166,12 @@ class DistillTrainer(Trainer):
 
     # --- checkpoints -------------------------------------------------------------------------------------------------
 
+    def _sync_replicated_trainable_parameters(self, model) -> None:
+        """What is trained is whole on every process and begins alike; its gradients are averaged once a step."""
+
     def _save(self, output_dir: str | None = None, state_dict: dict | None = None) -> None:
+        if not self.args.should_save:
+            return
         folder = Path(output_dir or self.args.output_dir)
         folder.mkdir(parents=True, exist_ok=True)
         self.model.student.save_pretrained(folder)
@@ -158,8 +196,12 @@ class DistillTrainer(Trainer):
     def _save_checkpoint(self, model, trial) -> None:
         # Written aside and renamed, so that a kill at any moment leaves whole checkpoints only.
         unfinished = Path(self._get_output_dir(trial))
-        shutil.rmtree(unfinished, ignore_errors=True)
-        super()._save_checkpoint(model, trial)
+        together.by_main(lambda: shutil.rmtree(unfinished, ignore_errors=True))
+        super()._save_checkpoint(model, trial)  # each process writes the state of its own random numbers
+        together.wait()
+        together.by_main(lambda: self._put_in_place(unfinished))
+
+    def _put_in_place(self, unfinished: Path) -> None:
         name = f"{PREFIX_CHECKPOINT_DIR}-{self.state.global_step}"
         final = Path(self.args.output_dir) / name
         shutil.rmtree(final, ignore_errors=True)
@@ -183,16 +225,20 @@ def checkpoints(folder: Path) -> list[Path]:
     return sorted(found, key=lambda path: int(path.name.rsplit("-", 1)[1]))
 
 
-def training_arguments(budget: BudgetConfig, folder: Path, hardware: Hardware, seed: int) -> TrainingArguments:
-    """Our budget in the library's words."""
-    return TrainingArguments(
+def training_arguments(
+    budget: BudgetConfig, folder: Path, hardware: Hardware, seed: int, *, steps: int | None = None
+) -> TrainingArguments:
+    """Our budget in the library's words; `steps`: in all, where it gives epochs."""
+    steps = budget.steps if steps is None else steps
+    batch_size, accumulation = together.shares(budget.batch_size, budget.accumulation)
+    arguments = TrainingArguments(
         output_dir=str(folder),
-        max_steps=budget.steps,
-        per_device_train_batch_size=budget.batch_size,
-        gradient_accumulation_steps=budget.accumulation,
+        max_steps=steps,
+        per_device_train_batch_size=batch_size,
+        gradient_accumulation_steps=accumulation,
         learning_rate=budget.learning_rate,
         lr_scheduler_type={"cosine": "cosine", "linear": "linear", "constant": "constant_with_warmup"}[budget.schedule],
-        warmup_steps=round(budget.warmup * budget.steps),
+        warmup_steps=round(budget.warmup * steps),
         weight_decay=budget.weight_decay,
         max_grad_norm=budget.max_grad_norm or math.inf,  # 0: no clipping, but the norm is still looked at
         save_strategy="steps",
@@ -210,3 +256,6 @@ def training_arguments(budget: BudgetConfig, folder: Path, hardware: Hardware, s
         disable_tqdm=True,
         eval_strategy="no",
     )
+    # One process trains on one GPU: of several, torch's DataParallel would split batches behind the objectives' backs.
+    arguments._n_gpu = min(arguments.n_gpu, 1)
+    return arguments

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from distill import method_words
-from distill.config import RunConfig
+from distill.config import BudgetConfig, RunConfig
 from distill.data.families import FAMILIES
 from distill.estimate import Estimate, describe_model, lines, text
 from distill.ui.checks import Checked, step_of
@@ -16,6 +16,7 @@ from distill.ui.dials import OBJECTIVES, STEPS
 from distill.ui.fields import Draft
 from distill.ui.teachers_rows import size, tokenizer
 from distill.ui.text import words
+from distill.wording import listed
 
 _DOWNLOAD = "the data set is read when the run begins, so what is wrong with it shows up then"
 
@@ -93,10 +94,16 @@ def _asked(config: RunConfig, draft: Draft) -> list[tuple[str, str]]:
         ("Method", " + ".join(aims)),
         (
             "Budget",
-            f"{budget.steps:,} steps of {budget.batch_size * budget.accumulation:,} problems, learning rate "
+            f"{_how_long(budget)} of {budget.batch_size * budget.accumulation:,} problems, learning rate "
             f"{budget.learning_rate:g}, adapter of rank {config.lora.r}",
         ),
     ]
+
+
+def _how_long(budget: BudgetConfig) -> str:
+    if budget.epochs is None:
+        return f"{budget.steps:,} steps"
+    return f"{budget.epochs:,} {'epoch' if budget.epochs == 1 else 'epochs'} in steps"
 
 
 def _problems(config: RunConfig, draft: Draft) -> str:
@@ -106,6 +113,8 @@ def _problems(config: RunConfig, draft: Draft) -> str:
         return f"{draft.file or 'your file'}: {counts}"
     if data.source == "hub":
         return f"{data.dataset}: {counts}"
+    if data.source == "reasoning_gym":
+        return f"Reasoning Gym ({listed(data.families)}): {counts}"
     kinds = len(data.families) or len(FAMILIES)
     return f"{counts}, {data.new_phrasing:,} in new wordings, of {kinds} {'kind' if kinds == 1 else 'kinds'}"
 

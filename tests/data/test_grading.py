@@ -195,3 +195,17 @@ def test_grading_works_in_a_thread():
     thread.start()
     thread.join()
     assert grades == [Grade(True, "\\frac{7}{8}")]
+
+
+@pytest.mark.parametrize(
+    ("text", "concluded"),
+    [
+        ("<think>\nIt is 62. #### 62", None),  # cut off while it thought
+        ("<think>" + "hm " * 20_000 + "#### 62", None),
+        ("<think>\n#### 61\n</think>\n#### 62", "62"),
+        ("<think>61</think>62<think>no, 63", None),
+        ("so 61</think> 62", "62"),  # its prompt opened the thought
+    ],
+)
+def test_what_is_only_thought_is_no_answer(text, concluded):
+    assert extract(text) == concluded

@@ -321,3 +321,21 @@ def test_what_is_too_long_is_dropped_and_counted_rather_than_cut(tiny):
     assert encode_many(tokenizer, texts, limit - 1, drop_long=True).kept == []  # its end token counts
     assert encode_many(tokenizer, texts, limit, drop_long=True, keep_unlabelled=True) == found
     assert encode_many(tokenizer, texts, drop_long=True) == whole
+
+
+# --- thoughts ---------------------------------------------------------------------------------------------------------
+
+
+def test_an_answer_that_opens_its_thought_is_read_alike_by_models_whose_prompt_opens_it_too(tiny):
+    """A thinking teacher's own prompt ends with <think>: its labels start where the student's do, with the tag."""
+    _, tokenizer = tiny("qwen2-tiny")
+    thinking = copy.deepcopy(tokenizer)
+    thinking.chat_template += "{% if add_generation_prompt %}{{ '<think>\\n' }}{% endif %}"
+    answer = "<think>\nIs it 61?\n</think>\n\n#### 62"
+    plain, other = (encode(one, "30 + 32 = ?", answer) for one in (tokenizer, thinking))
+    assert other == plain and tokenizer.decode(plain.input_ids[plain.completion_start :]).startswith("<think>\n")
+    template = template_of(thinking)
+    assert template.render("30 + 32 = ?").endswith("<think>\n")
+    assert template.render("30 + 32 = ?", answer) == render(tokenizer, "30 + 32 = ?")
+    # What opens no thought is still read as this model would write it.
+    assert tokenizer.decode(encode(thinking, "30 + 32 = ?", "#### 62").input_ids).count("<think>") == 1

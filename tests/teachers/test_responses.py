@@ -23,7 +23,7 @@ from distill.errors import UserError
 from distill.generation import generate_batch
 from distill.models import load_model, load_tokenizer
 from distill.progress import Stopped
-from distill.teachers.responses import Response, ResponseBank, ResponseRequest, _opened
+from distill.teachers.responses import Response, ResponseBank, ResponseRequest, prefilled
 
 ROOT = Path(__file__).parents[2]
 ZOO = ROOT / "assets" / "zoo"
@@ -284,16 +284,33 @@ def test_a_base_model_that_knows_no_end_still_ends_and_it_is_said(bank, warnings
     assert [code for code, _ in warnings] == ["teacher_never_ends"] and "'qwen'" in warnings[0][1]
 
 
+CHAT, THINKS = "<|im_end|>\n<|im_start|>assistant\n", "<think>\n"
+
+
 @pytest.mark.parametrize(
-    ("after", "opening"),
+    ("after", "prefill", "prompt", "opening"),
     [
-        ("<|im_end|>\n<|im_start|>assistant\n", ""),
-        ("<|Assistant|><think>\n", "<think>\n"),
-        ("<|im_start|>assistant\n<think>\n\n</think>\n\n", ""),  # told not to think
+        (CHAT, "", CHAT, ""),
+        (CHAT + THINKS, "", CHAT + THINKS, THINKS),  # as Qwen3-4B-Thinking-2507
+        (CHAT + "<think>\n\n</think>\n\n", "", CHAT + "<think>\n\n</think>\n\n", ""),  # told not to think
+        (CHAT, THINKS, CHAT + THINKS, THINKS),
+        (CHAT + THINKS, THINKS, CHAT + THINKS, THINKS),  # never twice
+        (CHAT + THINKS, "<think>", CHAT + THINKS, THINKS),
+        (CHAT + "<think>\n\n</think>\n\n", THINKS, CHAT + THINKS, THINKS),  # as Qwen3-4B: let it think
+        (CHAT + THINKS, "Let me see.", CHAT + THINKS + "Let me see.", THINKS + "Let me see."),
+        ("", "#### ", "#### ", "#### "),
     ],
 )
-def test_a_thought_that_the_prompt_opens_is_part_of_the_answer(after, opening):
-    assert _opened(after) == opening
+def test_what_an_answer_begins_with_is_in_the_prompt_once_and_part_of_the_answer(after, prefill, prompt, opening):
+    assert prefilled(after, prefill) == (prompt, opening)
+
+
+def test_a_prefill_is_written_before_the_first_token_and_kept(bank, copied):
+    plain, _ = ask(bank, copied, QUESTIONS[:2])
+    begun, _ = ask(bank, copied, QUESTIONS[:2], replace(SHORT, prefill=THINKS))
+    assert all(some[0].text.startswith("<think>\n") and some[0].tokens == 6 for some in begun)
+    assert [some[0].text for some in plain] != [some[0].text.removeprefix("<think>\n") for some in begun]
+    assert ask(bank, copied, QUESTIONS[:2])[0] == plain
 
 
 def test_a_thinking_teachers_answers_open_their_thought(bank, copied):

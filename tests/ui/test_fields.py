@@ -1,5 +1,7 @@
 """Every setting can be reached from the page, with config.py's own ranges and choices, and comes back as it was."""
 
+from dataclasses import replace
+
 import pytest
 from configure_cases import TEACHER, edited
 from pydantic import BaseModel
@@ -120,3 +122,12 @@ def test_only_what_matters_is_shown():
     assert not {"data.dataset", "data.columns.question", "objectives.geometry.bank_size"} & shown
     off = {key for key, field in FIELDS.items() if relevant(field, {**values, "objectives.geometry": False})}
     assert "objectives.geometry" in off and not any(key.startswith("objectives.geometry.") for key in off)
+
+
+def test_epochs_take_the_place_of_steps():
+    draft = draft_of("tiny-ce")
+    values = {**draft.values, "budget.epochs": 3}
+    assert not relevant(FIELDS["budget.steps"], values) and relevant(FIELDS["budget.steps"], draft.values)
+    budget = configs.parse(settings(replace(draft, values=values))).budget
+    assert (budget.epochs, budget.steps) == (3, None)
+    assert configs.parse(settings(draft)).budget.steps == 140

@@ -66,6 +66,12 @@ RESPONSE = Objective(
             "In its tokens. A longer one is left out, and counted.",
             rare=True,
         ),
+        Field(
+            "objectives.response.prefill",
+            "How their answers begin (prefill)",
+            "Such as <think>, for teachers that reason; the student learns it too. Empty: as they like.",
+            rare=True,
+        ),
         teachers("response", "their answers", rare=True),
     ),
 )
