@@ -15,6 +15,7 @@ from pathlib import Path
 import psutil
 
 GIB = 2**30
+_in_slice = False  # whether this is a process that ZeroGPU has lent a GPU
 _UNITS = {"": GIB, "k": 2**10, "m": 2**20, "g": GIB, "t": 2**40}
 
 
@@ -33,13 +34,14 @@ def detect() -> Hardware:
     """This machine. On ZeroGPU torch's CUDA must not be touched outside a slice, so the environment is asked first."""
     cores, memory = cpu_cores(), memory_gb()
     machine = f"{cores} {'core' if cores == 1 else 'cores'}, {memory:.1f} GB of memory"
-    if is_zerogpu():
+    lent = is_zerogpu()
+    if lent and not _in_slice:
         return Hardware("zerogpu", cores, memory, "bfloat16", f"ZeroGPU (a GPU in slices), {machine}")
     import torch
 
     if torch.cuda.is_available():
         properties = torch.cuda.get_device_properties(0)
-        gpu = f"{properties.name} with {properties.total_memory / GIB:.0f} GB"
+        gpu = f"{'ZeroGPU, ' if lent else ''}{properties.name} with {properties.total_memory / GIB:.0f} GB"
         return Hardware("cuda", cores, memory, cuda_dtype(properties.major), f"{gpu}, {machine}")
     if torch.backends.mps.is_available():
         return Hardware("mps", cores, memory, "float32", f"Apple GPU, {machine}")
@@ -73,6 +75,12 @@ def visible_gpus(hardware: Hardware) -> int:
 def is_zerogpu() -> bool:
     """Whether this is a ZeroGPU Space, by the rule of the `spaces` package."""
     return os.environ.get("SPACES_ZERO_GPU", "").lower() in ("1", "t", "true")
+
+
+def enter_slice() -> None:
+    """From now on this process has a GPU: ZeroGPU lends it one, in a process forked from the page for that purpose."""
+    global _in_slice
+    _in_slice = True
 
 
 def cpu_cores() -> int:

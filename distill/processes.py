@@ -52,7 +52,7 @@ def claim(folder: str | os.PathLike[str]) -> None:
     The lock is the system's: a kill -9 frees it.
     """
     folder = Path(folder).resolve()
-    lock = filelock.FileLock(folder / "worker.lock")
+    lock = filelock.FileLock(folder / "worker.lock", thread_local=False)  # another thread may release it
     try:
         lock.acquire(timeout=0)
     except filelock.Timeout as error:
@@ -63,6 +63,15 @@ def claim(folder: str | os.PathLike[str]) -> None:
         raise UserError(f"{folder} can't be written to: {(error.strerror or str(error)).lower()}.") from error
     _held[folder] = lock
     remember(folder, os.getpid())
+
+
+def release(folder: str | os.PathLike[str]) -> None:
+    """Undo `claim`, for a process that lives on: nobody is at the run any more."""
+    folder = Path(folder).resolve()
+    lock = _held.pop(folder, None)
+    if lock is not None:
+        (folder / "process.json").unlink(missing_ok=True)
+        lock.release()
 
 
 def remember(folder: Path, pid: int) -> None:

@@ -185,8 +185,8 @@ def resume(
 ) -> Any:
     """Start a stopped, crashed or failed run again where it was saved, with `overrides` of its budget.
 
-    `begin` is `start`'s. Raises UserError where the run is done or running, ConfigError for an override that is wrong or
-    not of the budget.
+    `begin`: see `start`. Raises UserError where the run is done or running, ConfigError for an override that is wrong
+    or not of the budget.
     """
     folder = Path(folder).resolve()
     _let_leave(folder)

@@ -24,7 +24,7 @@ _held: list[filelock.FileLock] = []  # a lock lasts as long as something refers 
 
 def take(folder: Path, wait: bool, should_stop: Callable[[], bool], look_every: float = 0.3) -> None:
     """Return when it is this run's turn. Without `wait` at once, with or without the turn. Raises Stopped."""
-    lock = filelock.FileLock(folder.parent / "turn.lock")
+    lock = _lock(folder.parent)
     if not wait:
         _try(lock)
         return
@@ -39,6 +39,13 @@ def take(folder: Path, wait: bool, should_stop: Callable[[], bool], look_every: 
         asked.unlink(missing_ok=True)
 
 
+def give_back(folder: Path) -> None:
+    """Let the next run have its turn, for a process that lives on; any other gives it back by ending."""
+    for lock in [held for held in _held if Path(held.lock_file) == Path(_lock(folder.parent).lock_file)]:
+        _held.remove(lock)
+        lock.release()
+
+
 def waiting(runs_dir: Path) -> list[str]:
     """The ids of the runs that wait, the next one first."""
     asked = []
@@ -48,6 +55,10 @@ def waiting(runs_dir: Path) -> list[str]:
             if live_process(path.parent) is not None:
                 asked.append((when, path.parent.name))
     return [name for _, name in sorted(asked)]
+
+
+def _lock(runs_dir: Path) -> filelock.FileLock:
+    return filelock.FileLock(runs_dir / "turn.lock", thread_local=False)  # another thread may release it
 
 
 def _try(lock: filelock.FileLock) -> bool:

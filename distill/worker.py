@@ -17,6 +17,7 @@ import os
 import signal
 import sys
 import traceback
+from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
 
@@ -25,7 +26,7 @@ from distill import together, turns
 from distill.errors import ConfigError, UserError
 from distill.events import Error, Event, EventWriter, Status
 from distill.processes import claim
-from distill.progress import Stopped
+from distill.progress import ShouldStop, Stopped
 from distill.redaction import guard_output
 from distill.views import view
 
@@ -83,10 +84,25 @@ class StopFlag:
         return self.signalled or self.path.exists()
 
 
-def _work(folder: Path, writer: EventWriter, stop: StopFlag, in_turn: bool) -> int:
+def _stopped() -> Status:
+    return Status(state="stopped", reason="stopped on request; resume goes on from here")
+
+
+def work(folder: Path, stop: ShouldStop, last_word: Callable[[], Status] = _stopped) -> int:
+    """Work at once, in this process, on a run that is claimed already; the exit status.
+
+    `last_word()`: what is said in the end of a run that `stop()` has ended with everything saved.
+    """
+    with EventWriter(folder / "events.jsonl") as writer:
+        return _work(folder, writer, stop, False, last_word)
+
+
+def _work(
+    folder: Path, writer: EventWriter, stop: ShouldStop, in_turn: bool, last_word: Callable[[], Status] = _stopped
+) -> int:
     kept: list = []  # the pipeline, once there is one, for what can be saved of a failure
     try:
-        return _carry_out(folder, writer, stop, kept, in_turn)
+        return _carry_out(folder, writer, stop, kept, in_turn, last_word)
     except together.Elsewhere:
         return FAILED
     except Exception as error:
@@ -104,7 +120,14 @@ def _work(folder: Path, writer: EventWriter, stop: StopFlag, in_turn: bool) -> i
         return WRONG_CONFIG if isinstance(error, ConfigError) else FAILED
 
 
-def _carry_out(folder: Path, writer: EventWriter, stop: StopFlag, kept: list, in_turn: bool) -> int:
+def _carry_out(
+    folder: Path,
+    writer: EventWriter,
+    stop: ShouldStop,
+    kept: list,
+    in_turn: bool,
+    last_word: Callable[[], Status] = _stopped,
+) -> int:
     try:
         together.by_main(lambda: turns.take(folder, in_turn, stop))
     except Stopped:
@@ -122,16 +145,18 @@ def _carry_out(folder: Path, writer: EventWriter, stop: StopFlag, kept: list, in
     except Stopped:
         if together.has_failed():  # the launcher ends the others where one has failed, and that has been said
             return FAILED
-        writer.write(Status(state="stopping"))
+        last = last_word()
+        if last.state == "stopped":
+            writer.write(Status(state="stopping"))
         together.by_main(lambda: keep_model(pipeline, finished=False))
-        writer.write(Status(state="stopped", reason="stopped on request; resume goes on from here"))
+        writer.write(last)
         return STOPPED
     together.by_main(lambda: keep_model(pipeline, finished=True))
     writer.write(Status(state="done"))
     return DONE
 
 
-def _pipeline(folder: Path, config: configs.RunConfig, writer: EventWriter, stop: StopFlag):
+def _pipeline(folder: Path, config: configs.RunConfig, writer: EventWriter, stop: ShouldStop):
     import torch
     from transformers.utils import logging as transformers_logging
 

@@ -5,7 +5,7 @@ This module knows nothing of runs, adapters or teachers: whoever calls it decide
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -36,12 +36,25 @@ def answer_problems(
     system: str | None = None,
     on_progress: OnProgress | None = None,
     should_stop: ShouldStop | None = None,
+    known: Mapping[int, Completion] | None = None,
+    on_batch: Callable[[dict[int, Completion]], None] | None = None,
 ) -> list[Answer]:
-    """The model's graded answers to `problems`, each asked in the model's own chat template."""
+    """The model's graded answers to `problems`, each asked in the model's own chat template.
+
+    `known` and `on_batch`, by the places of problems, are generate_batch's: what an earlier sitting wrote is kept.
+    """
     template = template_of(tokenizer, system)
     prompts = [template.render(problem.question) for problem in problems]
     completions = generate_batch(
-        model, tokenizer, prompts, max_new_tokens, batch_size, on_progress=on_progress, should_stop=should_stop
+        model,
+        tokenizer,
+        prompts,
+        max_new_tokens,
+        batch_size,
+        on_progress=on_progress,
+        should_stop=should_stop,
+        known=known,
+        on_batch=on_batch,
     )
     return [Answer(p, c, grade(c.text, p.answer)) for p, c in zip(problems, completions, strict=True)]
 
