@@ -20,6 +20,7 @@ from distill.events import to_json
 from distill.machine import Machine
 from distill.preflight import refuse_foreseen
 from distill.processes import live_process
+from distill.room import check_room
 from distill.wording import instead, nearest
 
 GRACE = 60.0  # seconds a worker has to save after Ctrl-C before it gets SIGTERM
@@ -30,6 +31,7 @@ def run(args: argparse.Namespace) -> int:
     asked = config.load(args.source, args.overrides)
     config.check_models(asked)
     refuse_foreseen(asked)
+    check_room(asked, Machine.here(args.runs))
     with _interrupts() as interrupts:
         folder = runs.create(asked, args.runs)
         print(f"run {folder.name}: {asked.name}, in {folder}", file=sys.stderr)

@@ -34,6 +34,8 @@ class ModelFacts:
     """`parameters` counts all weights, `width` is that of the hidden states, `tokenizer` its kind ("bpe", "unigram").
     `family`, of models in the list only: those of one family have the same tokenizer, those of two have not.
 
+    `download`: bytes to fetch of it, where it is on the Hub and that has been asked.
+
     `known`: parameters, width, layers and vocabulary are all there. `fetched`: its files are on this machine. `caution`
     is what a user should know before choosing it, `refusal` why it can't be loaded by this program, each one sentence
     without its subject.
@@ -50,6 +52,7 @@ class ModelFacts:
     fetched: bool = False
     caution: str | None = None
     refusal: str | None = None
+    download: int | None = None
 
     @property
     def known(self) -> bool:
@@ -70,12 +73,22 @@ def describe_model(ref: ModelRef | str) -> ModelFacts:
     repository, gguf = on_the_hub(path)
     listed = _well_known().get(repository, {}) if gguf is None else {}
     cached = _in_hub_cache(repository, revision, gguf)
+    told = _told.get((path, revision), ModelFacts(model))
     try:
-        found = _read(cached) if cached else ModelFacts(model)
+        found = _read(cached) if cached else told
     except ConfigError:  # fetched in part
-        found = ModelFacts(model)
+        found = told
     missing = {key: value for key, value in listed.items() if getattr(found, key) is None}
     return replace(found, model=model, **missing)
+
+
+# What the Hub said of models that aren't here, by path and revision: see hub.py.
+_told: dict[tuple[str, str | None], ModelFacts] = {}
+
+
+def remember(path: str, revision: str | None, facts: ModelFacts) -> None:
+    """What the Hub says of a model, for as long as this process lasts."""
+    _told[path, revision] = facts
 
 
 def _read(folder: Path) -> ModelFacts:
@@ -95,20 +108,22 @@ def _from_folder(folder: Path, stamp: tuple) -> ModelFacts:
     try:
         config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
         parameters = sum(math.prod(tensor["shape"]) for header in headers for tensor in header.values())
-        text = config.get("text_config") or config
-        architectures = config.get("architectures") or [None]
-        return ModelFacts(
-            str(folder),
-            parameters,
-            text.get("hidden_size") or text.get("n_embd"),
-            text.get("num_hidden_layers") or text.get("n_layer"),
-            text.get("vocab_size"),
-            _tokenizer(folder),
-            architectures[0],
-            fetched=True,
-        )
+        return replace(of_config(str(folder), config, parameters), tokenizer=_tokenizer(folder), fetched=True)
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise ConfigError(f"{folder}/config.json or its weights are damaged: copy them again.") from error
+
+
+def of_config(model: str, config: dict[str, Any], parameters: int) -> ModelFacts:
+    """What config.json says of a model. Raises the errors of a file that holds something else."""
+    text = config.get("text_config") or config
+    return ModelFacts(
+        model,
+        parameters,
+        text.get("hidden_size") or text.get("n_embd"),
+        text.get("num_hidden_layers") or text.get("n_layer"),
+        text.get("vocab_size"),
+        architecture=(config.get("architectures") or [None])[0],
+    )
 
 
 def _tokenizer(folder: Path) -> str | None:

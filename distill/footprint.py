@@ -30,7 +30,7 @@ def model_memory_gb(job: Job, machine: Machine) -> float:
     That is training it, with the teachers that stay loaded; its answers; or one teacher at a time.
     """
     size, student = weight_bytes(machine), job.student
-    own = student.parameters * {"4bit": 0.6, "8bit": 1.1, None: size}[job.config.lora.quantize]
+    own = student_bytes(student.parameters, job.config.lora.quantize, size)
     evaluation = job.config.evaluation
     needed = [_training(job, size), _answers(job, student, min(evaluation.batch_size, job.answers), size)]
     for teacher, asked in job.asked:
@@ -38,10 +38,15 @@ def model_memory_gb(job: Job, machine: Machine) -> float:
     return (own + max(needed)) / GIB
 
 
+def student_bytes(parameters: int, quantize: str | None, size: int) -> float:
+    """Bytes of a student's weights in memory, each of `size` bytes where they aren't quantised."""
+    return parameters * {"4bit": 0.6, "8bit": 1.1, None: size}[quantize]
+
+
 def _training(job: Job, size: int) -> float:
     """Bytes beside the student's weights: what is trained, what the backward pass keeps, and teachers that listen."""
     budget, student = job.config.budget, job.student
-    length = PADDING * job.tokens(student)
+    length = PADDING * job.learnt
     kept = student.layers * _STATES * student.width * size + 16 * student.vocabulary  # logits twice in float32
     needed = 16 * job.trained + budget.batch_size * length * kept  # weight, gradient and two moments, 4 bytes each
     live = [teacher for teacher, asked in job.asked if asked.live]
@@ -102,5 +107,6 @@ def disk_mb(job: Job) -> float:
 
 
 def download_gb(models: list[ModelFacts]) -> float:
-    """GB to fetch of the models that aren't here: two bytes a weight, as most are published."""
-    return sum({m.model: 2 * m.parameters for m in models if not m.fetched and m.known}.values()) / 1e9
+    """GB to fetch of the models that aren't here: two bytes a weight, as most are published, where it isn't known."""
+    missing = [m for m in models if not m.fetched and (m.known or m.download is not None)]
+    return sum({m.model: 2 * m.parameters if m.download is None else m.download for m in missing}.values()) / 1e9

@@ -94,7 +94,7 @@ def check_models(config: RunConfig) -> None:
             if isinstance(path, Path):
                 check_files(path)
         except ConfigError as error:
-            raise ConfigError(f"The {role} {ref.name!r} can't be used: {_lower(str(error))}") from error
+            raise ConfigError(f"The {role} {ref.name!r} can't be used: {lower(str(error))}") from error
 
 
 def check_files(path: Path) -> None:
@@ -217,6 +217,6 @@ def _resolved(path: str) -> str:
     return str(Path(os.path.expanduser(path)).resolve())
 
 
-def _lower(text: str) -> str:
+def lower(text: str) -> str:
     """The sentence without its capital, to follow a colon, unless its first word is a path or a name."""
     return text[0].lower() + text[1:] if text.startswith(("The ", "There ")) else text

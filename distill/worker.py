@@ -25,9 +25,11 @@ from distill import config as configs
 from distill import together, turns
 from distill.errors import ConfigError, UserError
 from distill.events import Error, Event, EventWriter, Status
+from distill.machine import Machine
 from distill.processes import claim
 from distill.progress import ShouldStop, Stopped
 from distill.redaction import guard_output
+from distill.room import check_room
 from distill.views import view
 
 DONE, FAILED, WRONG_CONFIG, STOPPED = 0, 1, 2, 130
@@ -135,6 +137,7 @@ def _carry_out(
         return STOPPED
     config = configs.load(folder / "config.yaml")
     configs.check_models(config)
+    check_room(config, Machine.here(folder.parent))
     _check_shared(config)
     from distill.finish import keep_model  # torch from here on, and only for a run that can start
 
@@ -164,6 +167,8 @@ def _pipeline(folder: Path, config: configs.RunConfig, writer: EventWriter, stop
     from distill.pipeline import Pipeline
 
     hardware = detect()
+    if hardware.device == "zerogpu":  # a GPU is lent to slices alone
+        raise UserError("On a ZeroGPU Space a run gets a GPU from the page alone: start it or resume it there.")
     threads = config.budget.threads or max(1, hardware.cores // together.processes_here())
     torch.set_num_threads(threads)
     if hardware.device == "cpu":

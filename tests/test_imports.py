@@ -13,14 +13,14 @@ FLOORS = [
     {"errors", "assets", "wording", "overrides", "references", "config", "events", "hardware", "progress", "models"}
     | {"together", "losses", "settings", "timeline", "facts", "methods", "ragged", "readout", "sampling"}
     | {"architectures", "gguf_files", "offload", "hub"}
-    | {"method_words", "demands", "redaction"},
+    | {"method_words", "demands", "redaction", "oauth"},
     {"data", "teachers", "generation"},
     {"objectives"},
     {"training", "evaluation", "processes", "turns", "views", "runs", "owners"},
     {"publish", "push", "finish", "gather", "pipeline", "worker", "zero", "zoo", "terminal", "preview"}
     | {"asked", "assemble", "learning", "preparing"}
     | {"machine", "costs", "estimate", "preflight"}
-    | {"footprint", "offers", "doctor", "host"}
+    | {"footprint", "offers", "room", "doctor", "host"}
     | {"logged", "jobs", "follower", "remote", "boot"},
     {"cli", "submitting", "__main__", "ui"},
     {"app"},
@@ -29,7 +29,7 @@ FLOOR = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
 SLOW = {"torch", "transformers", "peft", "accelerate", "datasets", "gradio", "numpy", "spaces"}
 QUICK = ["config", "events", "hardware", "runs", "turns", "owners", "processes", "views", "terminal", "cli", "__main__"]
 QUICK += ["settings", "preview", "data.sources", "timeline", "facts", "machine", "costs", "estimate", "preflight"]
-QUICK += ["demands", "method_words", "footprint", "offers", "doctor", "host", "push"]
+QUICK += ["demands", "method_words", "footprint", "offers", "doctor", "host", "push", "oauth", "hub", "room"]
 
 
 def sources():

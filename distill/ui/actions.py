@@ -21,6 +21,7 @@ from distill.estimate import Machine, estimate, text
 from distill.owners import Visitor
 from distill.preflight import refuse_foreseen
 from distill.references import is_hub_id, on_the_hub
+from distill.room import check_room
 from distill.views import forget
 from distill.wording import nearest
 
@@ -46,6 +47,7 @@ def start(config: RunConfig, visitor: Visitor, public: bool) -> str:
             raise UserError("This server doesn't know you: open the page anew, or leave the token out.")
     check_models(config)
     refuse_foreseen(config)
+    check_room(config, Machine.here())
     check_machine(config, public)
     with _starting:
         if public:
@@ -129,7 +131,7 @@ def check_public(config: RunConfig) -> None:
     """
     for ref in (config.student, *config.teachers):
         check_public_model(ref.model)
-    if config.data.path is not None and upload_name(config.data.path) is None:
+    if config.data.path is not None and upload_name(config.data.path) is None and not assets.ships(config.data.path):
         raise ConfigError("On a public server problems come from a file you upload: data.path can't name another.")
     if config.data.dataset is not None:
         check_public_dataset(config.data.dataset)

@@ -1,0 +1,89 @@
+"""Before long work: can every model be had, and is there the memory and the disk for its weights at all?
+
+Only what cannot be is refused: a run whose weights fit may still need more, which estimate.py says. It knows nothing of
+who asks, or of how a model is loaded.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from distill import footprint
+from distill.config import ModelRef, RunConfig
+from distill.costs import weight_bytes
+from distill.demands import demand, heard
+from distill.errors import UserError
+from distill.facts import ModelFacts
+from distill.footprint import GIB
+from distill.hub import look_up
+from distill.machine import Machine, free_disk_mb
+from distill.references import lower
+
+_AT_ONCE = 8  # models that are looked up at a time
+
+
+def check_room(config: RunConfig, machine: Machine, token: str | None = None) -> None:
+    """Ask the Hub for the models that aren't here, and compare what they need with what `machine` has.
+
+    Seconds at most, milliseconds where all are here. Raises ConfigError or UserError, one sentence, where a model can't
+    be had (see hub.py), or where its weights can't be fetched to this disk or held in this memory.
+    """
+    refs = [config.student, *heard(config)]
+    with ThreadPoolExecutor(_AT_ONCE) as pool:
+        facts = list(pool.map(lambda ref: _known(config, ref, token), refs))
+    _check_disk(facts)
+    if all(model.parameters is not None for model in facts):
+        _check_memory(config, refs, facts, machine)
+
+
+def _known(config: RunConfig, ref: ModelRef, token: str | None) -> ModelFacts:
+    role = "student" if ref is config.student else "teacher"
+    try:
+        return look_up(ref, token)
+    except UserError as error:
+        raise type(error)(f"The {role} {ref.name!r} can't be used: {lower(str(error))}") from error
+
+
+def _check_disk(facts: Sequence[ModelFacts]) -> None:
+    missing = [model for model in facts if not model.fetched]
+    if not missing:
+        return
+    from huggingface_hub.constants import HF_HUB_CACHE
+
+    needed, free = footprint.download_gb(missing), free_disk_mb(Path(HF_HUB_CACHE)) * 2**20 / 1e9
+    if needed > free:
+        names = ", ".join(dict.fromkeys(model.model for model in missing))
+        raise UserError(
+            f"{needed:,.1f} GB are to be fetched from the Hub ({names}), and the disk of {HF_HUB_CACHE} has "
+            f"{free:,.1f} GB free: make room there, or set HF_HOME to a folder on a larger disk."
+        )
+
+
+def _check_memory(config: RunConfig, refs: Sequence[ModelRef], facts: Sequence[ModelFacts], machine: Machine) -> None:
+    """The student and its largest teacher are in memory at once, or all those that stay loaded."""
+    size = weight_bytes(machine)
+    student = footprint.student_bytes(facts[0].parameters, config.lora.quantize, size) / GIB
+    who = f"The weights of the student {refs[0].name!r} ({_gb(student)}"
+    smaller = "choose a smaller model" if config.lora.quantize else "choose a smaller model, or set lora.quantize"
+    room = machine.memory_gb
+    if machine.has_gpu and machine.gpu_gb is not None:
+        if student > machine.gpu_gb:
+            raise UserError(f"{who}) can't be on this machine's GPU, which has {_gb(machine.gpu_gb)}: {smaller}.")
+        room += machine.gpu_gb  # a teacher that is larger than the GPU is in part in main memory
+    sizes = [model.parameters * size / GIB for model in facts]
+    together = [number for number, ref in enumerate(refs) if number and demand(config, ref.name).live]
+    largest = max(range(1, len(refs)), key=lambda number: sizes[number], default=None)
+    for teachers in ([largest] if largest else [], together):
+        needed = student + sum(sizes[number] for number in teachers)
+        if needed > room:
+            others = "".join(f", the teacher {refs[number].name!r} {_gb(sizes[number])}" for number in teachers)
+            raise UserError(
+                f"{who}{others}) are in memory together, {_gb(needed)}; this machine has {_gb(room)}: {smaller}, or a "
+                "larger machine."
+            )
+
+
+def _gb(gib: float) -> str:
+    return f"{gib:,.1f} GB"
