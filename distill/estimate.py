@@ -30,6 +30,7 @@ from distill.runs import RunView
 __all__ = ["Estimate", "Machine", "ModelFacts", "describe_model", "estimate", "lines", "memory", "text"]
 
 GENERATED_CHARACTERS = 120.0  # of a question and its solution: the mean of 1,920 generated problems (85.4 + 34.4)
+_HUB_CHARACTERS = {"openai/gsm8k": 523.0}  # of its 7,473 questions and solutions for training
 _SAMPLE = 100  # rows of a file that are looked at for their length
 _LIKELY = (0.7, 1.4)  # what runs on the measured kind of machine took, over what was expected
 _LARGER = (0.5, 2.0)  # for students far larger than those the constants were measured with
@@ -101,6 +102,8 @@ def _characters(config: RunConfig) -> tuple[float, list[str]]:
     if data.source == "file":
         path = Path(os.path.expanduser(data.path))
         return _mean_length(path, data.columns, path.stat().st_mtime_ns if path.is_file() else 0), []
+    if data.dataset in _HUB_CHARACTERS:
+        return _HUB_CHARACTERS[data.dataset], []
     # As long as they may be: as many tokens as budget.max_length leaves, at three characters each.
     return 3.0 * config.budget.max_length, [f"at most, as the length of the texts of {data.dataset} isn't known"]
 

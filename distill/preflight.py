@@ -12,8 +12,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from distill.config import ModelRef, RunConfig, teachers_of
+from distill.data.gym import check_family
 from distill.demands import demand
-from distill.errors import ConfigError
+from distill.errors import ConfigError, UserError
 from distill.facts import describe_model, same_tokenizer
 from distill.methods import ObjectiveConfig
 from distill.references import model_path
@@ -52,7 +53,8 @@ def check_pairs(config: RunConfig, warn: Callable[[str, str], None]) -> dict[str
 
 
 def foreseen(config: RunConfig) -> list[str]:
-    """What `check_pairs` will refuse as far as files tell, in sentences that begin with the method's setting.
+    """What `check_pairs` will refuse as far as files tell, in sentences that begin with the method's setting; and data
+    sets that reasoning-gym lacks or that can't be judged.
 
     Raises ConfigError where a reference means no model.
     """
@@ -62,6 +64,11 @@ def foreseen(config: RunConfig) -> list[str]:
             same = {t.name: same_tokenizer(config.student, t) for t in teachers_of(objective, config)}
             if False in same.values():
                 found.append(_other_tokenizer(objective.kind, same))
+    if config.data.source == "reasoning_gym":
+        try:
+            list(map(check_family, config.data.families))
+        except UserError as error:  # the first will do: a ConfigError, or that it is not installed
+            found.append(str(error))
     return found
 
 

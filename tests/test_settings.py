@@ -22,7 +22,13 @@ def test_generated_problems_have_none_of_the_settings_of_rows():
 
 def test_what_is_left_out_follows_the_source():
     file, hub = data(source="file", path="a.csv"), data(source="hub", dataset="openai/gsm8k", subset="main")
-    assert file.columns.model_dump() == {"question": "question", "solution": "solution", "answer": None, "family": None}
+    assert file.columns.model_dump() == {
+        "question": "question",
+        "solution": "solution",
+        "answer": None,
+        "family": None,
+        "messages": None,
+    }
     assert (file.split, hub.split, hub.columns) == (None, "train", file.columns)
     assert data(source="hub", dataset="a/b", split="test", columns={"solution": "answer"}).split == "test"
 
@@ -51,7 +57,7 @@ def test_yaml_keeps_where_the_problems_come_from(overrides, tmp_path):
 @pytest.mark.parametrize(
     ("settings", "sentence"),
     [
-        ({"source": "file"}, "data.path is missing, but data.source is 'file': give a JSONL or CSV file."),
+        ({"source": "file"}, "data.path is missing, but data.source is 'file': give a JSONL, CSV or Parquet file."),
         (
             {"source": "hub"},
             "data.dataset is missing, but data.source is 'hub': give a data set's id, such as openai/gsm8k.",

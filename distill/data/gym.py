@@ -60,29 +60,33 @@ def check_family(name: str) -> None:
     """Raises ConfigError unless `name` is a data set of reasoning-gym whose answers can be judged; else returns."""
     known = _factory().DATASETS
     if name not in known:
-        raise ConfigError(f"reasoning-gym has no data set {name!r}, which data.families names: {_others(name)}")
+        raise ConfigError(f"data.families names {name!r}, which is no data set of reasoning-gym: {_others(name)}")
     try:
         entries = _made(name, _TRIAL_SEED, _LOOKED_AT)
     except Exception as error:  # some need settings of their own
         said = " ".join(str(error).split())[:200].rstrip(".") or type(error).__name__
-        raise ConfigError(f"The data set {name!r} of reasoning-gym can't be used by itself ({said}).") from error
+        raise ConfigError(
+            f"data.families names {name!r}, which reasoning-gym can't make by itself ({said}): take another, such as "
+            "'gsm_symbolic'."
+        ) from error
     answers = list(dict.fromkeys(str(entry["answer"]).strip() for entry in entries))
     odd = next((answer for answer in answers if not _is_plain(answer)), None)
     if odd is None:
         odd = next((answer for other, answer in pairwise(answers) if grade(f"#### {other}", answer).right), None)
     if odd is not None:
         raise ConfigError(
-            f"The data set {name!r} of reasoning-gym has answers that can't be judged here, such as {odd[:40]!r}, for "
-            "they are no single number: take another, such as 'gsm_symbolic'."
+            f"data.families names {name!r}, whose answers can't be judged here, such as {odd[:40]!r}, for they are no "
+            "single number: take another, such as 'gsm_symbolic'."
         )
 
 
-def mean_characters(families: Sequence[str], seed: int = 0) -> float:
+@lru_cache(maxsize=64)
+def mean_characters(families: tuple[str, ...]) -> float:
     """Characters of a question and its solution, the mean over a sample of each data set. Raises as `gym_problems`."""
     lengths = []
     for family in families:
         check_family(family)
-        made = [_problem(family, entry, "", "")[0] for entry in _made(family, _TRIAL_SEED + seed, _LOOKED_AT)]
+        made = [_problem(family, entry, "", "")[0] for entry in _made(family, _TRIAL_SEED, BLOCK)]
         lengths += [len(problem.question) + len(problem.solution) for problem in made]
     return sum(lengths) / len(lengths)
 

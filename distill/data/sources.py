@@ -25,6 +25,7 @@ from distill.data.tables import (
     read_rows,
     rows_of,
     settled,
+    wanted,
 )
 from distill.demands import heard
 from distill.errors import UserError
@@ -47,6 +48,7 @@ _GRADED = ("held_out", "validation")
 _NEEDED = {"train": 1, "probe": 4, "validation": 1}  # problems without which a split that is asked for is of no use
 _LOOKED_AT = 50  # held-out solutions that are compared with their answers
 _FAMILIES = 64  # more families than that make no table that can be read
+_MARKS = re.compile(r"<<[\s\d.,+\-*/()%$x:]*=[\s\d.,+\-*/()%$]*>>")  # GSM8K's calls of a calculator: <<48/2=24>>
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
 
 
@@ -92,6 +94,13 @@ def split_problems(
     if repeated:
         warn(
             "repeated_questions", f"{repeated:,} of {len(rows):,} rows of {table} repeat an earlier question: left out."
+        )
+    marked = sum(bool(_MARKS.search(row.solution)) for row in rows)
+    if marked:
+        warn(
+            "calculator_marks",
+            f"{marked:,} of {len(rows):,} solutions of {table} hold marks for a calculator, such as <<48/2=24>>: the "
+            "marks are left out of what the student learns.",
         )
     by_split: dict[str, list[Problem]] = {split: [] for split in SHARES}
     for key, row in sorted(by_question.items(), key=lambda item: order_of(data.seed, item[0])):
@@ -163,8 +172,9 @@ def _check_solutions(problems: list[Problem], table: str, warn: Warn) -> None:
 
 
 def _problem(row: Row, split: str) -> Problem:
-    answer = row.answer if row.answer is not None else extract(row.solution) or ""
-    return Problem(f"row:{row.line}", row.family or ONE_FAMILY, row.question, row.solution, answer, split)
+    solution = _MARKS.sub("", row.solution)
+    answer = row.answer if row.answer is not None else extract(solution) or ""
+    return Problem(f"row:{row.line}", row.family or ONE_FAMILY, row.question, solution, answer, split)
 
 
 # --- where the rows are ----------------------------------------------------------------------------------------------
@@ -215,8 +225,8 @@ def _hub_rows(data: DataConfig) -> list[Row]:
             f"{data.dataset} has {len(found):,} rows, more than {MAX_ROWS:,}: take some of them, such as "
             f"data.split={data.split}[:{MAX_ROWS}]."
         )
-    wanted = {column for _, column in columns if column is not None}
-    return rows_of(enumerate(_read(found.select_columns(sorted(wanted)), data), 1), columns, data.dataset, "row")
+    kept = sorted(set(wanted(columns).values()))
+    return rows_of(enumerate(_read(found.select_columns(kept), data), 1), columns, data.dataset, "row")
 
 
 def _read(table: Iterable[dict], data: DataConfig) -> Iterable[dict]:

@@ -1,4 +1,4 @@
-"""Rows of questions and solutions, read from a JSONL or CSV file; every wrong row is named by its line.
+"""Rows of questions and solutions, read from a JSONL, CSV or Parquet file; every wrong row is named by its line.
 
 Files come from strangers: their size, their rows and their fields are limited, and nothing in them is run. This module
 knows nothing of splits, of runs or of models.
@@ -9,23 +9,21 @@ from __future__ import annotations
 import csv
 import json
 import os
-import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from itertools import chain, islice
 from pathlib import Path
 from typing import Any, NamedTuple, TextIO
 
 from distill.config import ColumnsConfig
+from distill.data.parquet import parquet_records
+from distill.data.rows import NOT_UTF8, Row, row_of, wanted
 from distill.errors import ConfigError, UserError
 from distill.wording import instead
 
 MAX_BYTES = 20_000_000
 MAX_ROWS = 100_000
 MAX_COLUMNS = 1_000
-MAX_CHARACTERS = 20_000  # of a question or a solution
-MAX_NAME = 80  # characters of a family's name
 
 _SHOWN = 5  # wrong rows that are named
 _LOOKED_AT = 100  # rows whose columns are the table's columns
@@ -39,22 +37,10 @@ _USUAL = {
     "solution": ("solution", TEACHERS, "worked_solution", "response", "output", "completion", "answer"),
     "answer": ("final_answer", "answer", "expected_answer", "gold", "target", "label"),
     "family": ("family", "category", "subject", "topic", "type", "problem_type"),
+    "messages": ("messages",),
 }
 
-_NOT_UTF8 = re.compile("[\ud800-\udfff]")  # what is made of bytes that can't be decoded
-
 Record = tuple[int, dict[str, Any] | str]  # where it begins, and the columns by name or what is wrong with it
-
-
-@dataclass(frozen=True)
-class Row:
-    """A question and its worked solution; `line` is where in the file it begins (the first line, or row, is 1)."""
-
-    line: int
-    question: str
-    solution: str
-    answer: str | None = None
-    family: str | None = None
 
 
 class Columns(NamedTuple):
@@ -65,7 +51,7 @@ class Columns(NamedTuple):
 
 
 def read_rows(path: str | Path, columns: ColumnsConfig, limit: int | None = None) -> list[Row]:
-    """The rows of a JSONL or CSV file, the first `limit` of them if given.
+    """The rows of a JSONL, CSV or Parquet file, the first `limit` of them if given.
 
     Raises UserError, one sentence, where the file can't be read, is too large or has wrong rows (the first five are
     named by their lines), and ConfigError where it has no such file or columns.
@@ -74,7 +60,8 @@ def read_rows(path: str | Path, columns: ColumnsConfig, limit: int | None = None
     names = columns_of(path).names
     columns = settled(columns, names)
     check_columns(names, columns, path.name)
-    return rows_of(_records(path), columns, path.name, "line", limit)
+    unit = "row" if path.suffix.lower() == _PARQUET else "line"
+    return rows_of(_records(path, wanted(columns).values()), columns, path.name, unit, limit)
 
 
 def columns_of(path: str | Path) -> Columns:
@@ -93,24 +80,35 @@ def columns_of(path: str | Path) -> Columns:
 
 
 def guess_columns(names: Sequence[str]) -> dict[str, str | None]:
-    """{"question", "solution", "answer", "family"} -> the column that is most likely it, None where none looks so."""
+    """{part of ColumnsConfig: the column that is most likely it, None where none looks so}."""
     free = {name.strip().lower().replace(" ", "_").replace("-", "_"): name for name in reversed(names)}
-    return {part: next((free.pop(name) for name in usual if name in free), None) for part, usual in _USUAL.items()}
+    found = {part: next((free.pop(name) for name in usual if name in free), None) for part, usual in _USUAL.items()}
+    if found["question"] and found["solution"]:
+        found["messages"] = None  # the two say it more plainly
+    elif found["messages"]:
+        found |= {"question": None, "solution": None}
+    return found
 
 
 def settled(columns: ColumnsConfig, names: Sequence[str]) -> ColumnsConfig:
     """The columns to read: solutions from "teacher_solution" where they would be in "solution" and there is none."""
     usual = ColumnsConfig.model_fields["solution"].default
     taken = {column for part, column in columns if part != "solution"}
-    if columns.solution == usual and usual not in names and TEACHERS in names and TEACHERS not in taken:
+    if (
+        columns.messages is None
+        and columns.solution == usual
+        and usual not in names
+        and TEACHERS in names
+        and TEACHERS not in taken
+    ):
         return columns.model_copy(update={"solution": TEACHERS})
     return columns
 
 
 def check_columns(names: Sequence[str], columns: ColumnsConfig, table: str) -> None:
     """Raises ConfigError unless the table has all columns that are asked for."""
-    for part, column in columns:
-        if column is not None and column not in names:
+    for part, column in wanted(columns).items():
+        if column not in names:
             raise ConfigError(
                 f"{table} has no column {column!r}, which data.columns.{part} names: {instead(column, names)}"
             )
@@ -125,7 +123,7 @@ def rows_of(
     for number, record in records:
         if len(rows) + len(wrong) == MAX_ROWS:
             raise UserError(f"{table} has more than {MAX_ROWS:,} rows, the most that are read: give fewer.")
-        row = record if isinstance(record, str) else _row(number, record, columns)
+        row = record if isinstance(record, str) else row_of(number, record, columns)
         if isinstance(row, str):
             wrong.append((number, row))
         else:
@@ -139,28 +137,6 @@ def rows_of(
     return rows
 
 
-def _row(number: int, record: dict[str, Any], columns: ColumnsConfig) -> Row | str:
-    """The row of a record, or what is wrong with it."""
-    values: dict[str, str] = {}
-    for part, column in columns:
-        if column is None:
-            continue
-        value = record.get(column)
-        if part in ("answer", "family") and isinstance(value, int | float) and not isinstance(value, bool):
-            value = str(value)
-        if value is None or (isinstance(value, str) and not value.strip()):
-            return f"has no {column!r}"
-        if not isinstance(value, str):
-            return f"has a value in {column!r} that is not text"
-        most = MAX_NAME if part == "family" else MAX_CHARACTERS
-        if len(value) > most:
-            return f"has {len(value):,} characters in {column!r}, more than {most:,}"
-        if _NOT_UTF8.search(value):
-            return f"has characters in {column!r} that are not UTF-8"
-        values[part] = value.strip()
-    return Row(number, **values)
-
-
 def _wrong(faults: Sequence[tuple[int, str]], table: str, unit: str) -> str:
     if len(faults) == 1:
         number, fault = faults[0]
@@ -171,8 +147,8 @@ def _wrong(faults: Sequence[tuple[int, str]], table: str, unit: str) -> str:
 
 
 def _shown(value: Any) -> str:
-    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-    return _NOT_UTF8.sub("\ufffd", text)
+    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
+    return NOT_UTF8.sub("\ufffd", text)
 
 
 # --- files -----------------------------------------------------------------------------------------------------------
@@ -182,9 +158,12 @@ def _checked(path: str | Path) -> Path:
     """The file at `path`. Raises ConfigError where there is none or its name is of another kind, else UserError."""
     path = Path(os.path.expanduser(path))
     if not path.is_file():
-        raise ConfigError(f"There is no file {path}: give a JSONL or CSV file that exists.")
-    if path.suffix.lower() not in _READERS:
-        raise ConfigError(f"{path.name} is no JSONL or CSV file by its name: give one that ends in .jsonl or .csv.")
+        raise ConfigError(f"There is no file {path}: give a JSONL, CSV or Parquet file that exists.")
+    kind = path.suffix.lower()
+    if kind not in (*_READERS, _PARQUET):
+        raise ConfigError(
+            f"{path.name} is no JSONL, CSV or Parquet file by its name: give one that ends in .jsonl, .csv or .parquet."
+        )
     try:
         size = path.stat().st_size
         with path.open("rb") as stream:
@@ -193,13 +172,19 @@ def _checked(path: str | Path) -> Path:
         raise ConfigError(f"{path.name} can't be read: {(error.strerror or str(error)).lower()}.") from error
     if size > MAX_BYTES:
         raise UserError(f"{path.name} has {size / 1e6:,.0f} MB, more than {MAX_BYTES / 1e6:.0f}: give fewer rows.")
-    if b"\0" in start:
+    if b"\0" in start and kind != _PARQUET:
         raise UserError(f"{path.name} is not UTF-8 text: save it as UTF-8.")
     return path
 
 
-def _records(path: Path) -> Iterator[Record]:
-    """Every record of the file, one after another. What is not UTF-8 shows up as lone surrogates in its field."""
+def _records(path: Path, wanted: Iterable[str] | None = None) -> Iterator[Record]:
+    """Every record of the file, one after another. What is not UTF-8 shows up as lone surrogates in its field.
+
+    Where only some columns are `wanted`, others may be left out.
+    """
+    if path.suffix.lower() == _PARQUET:
+        yield from parquet_records(path, MAX_ROWS, wanted)
+        return
     with path.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as stream:
         yield from _READERS[path.suffix.lower()](stream, path.name)
 
@@ -222,6 +207,7 @@ def _json_lines(stream: TextIO, name: str) -> Iterator[Record]:
 
 
 def _csv_rows(stream: TextIO, name: str) -> Iterator[Record]:
+    csv.field_size_limit(MAX_BYTES)  # of this process; Python's own is shorter than a long thought
     first = stream.readline()
     delimiter = max(",;\t", key=first.count)
     reader = csv.reader(chain([first], stream), delimiter=delimiter, strict=True)
@@ -267,6 +253,7 @@ def _fields(number: int) -> str:
     return f"{number} field" if number == 1 else f"{number} fields"
 
 
+_PARQUET = ".parquet"
 _READERS = {
     **dict.fromkeys((".jsonl", ".ndjson", ".json"), _json_lines),
     **dict.fromkeys((".csv", ".tsv"), _csv_rows),

@@ -10,10 +10,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import zip_longest
 
-from distill.data.problems import Problem
+from distill.data.problems import Problem, showcase
 from distill.evaluation.generate import Answer, score
 from distill.evaluation.score import Score
 from distill.events import Evaluation, Event, Sample
+from distill.settings import DataConfig, ProbeConfig
 
 
 @dataclass(frozen=True)
@@ -25,19 +26,32 @@ class Questions:
 
     @property
     def problems(self) -> list[Problem]:
-        """All of them, to be asked together: batched, many answers cost little more than one."""
-        return [*self.samples, *self.counted]
+        """All of them, each once, to be asked together: batched, many answers cost little more than one."""
+        return list(dict.fromkeys([*self.samples, *self.counted]))
 
     def events(self, step: int, answers: Sequence[Answer]) -> list[Event]:
         """What there is to say of the answers to `problems` at a step; no evaluation where none is counted."""
-        read, counted = answers[: len(self.samples)], answers[len(self.samples) :]
+        said = dict(zip(self.problems, answers, strict=True))
         found: list[Event] = [
-            Sample(step=step, problem=answer.problem.id, text=answer.completion.text, right=answer.grade.right)
-            for answer in read
+            Sample(
+                step=step,
+                problem=problem.id,
+                text=said[problem].completion.text,
+                right=said[problem].grade.right,
+                question=problem.question,
+                answer=problem.answer,
+            )
+            for problem in self.samples
         ]
-        if counted:
-            found.append(evaluated("during", "validation", step, score(counted)))
+        if self.counted:
+            found.append(evaluated("during", "validation", step, score([said[one] for one in self.counted])))
         return found
+
+
+def during(data: DataConfig, probe: ProbeConfig, validation: Sequence[Problem]) -> Questions:
+    """What a run asks: as samples the showcase, or, where the problems are others, the first that are counted."""
+    samples = showcase() if data.source == "problems" else spread(validation, probe.samples)
+    return Questions(samples[: probe.samples], spread(validation, probe.problems))
 
 
 def evaluated(phase: str, split: str, step: int, result: Score) -> Evaluation:

@@ -18,14 +18,15 @@ from distill.estimate import describe_model
 from distill.preflight import foreseen
 from distill.ui.actions import check_public_dataset, check_public_model
 from distill.ui.dials import FIELDS, STEPS
-from distill.ui.fields import FIRST, MODELS, Draft, draft_of, get, preset, put, settings, spec
+from distill.ui.dials.steps import GYM
+from distill.ui.fields import FIRST, MODELS, Draft, draft_of, file_of, get, preset, put, settings, spec
 from distill.ui.uploaded import fault
 
 # Faults that belong to none of FIELDS.
 TEACHERS, OBJECTIVES, FILE, NAME, ELSEWHERE = "teachers", "objectives", "data.path", "name", ""
 NO_FAMILY = "No kind of problem is chosen: choose at least one."
 NO_AIM = "Nothing is switched on for the student to learn from: switch on at least one."
-NO_FILE = "There is no file yet: upload one, JSONL or CSV."
+NO_FILE = "There is no file yet: upload one: JSONL, CSV or Parquet."
 
 _MOST_FAULTS = 20  # looked for before one gives up
 _KEY = re.compile(r"[a-z_]+(?:\.[a-z_0-9]+)*")
@@ -126,7 +127,9 @@ def _left_empty(draft: Draft) -> Iterator[tuple[str, str]]:
     source = draft.values["data.source"]
     if source == "problems" and not draft.values["data.families"]:
         yield "data.families", NO_FAMILY
-    if source == "file" and not draft.upload:
+    if source == "reasoning_gym" and not draft.values[GYM]:
+        yield GYM, NO_FAMILY
+    if source == "file" and not file_of(draft):
         yield FILE, NO_FILE
     if not settings(draft)["objectives"]:
         yield OBJECTIVES, NO_AIM

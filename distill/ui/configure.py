@@ -21,6 +21,7 @@ from distill.ui.plain import plainly
 from distill.ui.press import pressing
 from distill.ui.reactions import NAME_INFO, Reactions
 from distill.ui.shell import QUIET, Shell
+from distill.ui.uploaded import KINDS
 
 _LATEST = {**QUIET, "trigger_mode": "always_last"}  # while one answer is awaited only the newest change counts
 _SLOW = {**_LATEST, "queue": True, "concurrency_limit": 4, "concurrency_id": "preview"}
@@ -106,8 +107,8 @@ class Configure:
         self.form.add(first)
         with gr.Column(visible=False) as self.file_part:
             self.file = gr.File(
-                label="Your file: JSONL or CSV, at most 20 MB",
-                file_types=[".jsonl", ".csv"],
+                label="Your file: JSONL, CSV or Parquet, at most 20 MB",
+                file_types=list(KINDS),
                 height=130,
                 elem_id="problems-file",
             )

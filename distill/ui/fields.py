@@ -185,9 +185,14 @@ def settings(draft: Draft) -> dict[str, Any]:
     data = asked["data"]
     if data["source"] in MADE_HERE:  # what only other sources have must not be there at all
         data.pop("columns", None)
-    data["path"] = str(uploads() / draft.upload) if data["source"] == "file" and draft.upload else None
+    data["path"] = file_of(draft) if data["source"] == "file" else None
     asked["name"] = draft.name.strip() or draft.preset
     return asked
+
+
+def file_of(draft: Draft) -> str | None:
+    """The file of problems: the visitor's, else the one that the preset comes with; None where there is neither."""
+    return str(uploads() / draft.upload) if draft.upload else preset(draft.preset).data.path
 
 
 def _kinds(base: RunConfig, values: Values) -> list[str]:

@@ -5,19 +5,17 @@ It comes back from the browser, so nothing in it is believed. Pure: this module 
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from distill import assets
-from distill.ui.actions import uploads
+from distill.ui.actions import UPLOAD, uploads
 from distill.ui.dials import FIELDS
 from distill.ui.fields import FIRST, Draft, Values, draft_of, spec
 from distill.ui.teachers_rows import MOST
 
 Held = dict[str, Any]  # "preset", "teachers", "upload", "file", "columns"
 
-_UPLOAD = re.compile(r"[0-9a-f]{64}\.(jsonl|csv)")
 _LONGEST = 200  # characters of a name
 _COLUMNS = 200  # columns of a file that are offered
 _KINDS = {"switch": bool, "choices": list, "names": list, "whole": (int, float), "number": (int, float)}
@@ -36,7 +34,7 @@ def trusted(held: Any) -> Held:
     if isinstance(held.get("teachers"), list):
         kept["teachers"] = [teacher for item in held["teachers"][:MOST] if (teacher := _teacher(item))]
     upload = held.get("upload")
-    if isinstance(upload, str) and _UPLOAD.fullmatch(upload) and (uploads() / upload).is_file():
+    if isinstance(upload, str) and UPLOAD.fullmatch(upload) and (uploads() / upload).is_file():
         columns = held.get("columns")
         kept |= {"upload": upload, "file": _text(held.get("file"))}
         kept["columns"] = [_text(name) for name in columns[:_COLUMNS]] if isinstance(columns, list) else []

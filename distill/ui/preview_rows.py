@@ -10,6 +10,7 @@ from typing import Any
 
 from distill import config as configs
 from distill.config import RunConfig
+from distill.settings import MADE_HERE
 from distill.ui.fields import Draft, settings
 from distill.ui.text import words
 
@@ -59,7 +60,7 @@ def asked(draft: Draft) -> RunConfig:
     """The part of a draft that a preview depends on, so that no other change makes a new one. Raises ConfigError."""
     wanted = settings(draft)
     data = wanted["data"]
-    if data["source"] == "problems":  # the first are the same, however many there are
+    if data["source"] in MADE_HERE:  # the first are the same, however many there are
         data = {key: data[key] for key in ("source", "families", "seed")}
     kept = {"student": wanted["student"], "data": data, "budget": {"max_length": wanted["budget"]["max_length"]}}
     return configs.parse({**kept, "objectives": ["task"]})

@@ -20,7 +20,7 @@ from distill.ui import actions, commandline, preview_rows, review, teachers_rows
 from distill.ui.cards import cards_here, cards_html
 from distill.ui.checks import FILE, NAME, OBJECTIVES, TEACHERS, Checked, check, plain, step_of
 from distill.ui.dials import STEPS
-from distill.ui.fields import FIRST, Draft, draft_of, preset
+from distill.ui.fields import FIRST, Draft, draft_of, file_of, preset
 from distill.ui.form import Form
 from distill.ui.held import Held, drafted, fresh, restored, trusted
 from distill.ui.press import pressed
@@ -32,7 +32,7 @@ NAME_INFO = "Empty: the name that stands there in grey."
 _ADD = "A model of the zoo, a Hub id such as google/gemma-2-2b-it{folder}."
 _FETCH = "Press “Show the problems” to fetch the data set and see how it begins."
 _TABS = 1000  # browser tabs whose last preview is remembered
-_COLUMNS = ("question", "solution", "answer", "family")
+_COLUMNS = ("question", "solution", "answer", "family", "messages")
 
 
 class Reactions:
@@ -166,7 +166,7 @@ class Reactions:
 
     def _publishable(self, config: RunConfig, draft: Draft) -> RunConfig:
         """The config as a visitor may see it: on a public server their file is called as they call it."""
-        if not self.public or config.data.path is None:
+        if not self.public or config.data.path is None or not draft.upload:
             return config
         return config.model_copy(
             update={"data": config.data.model_copy(update={"path": draft.file or "problems.jsonl"})}
@@ -186,7 +186,7 @@ class Reactions:
         shown."""
         newest = self._newest(request)
         draft = drafted(held, name, values)
-        if draft.values["data.source"] == "file" and not draft.upload:
+        if draft.values["data.source"] == "file" and not file_of(draft):
             yield preview_rows.later("The first ten appear here when there is a file.")
             return
         try:

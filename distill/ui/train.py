@@ -135,7 +135,16 @@ def samples(run: RunView | None) -> str:
     for sample in run.series(Sample) if run else []:
         said.setdefault(sample.problem, []).append(sample)
     count = run.config.probe.samples if run and run.config else 3
-    return f'<div class="samples">{"".join(_sample(p, said.get(p.id, [])) for p in showcase()[:count])}</div>'
+    asked = [_asked(one) for one, *_ in said.values() if one.question]
+    if not asked and run and run.config and run.config.data.source != "problems":
+        return "<p class='quiet'>Some of the run's own problems, and the student's answers, appear here.</p>"
+    asked = asked or showcase()[:count]
+    return f'<div class="samples">{"".join(_sample(p, said.get(p.id, [])) for p in asked)}</div>'
+
+
+def _asked(sample: Sample) -> Problem:
+    """The problem that a sample answers, as far as it is shown."""
+    return Problem(sample.problem, "", sample.question, "", sample.answer)
 
 
 def _sample(problem: Problem, said: list[Sample]) -> str:

@@ -22,7 +22,7 @@ from distill.errors import UserError
 from distill.ui.actions import uploads
 
 MOST_KEPT = 2_000_000_000  # bytes of all uploads together
-_KINDS = (".jsonl", ".csv")
+KINDS = (".jsonl", ".csv", ".parquet")
 _READ_FOR = {"data", "probe", "budget", "teachers", "objectives"}  # what rows are read for decides how many are
 
 
@@ -39,8 +39,10 @@ def keep(path: str | Path) -> Uploaded:
     """Copy an uploaded file to the folder of uploads. Raises UserError where it can't be read as a table."""
     path = Path(path)
     kind = path.suffix.lower()
-    if kind not in _KINDS:
-        raise UserError(f"{path.name} is no JSONL or CSV file by its name: give one that ends in .jsonl or .csv.")
+    if kind not in KINDS:
+        raise UserError(
+            f"{path.name} is no JSONL, CSV or Parquet file by its name: give one that ends in .jsonl, .csv or .parquet."
+        )
     if path.stat().st_size > MAX_BYTES:
         raise UserError(f"{path.name} has {path.stat().st_size / 1e6:,.0f} MB, more than {MAX_BYTES / 1e6:.0f}.")
     columns = columns_of(path)  # what is no table is not kept
@@ -49,7 +51,7 @@ def keep(path: str | Path) -> Uploaded:
     with path.open("rb") as stream:
         stored = f"{hashlib.file_digest(stream, 'sha256').hexdigest()}{kind}"
     if not (folder / stored).exists():
-        kept = sum(file.stat().st_size for file in folder.iterdir() if file.suffix in _KINDS)
+        kept = sum(file.stat().st_size for file in folder.iterdir() if file.suffix in KINDS)
         if kept + path.stat().st_size > MOST_KEPT:
             raise UserError("This server keeps as many uploaded files as it may: ask whoever runs it to delete some.")
         part = folder / f"{stored}.{secrets.token_hex(8)}"  # two visitors may upload the same file at once

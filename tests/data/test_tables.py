@@ -80,7 +80,7 @@ def test_only_the_first_rows_are_read_where_that_is_asked(file):
             b"question,solution\na,b\nc,\xe9t\xe9\n",
             "Line 3 of a.csv has characters in 'solution' that are not",
         ),
-        ("a.csv", f"question,solution\na,{'x' * 20_001}\n", "Line 2 of a.csv has 20,001 characters in 'solution'"),
+        ("a.csv", f"question,solution\na,{'x' * 200_001}\n", "Line 2 of a.csv has 200,001 characters in 'solution'"),
         ("a.csv", "", "a.csv has no rows"),
         ("a.csv", "question,solution\n", "a.csv has no rows"),
         ("a.csv", "question,x,x\na,b,c\n", "a.csv has two columns named 'x': rename one of them."),
@@ -137,7 +137,7 @@ def test_files_that_are_not_there_or_of_another_kind(file, tmp_path):
     assert "There is no file" in refused(tmp_path / "no.csv", kind=ConfigError)
     assert "There is no file" in refused(tmp_path, kind=ConfigError)
     assert "There is no file" in refused("~nobody-of-this-name/a.csv", kind=ConfigError)
-    assert "ends in .jsonl or .csv" in refused(file("a.xlsx", "x"), kind=ConfigError)
+    assert "ends in .jsonl, .csv or .parquet" in refused(file("a.xlsx", "x"), kind=ConfigError)
 
 
 def test_what_is_too_large_is_refused_before_it_is_read(file, tmp_path):
@@ -171,12 +171,18 @@ def test_the_columns_of_a_file_and_its_first_rows(file):
 @pytest.mark.parametrize(
     ("names", "expected"),
     [
-        (["question", "answer"], ("question", "answer", None, None)),  # GSM8K
-        (["Problem", "Solution", "Answer", "Subject"], ("Problem", "Solution", "Answer", "Subject")),
-        (["prompt", "completion"], ("prompt", "completion", None, None)),
-        (["instruction", "input", "output"], ("instruction", "output", None, None)),
-        (["Teacher solution", "question", "final-answer"], ("question", "Teacher solution", "final-answer", None)),
-        (["x", "y"], (None, None, None, None)),
+        (["question", "answer"], ("question", "answer", None, None, None)),  # GSM8K
+        (["Problem", "Solution", "Answer", "Subject"], ("Problem", "Solution", "Answer", "Subject", None)),
+        (["prompt", "completion"], ("prompt", "completion", None, None, None)),
+        (["instruction", "input", "output"], ("instruction", "output", None, None, None)),
+        (
+            ["Teacher solution", "question", "final-answer"],
+            ("question", "Teacher solution", "final-answer", None, None),
+        ),
+        (["id", "messages", "source"], (None, None, None, None, "messages")),  # Tulu
+        (["prompt", "prompt_id", "messages"], (None, None, None, None, "messages")),  # UltraChat
+        (["messages", "question", "answer"], ("question", "answer", None, None, None)),
+        (["x", "y"], (None, None, None, None, None)),
     ],
 )
 def test_which_column_is_what_is_guessed_from_its_name(names, expected):

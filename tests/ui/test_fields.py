@@ -11,6 +11,7 @@ from distill import config as configs
 from distill.config import ConfigError, RunConfig
 from distill.methods import KINDS
 from distill.ui.dials import AUTOMATIC, FIELDS, OBJECTIVES
+from distill.ui.dials.steps import GYM
 from distill.ui.fields import MODELS, draft_of, preset, relevant, settings, spec, values_of
 
 # Settings that are filled in by other means: the list of teachers, the upload, the names.
@@ -32,7 +33,7 @@ def test_every_setting_has_a_field():
     wanted = set(leaves(RunConfig)) - ELSEWHERE
     for kind, model in MODELS.items():
         wanted |= {f"objectives.{kind}", *leaves(model, f"objectives.{kind}.")}
-    assert set(FIELDS) == wanted
+    assert {field.path for field in FIELDS.values()} == wanted
     assert tuple(objective.kind for objective in OBJECTIVES) == KINDS and set(KINDS) == set(MODELS)
 
 
@@ -113,6 +114,30 @@ def test_what_only_other_sources_have_is_left_out():
     hub = configs.parse(settings(edited(data__source="hub", data__dataset="openai/gsm8k", upload=f"{'a' * 64}.csv")))
     assert (hub.data.dataset, hub.data.path, hub.data.split) == ("openai/gsm8k", None, "train")
     assert configs.parse(settings(edited(data__dataset="openai/gsm8k"))).data.dataset is None
+
+
+def test_the_data_sets_of_reasoning_gym_are_its_families():
+    draft = edited(data__source="reasoning_gym", data__families=["rate"])
+    assert configs.parse(settings(draft)).data.families == ["gsm_symbolic"]
+    chosen = replace(draft, values={**draft.values, GYM: ["gcd", "gsm_symbolic"]})
+    config = configs.parse(settings(chosen))
+    assert config.data.families == ["gsm_symbolic", "gcd"]  # as they stand on the page
+    assert values_of(config)[GYM] == ["gsm_symbolic", "gcd"]
+    assert values_of(config)["data.families"] == list(FIELDS["data.families"].words)
+    every = replace(draft, values={**draft.values, GYM: list(FIELDS[GYM].words)})
+    assert configs.parse(settings(every)).data.families == list(FIELDS[GYM].words)
+    back = replace(chosen, values={**chosen.values, "data.source": "problems"})
+    assert configs.parse(settings(back)).data.families == ["rate"]
+    shown = {key for key, field in FIELDS.items() if relevant(field, chosen.values)}
+    assert GYM in shown and not {"data.families", "data.new_phrasing", "data.columns.question"} & shown
+
+
+def test_a_conversation_stands_for_question_and_solution():
+    columns = {"data__columns__messages": "messages", "data__columns__question": "", "data__columns__solution": "q"}
+    draft = edited(data__source="hub", data__dataset="allenai/tulu-3-sft-mixture", **columns)
+    assert configs.parse(settings(draft)).data.columns == configs.ColumnsConfig(messages="messages")
+    shown = {key for key, field in FIELDS.items() if relevant(field, draft.values)}
+    assert "data.columns.messages" in shown and not {"data.columns.question", "data.columns.solution"} & shown
 
 
 def test_only_what_matters_is_shown():

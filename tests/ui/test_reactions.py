@@ -111,17 +111,18 @@ def test_teachers_are_added_and_refused_where_they_are_typed(reactions):
 
 def test_an_upload_offers_its_columns(reactions, tmp_path):
     (tmp_path / "mine.csv").write_text("question;solution;topic\n" + ROWS)
-    held, question, _, answer, family = reactions.upload(str(tmp_path / "mine.csv"), fresh("tiny"))
+    held, question, _, answer, family, messages = reactions.upload(str(tmp_path / "mine.csv"), fresh("tiny"))
     assert held["file"] == "mine.csv" and held["columns"] == ["question", "solution", "topic"]
     assert question["choices"] == ["", "question", "solution", "topic"]
     assert (question["value"], answer["value"], family["value"]) == ("question", "", "topic")
+    assert messages["value"] == ""
     assert reactions.forget(held)[0]["upload"] == ""
 
 
 def test_a_bad_upload_says_so_at_the_file_and_keeps_the_columns(reactions, tmp_path):
     (tmp_path / "bad.jsonl").write_text('{"question": \n')
     held, *columns = reactions.upload(str(tmp_path / "bad.jsonl"), fresh("tiny"))
-    assert columns == [SKIPPED] * 4 and held["upload"] == ""
+    assert columns == [SKIPPED] * 5 and held["upload"] == ""
     note = reactions.look(None, held, "", *sent(data__source="file")[2:])[4]
     assert "Line 1 of bad.jsonl is not valid JSON" in note
 

@@ -14,6 +14,7 @@ from distill.ui.actions import upload_name, uploads
 from distill.ui.checks import FILE, check
 from distill.ui.uploaded import keep, trial
 
+GUESS = {"question": "question", "solution": "solution", "answer": None, "family": None, "messages": None}
 ROWS = "".join(f"What is {i} + {i}?;{i} + {i} = {2 * i}. #### {2 * i};plus\n" for i in range(120))
 
 
@@ -32,7 +33,7 @@ def test_a_file_is_kept_by_what_is_in_it(tmp_path):
     assert (uploads() / found.stored).read_bytes() == (tmp_path / "a.csv").read_bytes()
     assert upload_name(uploads() / found.stored) == found.stored
     assert found.columns == ("question", "solution", "topic")
-    assert found.guess == {"question": "question", "solution": "solution", "answer": None, "family": "topic"}
+    assert found.guess == {**GUESS, "family": "topic"}
     (tmp_path / "b.CSV").write_bytes((tmp_path / "a.csv").read_bytes())
     assert keep(tmp_path / "b.CSV").stored == found.stored
     assert not list(uploads().glob("*.csv.*"))
@@ -41,7 +42,7 @@ def test_a_file_is_kept_by_what_is_in_it(tmp_path):
 @pytest.mark.parametrize(
     ("name", "content", "said"),
     [
-        ("a.txt", b"x", "no JSONL or CSV"),
+        ("a.txt", b"x", "no JSONL, CSV or Parquet"),
         ("a.csv", b"", "no rows"),
         ("a.jsonl", b'[{"question": "q"}]', "an object on each line"),
         ("a.csv", b"a,a\n1,2\n", "two columns"),

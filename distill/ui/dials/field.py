@@ -21,6 +21,7 @@ class Field:
     `words`: what each choice means. `when`: whether this setting matters, by what the others hold. `only`: where it
     doesn't it must not be in the config at all. `rare`: it lies under "More dials". `group`: the heading it stands
     under. `widget`: "model" or "column" where a list with free text is meant, "teachers" where teachers are chosen.
+    `setting`: the path in the config where the key is another, as two fields ask for the same in different words.
     """
 
     key: str
@@ -32,6 +33,12 @@ class Field:
     rare: bool = False
     group: str = ""
     widget: str = ""
+    setting: str = ""
+
+    @property
+    def path(self) -> str:
+        """Its dotted path in the config."""
+        return self.setting or self.key
 
 
 @dataclass(frozen=True)
