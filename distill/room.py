@@ -20,6 +20,7 @@ from distill.footprint import GIB
 from distill.hub import look_up
 from distill.machine import Machine, free_disk_mb
 from distill.references import lower
+from distill.wording import listed
 
 _AT_ONCE = 8  # models that are looked up at a time
 
@@ -63,26 +64,27 @@ def _check_disk(facts: Sequence[ModelFacts]) -> None:
 
 def _check_memory(config: RunConfig, refs: Sequence[ModelRef], facts: Sequence[ModelFacts], machine: Machine) -> None:
     """The student and its largest teacher are in memory at once, or all those that stay loaded."""
-    size = weight_bytes(machine)
-    student = footprint.student_bytes(facts[0].parameters, config.lora.quantize, size) / GIB
-    who = f"The weights of the student {refs[0].name!r} ({_gb(student)}"
-    smaller = "choose a smaller model" if config.lora.quantize else "choose a smaller model, or set lora.quantize"
+    size, quantize = weight_bytes(machine), config.lora.quantize
+    sizes = [model.parameters * size / GIB for model in facts]
+    sizes[0] = footprint.student_bytes(facts[0].parameters, quantize, size) / GIB
+    then = f"choose smaller models, {'' if quantize else 'set lora.quantize, '}or take a larger machine"
     room = machine.memory_gb
     if machine.has_gpu and machine.gpu_gb is not None:
-        if student > machine.gpu_gb:
-            raise UserError(f"{who}) can't be on this machine's GPU, which has {_gb(machine.gpu_gb)}: {smaller}.")
-        room += machine.gpu_gb  # a teacher that is larger than the GPU is in part in main memory
-    sizes = [model.parameters * size / GIB for model in facts]
-    together = [number for number, ref in enumerate(refs) if number and demand(config, ref.name).live]
-    largest = max(range(1, len(refs)), key=lambda number: sizes[number], default=None)
-    for teachers in ([largest] if largest else [], together):
-        needed = student + sum(sizes[number] for number in teachers)
-        if needed > room:
-            others = "".join(f", the teacher {refs[number].name!r} {_gb(sizes[number])}" for number in teachers)
+        if sizes[0] > machine.gpu_gb:
             raise UserError(
-                f"{who}{others}) are in memory together, {_gb(needed)}; this machine has {_gb(room)}: {smaller}, or a "
-                "larger machine."
+                f"The student {refs[0].name!r} has {_gb(sizes[0])} of weights, and this machine's GPU "
+                f"{_gb(machine.gpu_gb)}: {then}."
             )
+        room += machine.gpu_gb  # a teacher that is larger than the GPU is in part in main memory
+    teachers = range(1, len(refs))
+    together = [number for number in teachers if demand(config, refs[number].name).live]
+    for some in ([max(teachers, key=sizes.__getitem__)] if teachers else [], together):
+        needed = sizes[0] + sum(sizes[number] for number in some)
+        if needed > room:
+            who = [f"the student {refs[0].name!r} ({_gb(sizes[0])} of weights)"]
+            who += [f"the teacher {refs[number].name!r} ({_gb(sizes[number])})" for number in some]
+            both = f"are in memory together, {_gb(needed)}," if some else "must be in memory,"
+            raise UserError(f"T{listed(who)[1:]} {both} and this machine has {_gb(room)}: {then}.")
 
 
 def _gb(gib: float) -> str:

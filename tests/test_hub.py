@@ -1,4 +1,4 @@
-"""What the Hub says of a model before it is fetched: its facts from headers alone, and every refusal in one sentence."""
+"""What the Hub says of a model before it is fetched: facts from headers alone, and every refusal in one sentence."""
 
 import json
 import shutil
