@@ -15,12 +15,27 @@ from distill.errors import ConfigError
 
 ROOT = Path(__file__).resolve().parent.parent
 PRESETS = ROOT / "assets" / "presets"
+PROBLEMS = ROOT / "assets" / "problems"
 ZOO = ROOT / "assets" / "zoo"
 
 
 def preset_names() -> list[str]:
     """The presets that ship, by name, in alphabetical order."""
     return sorted(path.stem for path in PRESETS.glob("*.yaml"))
+
+
+def read_preset(name: str) -> dict[str, Any]:
+    """The settings of a preset that ships; a file of problems that it names is the one that ships with it."""
+    settings = read_yaml(PRESETS / f"{name}.yaml")
+    data = settings.get("data")
+    if isinstance(data, dict) and data.get("path"):
+        data["path"] = str(ROOT / data["path"])
+    return settings
+
+
+def ships(file: str | Path) -> bool:
+    """Whether this is a file of problems that ships, by its whole path."""
+    return Path(file).parent == PROBLEMS and Path(file).is_file()
 
 
 def read_yaml(path: Path) -> dict[str, Any]:

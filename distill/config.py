@@ -189,7 +189,7 @@ def to_yaml(config: RunConfig) -> str:
 def _read(source: str) -> dict[str, Any]:
     names = assets.preset_names()
     if source in names:
-        return assets.read_yaml(assets.PRESETS / f"{source}.yaml")
+        return assets.read_preset(source)
     path = Path(source)
     if path.is_file():
         return {"name": path.stem, **assets.read_yaml(path)}

@@ -72,6 +72,13 @@ class Job:
         tokens = self.characters / each + template
         return min(tokens, self.config.budget.max_length) if model is self.student else tokens
 
+    @property
+    def learnt(self) -> float:
+        """Tokens of a text that the student learns, on average. Large teachers may write as many as they are let."""
+        answers, most = wants_answers(self.config), self.config.budget.max_length
+        long = any(one.written and teacher.parameters > _BRIEF_UP_TO for teacher, one in self.asked)
+        return min(most, self.tokens(self.student) + (answers.max_new_tokens if long else 0))
+
     @cached_property
     def asked(self) -> list[tuple[ModelFacts, Demand]]:
         """Each teacher, and what it is asked."""
@@ -155,7 +162,7 @@ def _asking(job: Job, teacher: ModelFacts, asked: Demand, speed: Speed, size: in
 def _training(job: Job, speed: Speed, size: int) -> float:
     budget, student, geometry = job.config.budget, job.student, job.config.geometry
     rate = speed.training * student.width / (student.width + speed.training_half)
-    tokens = PADDING * job.tokens(student) * budget.batch_size
+    tokens = PADDING * job.learnt * budget.batch_size
     pass_s = 6 * student.parameters * tokens / rate + _SMALL * student.layers * speed.layer
     step = budget.accumulation * pass_s
     if geometry and budget.accumulation > 1:  # the whole step's states are computed once before

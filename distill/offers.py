@@ -18,7 +18,7 @@ from distill.runs import RunView
 GROUPS = {
     "first": ("Start here", "Six teachers, every part of the page, and an answer in a minute or two."),
     "methods": ("One method each", "The same student and problems, taught in another way: run two, and compare them."),
-    "large": ("Models of the Hub", "The same with real models. They are fetched first, and most want a GPU."),
+    "large": ("Models of the Hub", "What others did, to do again. The models are fetched first; most want a GPU."),
 }
 _TITLES = {
     "tiny-ce": "Tiny, without teachers",
@@ -28,6 +28,12 @@ _TITLES = {
     "tiny-deku": "Tiny, as on the Deku card",
     "tiny-gkd": "Tiny, by correcting its own answers (GKD)",
     "tiny-cross-tokenizer": "Tiny, across tokenizers",
+    "teacher-file": "A file of a teacher's solutions",
+    "deku": "Deku, as on its card",
+    "deku-kernel": "Deku, without trained heads",
+    "reasoning-traces": "Thinking aloud: Gemma 3 from Qwen3",
+    "gkd-0.5b-from-3b": "GKD: half a billion from three",
+    "gkd-4b-tulu": "GKD on Tulu: four billion",
 }
 _ORDER = list(_TITLES)
 

@@ -281,9 +281,11 @@ def test_long_texts_of_a_file_take_longer(tmp_path):
 
 
 def test_a_data_set_still_to_be_fetched_is_taken_for_long():
-    found = of("tiny", "data.source=hub", "data.dataset=openai/gsm8k")
+    found = of("tiny", "data.source=hub", "data.dataset=org/unknown")
     assert found.seconds[0] > of("tiny").seconds[0]
-    assert any("length of the texts of openai/gsm8k" in note for note in found.notes)
+    assert any("length of the texts of org/unknown" in note for note in found.notes)
+    known = of("tiny", "data.source=hub", "data.dataset=openai/gsm8k", "budget.max_length=32768")
+    assert not any("length of the texts" in note for note in known.notes) and known.memory_gb < 5
 
 
 # --- what is in the way ---
@@ -328,7 +330,7 @@ def test_the_network_is_needed_for_what_is_not_here(monkeypatch):
 
 def test_what_can_never_run_here():
     assert of("tiny", "lora.quantize=4bit").obstacle.startswith("needs an NVIDIA GPU for lora.quantize 4bit")
-    refused = estimate(load("deku"), GPU, ()).obstacle
+    refused = estimate(load("deku", ["teachers=[openbmb/MiniCPM-2B-sft-bf16]"]), GPU, ()).obstacle
     assert refused.startswith("openbmb/MiniCPM-2B-sft-bf16 can't be used") and refused.endswith("in its place")
     assert "no zoo model" in of("tiny", "student=student-tny").obstacle
 

@@ -14,10 +14,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from distill import assets, runs
+from distill import assets, runs, zero
 from distill.config import ConfigError, RunConfig, check_models
 from distill.errors import UserError
 from distill.estimate import Machine, estimate, text
+from distill.hardware import is_zerogpu
 from distill.owners import Visitor
 from distill.preflight import refuse_foreseen
 from distill.references import is_hub_id, on_the_hub
@@ -56,7 +57,7 @@ def start(config: RunConfig, visitor: Visitor, public: bool) -> str:
         folder = runs.create(config)
         try:
             visitor.claim(folder)
-            runs.start(folder, in_turn=True)
+            runs.start(folder, in_turn=True, begin=_begin())
         except (OSError, UserError) as error:
             shutil.rmtree(folder, ignore_errors=True)
             forget(folder.resolve())
@@ -65,6 +66,12 @@ def start(config: RunConfig, visitor: Visitor, public: bool) -> str:
             reason = (error.strerror or str(error)).lower()
             raise UserError(f"The run could not be started ({reason}): try again in a minute.") from error
     return folder.name
+
+
+def _begin() -> runs.Begin | None:
+    """How a run is begun: by its worker, but on ZeroGPU, which lends no worker a GPU, by whoever then calls
+    zero.carry_out."""
+    return zero.take_charge if is_zerogpu() else None
 
 
 def stop(run_id: str, visitor: Visitor) -> str:
@@ -81,7 +88,7 @@ def resume(run_id: str, visitor: Visitor, overrides: Sequence[str] = ()) -> str:
     visitor.check(folder, "resume")
     with _starting:
         check_queue()
-        runs.resume(folder, list(overrides), in_turn=True)
+        runs.resume(folder, list(overrides), in_turn=True, begin=_begin())
     return folder.name
 
 

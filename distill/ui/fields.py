@@ -24,6 +24,8 @@ from distill.ui.dials import AUTOMATIC, FIELDS, OBJECTIVES, Field
 FIRST = "tiny"  # the preset that is chosen when the page opens
 MODELS = {get_args(kind.model_fields["kind"].annotation)[0]: kind for kind in get_args(get_args(ObjectiveConfig)[0])}
 
+PREFILL, BREAK = "objectives.response.prefill", "\\n"  # a field of one line: a line break is typed as \n
+
 Values = dict[str, Any]  # field -> what its component holds
 
 
@@ -222,6 +224,8 @@ def _followed(objective: BaseModel, name: str) -> Any:
 def _shown(dial: Field, value: Any) -> Any:
     """A setting's value as its component holds it."""
     kind = spec(dial.key).kind
+    if dial.key == PREFILL:
+        return (value or "").replace("\n", BREAK)
     if kind in ("choices", "names"):
         return list(value or spec(dial.key).options)
     if kind in ("choice", "text"):
@@ -239,6 +243,8 @@ def _asked(dial: Field, value: Any) -> Any:
         return [name.strip() for name in value or [] if isinstance(name, str) and name.strip()] or None
     if kind in ("whole", "number"):
         return int(value) if kind == "whole" and isinstance(value, float) and value.is_integer() else value
+    if dial.key == PREFILL:  # blanks at its end count
+        return value.replace(BREAK, "\n") if isinstance(value, str) else value
     text = value.strip() if isinstance(value, str) else value
     if dial.key == "lora.targets" and text and text != "all-linear":
         return [name.strip() for name in text.split(",") if name.strip()]

@@ -6,11 +6,12 @@ from configure_cases import TEACHER, edited
 from distill import assets
 from distill import config as configs
 from distill.config import ConfigError
+from distill.ui.actions import check_public
 from distill.ui.checks import FILE, NAME, NO_AIM, NO_FAMILY, NO_FILE, OBJECTIVES, TEACHERS, check, plain, step_of
 from distill.ui.fields import draft_of, preset, settings
 
 
-@pytest.mark.parametrize("name", [name for name in assets.preset_names() if name.startswith("tiny")])
+@pytest.mark.parametrize("name", assets.preset_names())
 def test_presets_are_valid_at_once(name):
     checked = check(draft_of(name), public=True)
     assert checked.faults == {}
@@ -101,3 +102,14 @@ def test_names():
     assert check(edited(), public=False).config.name == "tiny"
     assert check(edited(budget__steps=60), public=False).config.name == "tiny, edited"
     assert check(edited(budget__steps=60, name="mine"), public=False).config.name == "mine"
+
+
+def test_a_preset_with_a_file_of_its_own_can_start_as_it_is_and_opens_no_other_file():
+    found = check(draft_of("teacher-file"), public=True)
+    assert found.faults == {} and found.config == configs.load("teacher-file")
+    check_public(found.config)
+    path = assets.PROBLEMS / "teacher_solutions.jsonl"
+    for other in (path.parent / ".." / "problems" / path.name, path.parent / "none.jsonl", assets.ROOT / "README.md"):
+        data = found.config.data.model_copy(update={"path": str(other)})
+        with pytest.raises(ConfigError, match="can't name another"):
+            check_public(found.config.model_copy(update={"data": data}))

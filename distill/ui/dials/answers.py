@@ -69,7 +69,7 @@ RESPONSE = Objective(
         Field(
             "objectives.response.prefill",
             "How their answers begin (prefill)",
-            "Such as <think>, for teachers that reason; the student learns it too. Empty: as they like.",
+            "`<think>\\n` (`\\n`: a new line) has them think first; the student learns it too. Empty: as they like.",
             rare=True,
         ),
         teachers("response", "their answers", rare=True),
