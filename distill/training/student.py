@@ -129,7 +129,10 @@ def cautions(student: PeftModel, lora: LoraConfig, hardware: Hardware) -> list[t
         return []
     said = []
     if hardware.device == "cpu":
-        text = f"lora.quantize {lora.quantize} saves memory but is slow on a CPU: without it the run takes less time."
+        text = (
+            f"lora.quantize {lora.quantize} saves memory but is slow on a CPU, which unpacks the weights whenever they "
+            "are used: a step takes longer, and answers several times as long."
+        )
         said.append(("quantized_on_cpu", text))
     squeezed, all_ = _quantised_share(student)
     if squeezed < _FEW * all_:
