@@ -97,6 +97,11 @@ def test_killed_it_goes_on_to_the_same_bytes(whole, tmp_path, step):
     assert kept(run) == {"1": kept(whole)["1"]}
     (run / "epochs" / "unfinished").mkdir()  # as if it had been killed while it wrote
     (run / "epochs" / "unfinished" / "adapter_config.json").write_text("{")
+    assert runs.view(run).steps == 12
+    for changed, said in (("steps=20", "give one of the two"), ("epochs=1", "the run is at step 9, in a later one")):
+        if step == 9:
+            with pytest.raises(ConfigError, match=said):
+                runs.resume(run, [f"budget.{changed}"])
     carry_out(run)
     assert kept(run) == kept(whole)
     assert [(m.step, m.loss, m.tokens) for m in metrics(run)] == [(m.step, m.loss, m.tokens) for m in metrics(whole)]
