@@ -66,6 +66,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_run(command)
     command.add_argument("--problems", type=_count, default=240, metavar="N", help="held-out problems (default 240)")
     command.add_argument("--adapter", default="adapter", metavar="NAME", help="of a run with epochs: epochs/1, ...")
+    _add_set(command, "judge on other problems, such as data.source=reasoning_gym; data.* and evaluation.* only")
     _add_json(command)
     command = _add(commands, "push", cli.push, "keep a finished run in a repository of the Hub, private unless told")
     _add_run(command)

@@ -5,10 +5,11 @@ Nothing here knows of the Hub: `hub_stand_in.py` and whoever needs another servi
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import parse_qs, urlsplit
@@ -31,7 +32,7 @@ class Request:
 
 @dataclass
 class Response:
-    """`body` may be bytes, text, or anything JSON holds."""
+    """`body` may be bytes, text, anything JSON holds, or an iterator of bytes, which are sent as they come."""
 
     body: object = b""
     status: int = 200
@@ -87,6 +88,9 @@ class Loopback:
                 service.requests.append(request)
                 response = service.answer(request)
                 content = response.body
+                if hasattr(content, "__next__"):
+                    self._stream(response, content)
+                    return
                 if isinstance(content, str):
                     content = content.encode()
                 elif not isinstance(content, bytes):
@@ -100,6 +104,17 @@ class Loopback:
                 self.end_headers()
                 if self.command != "HEAD":
                     self.wfile.write(content)
+
+            def _stream(self, response: Response, pieces: Iterator[bytes]) -> None:
+                """As they come, until there are no more; then the connection is closed."""
+                self.close_connection = True
+                self.send_response(response.status)
+                for name, value in (response.headers | {"Connection": "close"}).items():
+                    self.send_header(name, value)
+                self.end_headers()
+                with contextlib.suppress(OSError):  # the client may go
+                    for piece in pieces:
+                        self.wfile.write(piece)
 
             do_GET = do_HEAD = do_POST = do_PUT = do_DELETE = do_PATCH = _serve
 
