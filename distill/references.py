@@ -93,6 +93,8 @@ def check_models(config: RunConfig) -> None:
             path = model_path(ref)
             if isinstance(path, Path):
                 check_files(path)
+            if role == "student" and config.lora.quantize and str(path).endswith(SUFFIX):
+                raise ConfigError("it is a GGUF file, which can't be quantised again: remove lora.quantize.")
         except ConfigError as error:
             raise ConfigError(f"The {role} {ref.name!r} can't be used: {lower(str(error))}") from error
 

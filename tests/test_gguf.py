@@ -89,6 +89,9 @@ def test_an_architecture_that_is_not_known_is_named(file, tiny, tmp_path):
 def test_a_gguf_file_is_not_quantised_again(file):
     with pytest.raises(ConfigError, match=r"remove lora\.quantize"):
         load_model(file, quantization_config=object())
+    config = RunConfig(student=str(file), lora={"quantize": "4bit"}, objectives=["task"])
+    with pytest.raises(ConfigError, match=r"'tiny\.gguf' can't be used: it is a GGUF file.*remove lora\.quantize"):
+        check_models(config)
 
 
 def test_a_public_server_takes_such_a_file_from_the_hub_alone(file):

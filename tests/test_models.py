@@ -134,3 +134,17 @@ def test_a_hub_id_is_known_by_its_revision(monkeypatch):
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
     assert fingerprint("nobody/nothing", "abc") == "nobody/nothing@abc"
     assert fingerprint("nobody/nothing") == "nobody/nothing@main"
+
+
+def test_code_beside_a_known_model_is_never_run(copied):
+    before = load_model(copied)
+    ran = copied / "was-run"
+    (copied / "mine.py").write_text(f"from pathlib import Path\nPath({str(ran)!r}).touch()\n")
+    for name, auto in (
+        ("config.json", {"AutoConfig": "mine.C", "AutoModelForCausalLM": "mine.M"}),
+        ("tokenizer_config.json", {"AutoTokenizer": ["mine.T", None]}),
+    ):
+        said = json.loads((copied / name).read_text())
+        (copied / name).write_text(json.dumps({**said, "auto_map": auto}))
+    assert type(load_model(copied)) is type(before) and load_tokenizer(copied)("a").input_ids
+    assert not ran.exists()
