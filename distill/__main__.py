@@ -62,6 +62,7 @@ def _parser() -> argparse.ArgumentParser:
     _add(commands, "list", cli.list_runs, "all runs, the newest first")
     command = _add(commands, "show", cli.show, "what a run did, or what a preset asks for")
     command.add_argument("what", metavar="RUN|PRESET")
+    _add_json(command)
     command = _add(commands, "evaluate", cli.evaluate, "judge a run's student again")
     _add_run(command)
     command.add_argument("--problems", type=_count, default=240, metavar="N", help="held-out problems (default 240)")

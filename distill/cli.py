@@ -13,7 +13,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from distill import assets, config, runs, terminal
+from distill import assets, config, jobs, runs, terminal
 from distill import estimate as estimates
 from distill.errors import UserError
 from distill.events import to_json
@@ -73,10 +73,7 @@ def show(args: argparse.Namespace) -> int:
     """A preset's settings, or what a run did."""
     presets = assets.preset_names()
     if args.what in presets:
-        asked = config.load(args.what)
-        print(config.to_yaml(asked), end="")
-        print(*(f"# {line}" for line in estimates.lines(estimates.estimate(asked, Machine.here(args.runs)))), sep="\n")
-        return 0
+        return _show_preset(args)
     try:
         seen = runs.view(runs.find(args.what, args.runs))
     except config.ConfigError as error:
@@ -85,6 +82,10 @@ def show(args: argparse.Namespace) -> int:
                 f"There is no run or preset {args.what!r}: {instead(args.what, presets)}"
             ) from error
         raise
+    if args.json:
+        about = {name: getattr(seen, name) for name in ("id", "name", "state", "reason", "step", "steps", "report")}
+        print(to_json(about | {"folder": str(seen.folder)}))
+        return 0
     print(f"run {seen.id}: {seen.name}, {seen.state} at step {seen.step} of {seen.steps}, in {seen.folder}")
     if seen.reason:
         print(seen.reason)
@@ -96,11 +97,29 @@ def show(args: argparse.Namespace) -> int:
     return 0
 
 
+def _show_preset(args: argparse.Namespace) -> int:
+    """A preset's settings, then what it costs on this machine and whether this machine can."""
+    asked = config.load(args.what)
+    found = estimates.estimate(asked, Machine.here(args.runs))
+    job = jobs.smallest(asked) if found.obstacle else None
+    if args.json:
+        needs = {"seconds": found.seconds, "memory_gb": found.memory_gb, "gpu_gb": found.gpu_gb}
+        said = {"preset": args.what, "config": asked.model_dump(mode="json"), **needs, "disk_mb": found.disk_mb}
+        said |= {"here": bool(found.seconds) and not found.obstacle, "obstacle": found.obstacle, "notes": found.notes}
+        print(to_json(said | {"flavor": job[0].name if job else None}))
+        return 0
+    print(config.to_yaml(asked), end="")
+    print(*(f"# {line}" for line in estimates.lines(found)), sep="\n")
+    if job:
+        print(f"# python -m distill submit {args.what} --flavor {job[0].name} does it on a machine of Hugging Face")
+    return 0
+
+
 def evaluate(args: argparse.Namespace) -> int:
-    """Judge a run's student again, on as many held-out problems as asked for."""
+    """Judge a run's student again, on as many held-out problems as asked for, its own or others."""
     from distill.evaluation.again import evaluate_run
 
-    result = evaluate_run(runs.find(args.run, args.runs), args.problems, args.json, args.adapter)
+    result = evaluate_run(runs.find(args.run, args.runs), args.problems, args.json, args.adapter, args.overrides)
     print(to_json(result) if args.json else terminal.summary(result))
     return 0
 

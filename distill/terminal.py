@@ -119,6 +119,8 @@ def table(rows: Sequence[Sequence[str]], indent: str = "") -> str:
 def summary(report: dict[str, Any]) -> str:
     """A report as a short table."""
     rows = [[phase, rate(report[phase])] for phase in ("before", "after") if isinstance(report.get(phase), dict)]
+    if called := (report.get("data") or {}).get("called"):
+        rows.insert(0, ["judged on", called])
     if flips := report.get("flips"):
         p = report.get("mcnemar_p")
         chance = "" if p is None else f", p {'< 0.001' if p < 0.001 else f'= {p:.3f}'}"

@@ -7,6 +7,7 @@ import pytest
 import yaml
 from end_to_end_cases import MINI, distill, only_run, write
 
+from distill.__main__ import main
 from distill.data.problems import generate
 from distill.data.sources import split_of_question
 from distill.events import Evaluation, Probe, Warning, latest_by_step, read
@@ -77,6 +78,19 @@ def test_it_can_be_judged_again_on_more_rows_but_not_on_more_than_there_are(fini
     many = distill("evaluate", finished, "--problems", 300)
     assert many.returncode == 1
     assert "but 300 are asked for: ask for" in many.stderr and "Traceback" not in many.stderr
+
+
+def test_its_student_can_be_judged_on_other_problems(finished, capsys):
+    pytest.importorskip("reasoning_gym")
+    other = ["data.source=reasoning_gym", "data.families=[chain_sum, gsm_symbolic]", "evaluation.max_new_tokens=8"]
+    assert main(["evaluate", str(finished), "--problems", "6", "--set", *other]) == 0
+    done = capsys.readouterr()
+    assert "6 problems of reasoning-gym (chain_sum, gsm_symbolic) twice" in done.err
+    lines = done.out.splitlines()
+    assert lines[0].split("  ")[-1].strip() == "reasoning-gym (chain_sum, gsm_symbolic)"
+    assert "95%" in lines[1] and "n = 6" in lines[1] and "n = 6" in lines[2]
+    assert main(["evaluate", str(finished), "--set", "budget.steps=1"]) == 2
+    assert "only data.* and evaluation.*" in capsys.readouterr().err
 
 
 def test_a_file_that_is_wrong_fails_the_run_with_the_line(tmp_path):

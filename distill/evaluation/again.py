@@ -1,8 +1,9 @@
-"""Judge a run's student again, on as many held-out problems as asked for: the same weights, the adapter off and on."""
+"""Judge a run's student again, on as many held-out problems as asked for, its own or others: the adapter off and on."""
 
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +12,9 @@ from transformers import GenerationConfig
 from transformers.utils import GENERATION_CONFIG_NAME
 
 from distill import config as configs
-from distill.data.sources import problems_for
 from distill.errors import ConfigError
 from distill.evaluation.generate import answer_problems, score
+from distill.evaluation.others import about, judged_on, unseen
 from distill.evaluation.score import Score, compare
 from distill.hardware import detect
 from distill.training.student import load_adapter, load_student
@@ -21,15 +22,19 @@ from distill.views import has_adapter, kept_epochs
 from distill.wording import listed
 
 
-def evaluate_run(folder: Path, problems: int, as_json: bool = False, adapter: str = "adapter") -> dict[str, Any]:
-    """{before, after, flips, mcnemar_p, by_family} on `problems` held-out problems. Raises ConfigError without an
-    adapter.
+def evaluate_run(
+    folder: Path, problems: int, as_json: bool = False, adapter: str = "adapter", overrides: Sequence[str] = ()
+) -> dict[str, Any]:
+    """{data, before, after, flips, mcnemar_p, by_family} on `problems` held-out problems; `data` says of what.
 
-    `adapter`: which of the run's, such as epochs/2. The first problems are those of the run's own report: the stream of problems is the same, only longer.
+    `adapter`: which of the run's, such as epochs/2. `overrides`, such as "data.source=reasoning_gym", name other
+    problems; without them the first are those of the run's own report: the stream is the same, only longer. What the
+    run has seen in training is never among them. Raises ConfigError without an adapter or for other overrides.
     """
     weights = adapter_of(folder, adapter)
-    config = configs.load(folder / "config.yaml")
-    asked = problems_for(config, _say, {"held_out": problems})["held_out"]
+    own = configs.load(folder / "config.yaml")
+    config = judged_on(own, overrides)
+    asked = unseen(own, config, problems, _say)
     student, tokenizer = load_student(config.student, config.lora, detect(), config.seed)
     load_adapter(student, weights)
     end_as_trained(student, weights)
@@ -39,11 +44,16 @@ def evaluate_run(folder: Path, problems: int, as_json: bool = False, adapter: st
         return score(answer_problems(student, tokenizer, asked, evaluation.max_new_tokens, evaluation.batch_size))
 
     if not as_json:
-        print(f"answering {problems} problems twice", file=sys.stderr)
+        print(f"answering {problems} problems of {about(config.data)['called']} twice", file=sys.stderr)
     with student.disable_adapter():
         before = judge()
     after = judge()
-    return {"before": before.to_dict(), "after": after.to_dict(), **compare(before, after)}
+    return {
+        "data": about(config.data),
+        "before": before.to_dict(),
+        "after": after.to_dict(),
+        **compare(before, after),
+    }
 
 
 def adapter_of(folder: Path, name: str = "adapter") -> Path:

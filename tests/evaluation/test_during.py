@@ -1,11 +1,12 @@
 """What is asked during training: spread over families, told apart from what is counted before and after."""
 
 from distill.data.grading import grade
-from distill.data.problems import generate
-from distill.evaluation.during import Questions, spread
+from distill.data.problems import generate, showcase
+from distill.evaluation.during import Questions, during, spread
 from distill.evaluation.generate import Answer
 from distill.events import Evaluation, Sample
 from distill.generation import Completion
+from distill.settings import DataConfig, ProbeConfig
 
 PROBLEMS = generate("validation", 30)
 
@@ -43,6 +44,24 @@ def test_samples_are_read_and_the_others_counted():
     low, high = counted.ci95
     assert low < 0.5 < high
     assert sum(part["n"] for part in counted.by_family.values()) == 6
+
+
+def test_who_is_read_is_counted_too_and_asked_once():
+    questions = Questions(PROBLEMS[:2], PROBLEMS[:6])
+    assert questions.problems == PROBLEMS[:6]
+    *samples, counted = questions.events(5, answers(questions.problems, right={1, 4}))
+    assert [(s.problem, s.right, s.question, s.answer) for s in samples] == [
+        (p.id, p is PROBLEMS[1], p.question, p.answer) for p in PROBLEMS[:2]
+    ]
+    assert (counted.n, counted.correct) == (6, 2)
+
+
+def test_a_run_on_other_problems_reads_answers_to_its_own():
+    probe = ProbeConfig(samples=3, problems=5)
+    assert during(DataConfig(), probe, PROBLEMS).samples == showcase()[:3]
+    questions = during(DataConfig(source="reasoning_gym"), probe, PROBLEMS)
+    assert questions.samples == spread(PROBLEMS, 3) and questions.counted == spread(PROBLEMS, 5)
+    assert during(DataConfig(source="file", path="a.csv"), probe, []).problems == []
 
 
 def test_nothing_is_said_where_nothing_is_counted():
