@@ -10,28 +10,41 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from distill import together
 from distill.generation import evaluating
 from distill.objectives.base import Batch
 from distill.objectives.geometry import GeometryObjective
 from distill.objectives.task import completion_cross_entropy
 from distill.training.distiller import Distiller
+from distill.training.window import signals_of_all
 
 
-def measure_benefit(distiller: Distiller, geometry: GeometryObjective, validation: Batch, batch: Batch) -> Tensor:
-    """r [T], float32 on the CPU; `validation` gives the task gradient, `batch` the teachers'. `.grad` is left alone."""
+def measure_benefit(
+    distiller: Distiller, geometry: GeometryObjective, validation: Batch, batch: Batch, texts: int | None = None
+) -> Tensor:
+    """r [T], float32 on the CPU; `validation` gives the task gradient, `batch` the teachers'. `.grad` is left alone.
+
+    Of the batches of all processes together the first `texts` are looked at (None: all).
+    """
     with evaluating(distiller):  # no dropout: a measurement, and nothing drawn that a resumed run would not draw
-        return _measure(distiller, geometry, validation, batch)
+        return _measure(distiller, geometry, validation, batch, texts)
 
 
-def _measure(distiller: Distiller, geometry: GeometryObjective, validation: Batch, batch: Batch) -> Tensor:
+def _measure(
+    distiller: Distiller, geometry: GeometryObjective, validation: Batch, batch: Batch, texts: int | None
+) -> Tensor:
     parameters = [p for p in distiller.student.parameters() if p.requires_grad]
     loss = completion_cross_entropy(distiller.read(validation), validation["labels"])
     task = torch.autograd.grad(loss, parameters, allow_unused=True)
-    z_BD = geometry.represent(distiller.read(batch), batch)
-    losses = geometry.per_teacher(z_BD, batch["signals"])
+    z_nD = together.joined(geometry.represent(distiller.read(batch), batch))[:texts]
+    signals = signals_of_all(geometry.signals_of(batch))
+    losses = geometry.per_teacher(
+        z_nD, {name: {teacher: rows[:texts] for teacher, rows in by.items()} for name, by in signals.items()}
+    )
     benefits = []
     for loss in losses.values():
         gradient = torch.autograd.grad(loss, parameters, retain_graph=True, allow_unused=True)
         pairs = zip(task, gradient, strict=True)
         benefits.append(sum((a * b).sum() for a, b in pairs if a is not None and b is not None))
-    return torch.stack(benefits).float().cpu()
+    # Each process has what its own texts contribute, multiplied by the number of processes: see `together.joined`.
+    return torch.stack(together.everyones(torch.stack(benefits).float().cpu())).mean(0)

@@ -12,9 +12,10 @@ from collections.abc import Iterable
 from peft import PeftModel
 from torch import Tensor, nn
 
+from distill import together
 from distill.objectives.base import Batch, CoupledObjective, Objective, ObjectiveOutput, StudentOutputs
 from distill.readout import head_of, read_states, refreshed
-from distill.training.window import FifoBank
+from distill.training.window import FifoBank, signals_of_all
 
 
 class Distiller(nn.Module):
@@ -80,6 +81,9 @@ class Distiller(nn.Module):
 
     def _result(self, kind: str, objective: Objective, outputs: StudentOutputs, batch: Batch) -> ObjectiveOutput:
         bank = self.banks.get(kind)
+        if bank is None and isinstance(objective, CoupledObjective):
+            z_nD = together.joined(objective.represent(outputs, batch))
+            return objective.couple(z_nD, signals_of_all(objective.signals_of(batch)))
         if bank is None:
             return objective(outputs, batch)
         z_BD = objective.represent(outputs, batch)

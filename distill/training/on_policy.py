@@ -15,10 +15,11 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from distill import together
 from distill.data.prompts import IGNORED
 from distill.generation import generate_ids
 from distill.objectives.base import Batch
-from distill.sampling import Sampling
+from distill.sampling import Sampling, copies
 
 
 @dataclass
@@ -28,7 +29,8 @@ class OnPolicy:
     `temperature` is of the sampling. `ends`: every token that ends an answer, of the student's and of the teachers'.
     `vocabulary`: how many tokens the student and its teachers have in common (None: all); it writes no others, which
     they could not read.
-    The draw depends on `seed` and the step alone, so it is the same on every process and after a resume.
+    Whether it does depends on `seed` and the step alone, so it is the same on every process and after a resume; and
+    what a prompt is answered with is what it would be if one process answered all prompts of the step.
     """
 
     tokenizer: PreTrainedTokenizerBase
@@ -49,7 +51,8 @@ class OnPolicy:
             return {"gkd/own": 0.0}
         prompts = [prompt for batch in batches for prompt in prompts_of(batch)]
         sampling = Sampling(self.temperature, seed=f"{self.seed}:{step}")
-        written = generate_ids(student, prompts, self.ends, self.max_new_tokens, sampling, self.vocabulary)
+        numbers = _numbers([len(batch["input_ids"]) for batch in batches], prompts)
+        written = generate_ids(student, prompts, self.ends, self.max_new_tokens, sampling, self.vocabulary, numbers)
         start = 0
         for batch in batches:
             rows = slice(start, start + len(batch["input_ids"]))
@@ -72,6 +75,19 @@ class OnPolicy:
         if "prompts" in batch:
             own["prompts"] = batch["prompts"]
         return own
+
+
+def _numbers(sizes: Sequence[int], prompts: Sequence[Sequence[int]]) -> list[int]:
+    """Which copy of the same prompt in the whole step each of this process's is.
+
+    Micro-batches (of `sizes` texts) are dealt to the processes in turn, as cards are.
+    """
+    place = [(part, together.rank(), row) for part, size in enumerate(sizes) for row in range(size)]
+    everywhere = sorted(
+        found for each in together.everyones(list(zip(place, map(tuple, prompts), strict=True))) for found in each
+    )
+    counted = dict(zip([at for at, _ in everywhere], copies([prompt for _, prompt in everywhere]), strict=True))
+    return [counted[at] for at in place]
 
 
 def prompts_of(batch: Batch) -> list[list[int]]:

@@ -3,7 +3,8 @@
 Gradient accumulation shrinks the batch such a loss is computed on, and with it changes its value and its gradient.
 `carry_gradients` is the exact remedy (GradCache, Gao et al. 2021, arXiv 2101.06983): pool every micro-batch without
 gradients, compute the loss and dL/dz once over all of them, and let each micro-batch's second forward pass carry its
-part z . dL/dz. `FifoBank` is the cheap one: compare with the last samples seen, as they were then (stale and detached).
+part z . dL/dz. Where processes share a step, each computes that loss over the texts of all of them. `FifoBank` is the
+cheap one: compare with the last samples seen, as they were then (stale and detached).
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from distill import together
 from distill.objectives.base import Batch, Signals
 
 if TYPE_CHECKING:
@@ -38,14 +40,25 @@ def carry_gradients(distiller: Distiller, batches: Sequence[Batch]) -> tuple[dic
     metrics: dict[str, float] = {}
     for kind, zs in parts.items():
         objective = distiller.objectives[kind]
-        z_nD = torch.cat(zs).requires_grad_()
-        result = objective.couple(z_nD, _joined([objective.signals_of(batch) for batch in batches]))
+        own_nD = torch.cat(zs).requires_grad_()
+        signals = signals_of_all(_joined([objective.signals_of(batch) for batch in batches]))
+        result = objective.couple(together.joined(own_nD), signals)
         (objective.weight * result.total()).backward()
-        for batch, dz_BD in zip(batches, z_nD.grad.split([len(z) for z in zs]), strict=True):
+        for batch, dz_BD in zip(batches, own_nD.grad.split([len(z) for z in zs]), strict=True):
             batch.setdefault("carried", {})[kind] = dz_BD
         terms |= {name: value.detach() for name, value in result.terms.items()}
         metrics |= result.metrics
     return terms, metrics
+
+
+def signals_of_all(signals: Signals) -> Signals:
+    """The rows of every process, in the order of `together.joined`."""
+    if together.size() == 1:
+        return signals
+    return {
+        name: {teacher: torch.cat(together.rows_of_all(rows)) for teacher, rows in by_teacher.items()}
+        for name, by_teacher in signals.items()
+    }
 
 
 def rng_state() -> dict[str, Tensor]:
