@@ -67,10 +67,11 @@ def test_what_each_needs_is_known_before_anything_is_fetched(preset, tmp_path, m
 
 
 def test_thoughts_make_long_texts():
-    long, short = (
-        estimate(configs.load("reasoning-traces", [f"objectives=[{{kind: response, max_new_tokens: {n}}}]"]), GPU, ())
-        for n in (1024, 64)
-    )
+    def of(tokens):
+        asked = ["budget.batch_size=8", f"objectives=[{{kind: response, max_new_tokens: {tokens}}}]"]
+        return estimate(configs.load("reasoning-traces", asked), GPU, ())
+
+    long, short = of(1024), of(64)
     assert long.gpu_gb > 2 * short.gpu_gb and long.stages["train"] > 2 * short.stages["train"]
 
 
