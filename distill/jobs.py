@@ -116,7 +116,7 @@ def submit(config: RunConfig, flavor: str, timeout: str = "4h", runs_dir: str | 
     """
     config = absolute(config)
     configs.check_models(config)
-    _refuse_folders(config)
+    refuse_folders(config)
     seconds = duration(timeout)
     api = signed_in()
     try:
@@ -148,8 +148,8 @@ def duration(text: str) -> int:
     return seconds
 
 
-def _refuse_folders(config: RunConfig) -> None:
-    """What lies on this machine only can't be had there; a file of problems is sent along."""
+def refuse_folders(config: RunConfig) -> None:
+    """Raises ConfigError for what lies on this machine only; a file of problems is sent along, so that may."""
     for ref in (config.student, *config.teachers):
         if not assets.zoo_folder(ref.model) and Path(ref.model).expanduser().exists():
             raise ConfigError(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import shlex
 import sys
 import time
 
@@ -88,8 +87,3 @@ def _which(asked: RunConfig, args: argparse.Namespace) -> str:
         f"Say on which machine: --flavor {flavor.name} is the cheapest that can ({on}, {text(cost.seconds)}); "
         f"others are {names}."
     )
-
-
-def command(asked: str, flavor: str) -> str:
-    """The command line that submits `asked`: what follows `python -m distill run` in the other."""
-    return f"python -m distill submit {asked} --flavor {shlex.quote(flavor)}"

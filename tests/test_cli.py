@@ -16,6 +16,7 @@ from distill.__main__ import main, spread
 from distill.config import load
 from distill.errors import ConfigError
 from distill.events import Evaluation, EventWriter, Metric, Status
+from distill.machine import Machine
 
 ROOT = Path(__file__).parents[1]
 REPORT = {
@@ -215,6 +216,25 @@ def test_show_a_preset_is_a_config_to_start_from(capsys, tmp_path):
     assert main(["show", "tiny-deku"]) == 0
     (tmp_path / "mine.yaml").write_text(capsys.readouterr().out)
     assert load(tmp_path / "mine.yaml") == load("tiny-deku")
+
+
+def test_what_is_shown_can_be_read_by_programs(folder, tmp_path, capsys):
+    assert main(["show", "tiny", "--json"]) == 0
+    said = json.loads(capsys.readouterr().out)
+    assert said["config"]["name"] == "tiny" and said["seconds"][0] < said["seconds"][1] and said["memory_gb"] > 0.3
+    assert said["disk_mb"] > 1 and {"here", "obstacle", "flavor", "gpu_gb"} <= set(said)
+    (folder / "report.json").write_text(json.dumps(REPORT))
+    assert main(["show", folder.name, "--json", "--runs", str(tmp_path)]) == 0
+    said = json.loads(capsys.readouterr().out)
+    assert (said["id"], said["state"], said["report"]) == (folder.name, "queued", REPORT)
+
+
+def test_a_preset_that_is_too_much_for_here_says_where_it_can_be_done(capsys, monkeypatch):
+    monkeypatch.setattr(Machine, "here", classmethod(lambda *_: Machine(2, 8.0)))
+    assert main(["show", "deku"]) == 0
+    said = [line for line in capsys.readouterr().out.splitlines() if line.startswith("# ")]
+    assert said[1].startswith("# not on this machine: needs ")
+    assert said[-1].startswith("# python -m distill submit deku --flavor ")
 
 
 def test_no_runs_yet(tmp_path, capsys):

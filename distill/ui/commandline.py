@@ -13,7 +13,9 @@ from typing import Any
 import yaml
 
 from distill import config as configs
+from distill import jobs
 from distill.config import ConfigError, ModelRef, RunConfig
+from distill.estimate import text as spoken
 from distill.ui.downloads import scratch
 from distill.ui.fields import MODELS, preset
 
@@ -40,6 +42,22 @@ def command(config: RunConfig, name: str, file: str = "config.yaml") -> str:
         return f"python -m distill run {file}"
     sets = "".join(f" --set {shlex.quote(item)}" for item in said)
     return f"python -m distill run {name}{sets}"
+
+
+def elsewhere(config: RunConfig, name: str) -> str:
+    """The command line that does the run as a Job of Hugging Face, on the cheapest machine that can, under a line that
+    says which; "" where none can, or where the config needs what lies on this machine only."""
+    try:
+        jobs.refuse_folders(config)
+    except ConfigError:
+        return ""
+    found = jobs.smallest(config)
+    if found is None:
+        return ""
+    flavor, cost = found
+    on = f"{flavor.gpu}, {flavor.machine.gpu_gb:.0f} GB" if flavor.gpu else f"{flavor.machine.cores} cores"
+    submit = command(config, name).replace(" run ", " submit ", 1) + f" --flavor {flavor.name}"
+    return f"# on a machine of Hugging Face, paid by the minute ({on}; {spoken(cost.seconds)}):\n{submit}"
 
 
 def yaml_file(config: RunConfig) -> str:

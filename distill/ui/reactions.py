@@ -159,10 +159,17 @@ class Reactions:
         public = self._publishable(config, draft)
         return [
             review.review(draft, checked, found, notes, said_no),
-            commandline.command(public, draft.preset),
+            self._commands(public, draft, found),
             gr.update(value=commandline.yaml_file(public), interactive=True),
             gr.update(interactive=not found.obstacle and not said_no),
         ]
+
+    @staticmethod
+    def _commands(config: RunConfig, draft: Draft, found: Estimate) -> str:
+        """The run as a command line; where this machine can't do it, as a Job on one that can."""
+        said = [commandline.command(config, draft.preset)]
+        said += [commandline.elsewhere(config, draft.preset)] if found.obstacle else []
+        return "\n".join(filter(None, said))
 
     def _publishable(self, config: RunConfig, draft: Draft) -> RunConfig:
         """The config as a visitor may see it: on a public server their file is called as they call it."""

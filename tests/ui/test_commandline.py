@@ -7,8 +7,11 @@ import pytest
 from configure_cases import TEACHER, edited
 
 from distill import config as configs
+from distill.__main__ import _parser
+from distill.config import load
+from distill.jobs import FLAVORS
 from distill.ui.checks import check
-from distill.ui.commandline import command, overrides, yaml_file
+from distill.ui.commandline import command, elsewhere, overrides, yaml_file
 from distill.ui.downloads import scratch
 
 GEOMETRY = "objectives__geometry__"
@@ -70,3 +73,17 @@ def test_what_follows_from_the_rest_is_left_out():
 def test_without_the_preset_the_file_is_used():
     config = check(edited(), public=False).config
     assert command(config, "no-such-preset") == "python -m distill run config.yaml"
+
+
+def test_the_same_elsewhere_is_on_the_cheapest_machine_that_can():
+    config = load("tiny-ce", ["student=nvidia/Nemotron-Mini-4B-Instruct", "budget.batch_size=8"])
+    said, line = elsewhere(config, "tiny-ce").split("\n")
+    assert said.startswith("# on a machine of Hugging Face, paid by the minute (") and " GB; about " in said
+    words = shlex.split(line)
+    assert words[:5] == ["python", "-m", "distill", "submit", "tiny-ce"] and words[-2] == "--flavor"
+    assert _parser().parse_args(words[3:]).flavor == words[-1] in [one.name for one in FLAVORS]
+
+
+def test_what_lies_on_this_machine_only_is_not_offered_elsewhere(tiny_folder):
+    config = load("tiny-ce", [f"student={tiny_folder('student-tiny')}"])
+    assert elsewhere(config, "tiny-ce") == ""

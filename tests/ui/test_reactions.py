@@ -132,6 +132,7 @@ def test_the_review_is_renewed_where_it_is_open(reactions, tmp_path):
     summary, command, download, start = reactions.renew_review("review", *sent(budget__steps=60))
     assert "60 steps" in summary and command.endswith("--set budget.steps=60")
     assert configs.load(download["value"]).budget.steps == 60 and start["interactive"]
+    assert "submit" not in command  # this machine can
     _, command, download, start = reactions.renew_review("review", *sent(budget__steps=0))
     assert command == "" and not start["interactive"] and not download["interactive"]
 
@@ -182,6 +183,18 @@ def test_previews_of_data_sets_wait_to_be_asked_for(reactions):
     assert list(reactions.renew_preview(request, "budget", *sent())) == [SKIPPED]
     (said,) = reactions.renew_preview(request, "problems", *sent(data__source="file"))
     assert "when there is a file" in said
+
+
+def test_problems_of_reasoning_gym_are_shown_and_can_be_started(reactions):
+    pytest.importorskip("reasoning_gym")
+    asked = sent(data__source="reasoning_gym", **{"data__families__reasoning_gym": ["gcd"]})
+    *_, rows = reactions.renew_preview(gr.Request(session_hash="z"), "problems", *asked)
+    assert rows.count("Find the Greatest Common Divisor") == 10 and "#### " in rows
+    summary, command, _, start = reactions.renew_review("review", *asked)
+    assert "Reasoning Gym (gcd): 1,280 to learn from" in summary and start["interactive"]
+    assert "data.source=reasoning_gym" in command and "data.families=" in command
+    none = sent(data__source="reasoning_gym", **{"data__families__reasoning_gym": []})
+    assert "No kind of problem is chosen" in reactions.look(None, *none)[0]
 
 
 def test_a_preview_says_first_that_it_takes_a_while_and_an_older_one_does_not_overwrite_it(reactions):
