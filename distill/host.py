@@ -11,6 +11,7 @@ import os
 import threading
 from dataclasses import dataclass
 
+from distill import oauth
 from distill.hardware import is_zerogpu
 from distill.machine import Machine
 
@@ -131,11 +132,8 @@ def _token() -> Feature:
 
 
 def _oauth() -> Feature:
-    if os.environ.get("OAUTH_CLIENT_ID"):
-        return Feature("sign-in on the page", True, "with Hugging Face (OAuth)")
-    if os.environ.get("SPACE_ID"):
-        return Feature("sign-in on the page", False, "hf_oauth: true is not in this Space's README.md")
-    return Feature("sign-in on the page", False, "it is for Spaces with hf_oauth: true")
+    why = oauth.why_not()
+    return Feature("sign-in on the page", not why, why or "with Hugging Face (OAuth)")
 
 
 def _packages(machine: Machine) -> list[Feature]:

@@ -17,9 +17,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from distill.errors import UserError
-from distill.runs import home
+from distill.runs import home, list_runs
 
 _FILE = "owner.json"
+_SIGNED_IN = "name:"  # what the id of a visitor who signed in begins with
 
 
 @dataclass(frozen=True)
@@ -28,6 +29,11 @@ class Visitor:
 
     id: str
     local: bool
+
+    @property
+    def name(self) -> str:
+        """The name that this visitor signed in with, "" without sign-in."""
+        return self.id.removeprefix(_SIGNED_IN) if self.id.startswith(_SIGNED_IN) else ""
 
     def owns(self, folder: Path) -> bool:
         """Whether this visitor may stop, resume and delete the run."""
@@ -57,8 +63,15 @@ class Visitor:
 
 def new_token(name: str | None = None) -> str:
     """A token, "id.signature", for a visitor who has none; of everybody who signed in under `name`, the same."""
-    text = f"name:{name}" if name else secrets.token_urlsafe(24)
+    text = f"{_SIGNED_IN}{name}" if name else secrets.token_urlsafe(24)
     return f"{text}.{_signature(text)}"
+
+
+def hand_over(before: Visitor, after: Visitor) -> None:
+    """Give one visitor's runs to another: who signs in keeps what they started before they did."""
+    for run in list_runs():
+        if before.id and _owner(run.folder) == _digest(before.id):
+            after.claim(run.folder)
 
 
 def visitor(token: str | None, local: bool) -> Visitor:

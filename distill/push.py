@@ -151,7 +151,8 @@ def _repository(api: HfApi, repo_id: str, private: bool) -> None:
         return
     if private and public:
         raise UserError(
-            f"{repo_id} is there already and everybody may read it: allow that (--public), or give another name."
+            f"{repo_id} is there already and everybody may read it, but private was asked for: ask for public, or give "
+            "another name."
         )
 
 
@@ -164,6 +165,7 @@ def _upload(api: HfApi, repo_id: str, run: str, files: dict[str, Path | bytes]) 
 
 def _why(error: BaseException, repo_id: str) -> str:
     """One sentence on why the Hub didn't take it."""
+    from huggingface_hub import constants
     from huggingface_hub.errors import HfHubHTTPError, OfflineModeIsEnabled
 
     chain = [error]
@@ -184,9 +186,9 @@ def _why(error: BaseException, repo_id: str) -> str:
         if status in (400, 409, 422):
             return f"The Hub does not take the name {repo_id}{hint}: give another one."
         return f"The Hub answered with {status}{hint}: nothing is lost, try again later."
-    offline = isinstance(error, OfflineModeIsEnabled)
-    if offline or any(type(one).__module__.startswith("http") or isinstance(one, OSError) for one in chain):
-        why = "HF_HUB_OFFLINE is set" if offline else type(chain[-1]).__name__
-        return f"The Hub can't be reached ({why}): nothing is lost, try again when there is a network."
+    if isinstance(error, OfflineModeIsEnabled):
+        return "HF_HUB_OFFLINE keeps this machine off the network: unset it to reach the Hub."
+    if any(type(one).__module__.startswith("http") or isinstance(one, OSError) for one in chain):
+        return f"The Hub can't be reached at {constants.ENDPOINT}: nothing is lost, try again when there is a network."
     first = redacted(str(error).strip().split("\n")[0][:200]).rstrip(".")
     return f"The Hub did not take the files ({type(error).__name__}: {first}): nothing is lost, try again."

@@ -54,7 +54,10 @@ def test_a_duplicated_space_says_what_is_off(monkeypatch):
     assert "only until the Space restarts" in said and "hf_oauth: true is not in this Space's README.md" in said
     assert "GPU: none here" in said
     monkeypatch.setenv("DISTILL_HOME", "/data")
-    monkeypatch.setenv("OAUTH_CLIENT_ID", "x")
+    for name in ("OAUTH_CLIENT_ID", "OAUTH_CLIENT_SECRET", "OAUTH_SCOPES", "OPENID_PROVIDER_URL"):
+        monkeypatch.setenv(name, "x")
+    monkeypatch.setenv("SYSTEM", "spaces")
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: name)  # gradio[oauth], which a Space installs
     said = " ".join(host.off(GPU))
     assert "restarts" not in said and "sign-in" not in said.lower() and "GPU: none" not in said
 

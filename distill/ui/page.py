@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import os
-
 import gradio as gr
 
+from distill import oauth
 from distill.hardware import cpu_cores, is_zerogpu, memory_gb
 from distill.host import off
 from distill.machine import Machine
@@ -25,7 +24,7 @@ def build(public: bool = False) -> gr.Blocks:
     ) as page:
         shell = Shell(public)
         status.build(shell, header())
-        if os.environ.get("OAUTH_CLIENT_ID"):  # only a Space that was set up for it has sign-in
+        if not oauth.why_not():  # only a Space that was set up for it has sign-in
             gr.LoginButton(size="sm")
         with gr.Tabs(elem_id="tabs", selected="configure") as shell.tabs:
             for name, builder in zip(TABS, BUILDERS, strict=True):

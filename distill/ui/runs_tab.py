@@ -15,7 +15,7 @@ from distill.assets import ROOT
 from distill.errors import UserError
 from distill.owners import Visitor
 from distill.runs import RunView
-from distill.ui import actions, comparison, downloads, runs_text
+from distill.ui import actions, comparison, downloads, keep, runs_text
 from distill.ui.plain import plainly
 from distill.ui.shell import QUIET, Shell, meant, recent_runs
 
@@ -44,6 +44,7 @@ def build(shell: Shell) -> None:
         with gr.Column(scale=4, min_width=300, elem_id="runs-open"):
             details = gr.HTML(runs_text.details(None), js_on_load=script, elem_id="runs-details")
             _downloads(shell)
+            keep.build(shell)
             _delete(shell)
             config = gr.HTML("", elem_id="runs-config")
     shell.frame("runs-table", table, _table, tab="runs", key=_marks)

@@ -9,15 +9,17 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
 from functools import partial
 from typing import Any
 
 import gradio as gr
 
-from distill import runs
+from distill import runs, zero
 from distill.errors import UserError
-from distill.owners import Visitor, new_token, visitor
+from distill.hardware import is_zerogpu
+from distill.owners import Visitor, hand_over, new_token, visitor
 from distill.runs import RunView
 from distill.ui.frames import Drawings, Frame, Marks
 from distill.ui.plain import plainly
@@ -104,12 +106,14 @@ class Shell:
         handler: Callable[..., str],
         inputs: Sequence[Any] = (),
         opens: str | None = None,
+        trains: bool = False,
     ) -> None:
         """On `trigger` call `handler(visitor, run_id, *inputs)`, which gives the id of the run to show from then on.
 
-        What it raises becomes one sentence. `opens`: the tab to open then.
+        What it raises becomes one sentence. `opens`: the tab to open then. `trains`: the run is begun by it, so that on
+        ZeroGPU, which lends a GPU to an event alone, the event lasts as long as the run.
         """
-        self._actions.append((trigger, handler, list(inputs), opens))
+        self._actions.append((trigger, handler, list(inputs), opens, trains and is_zerogpu()))
 
     def opens(self, trigger: Callable[..., Any], tab: str) -> None:
         """On `trigger` open a tab."""
@@ -117,29 +121,41 @@ class Shell:
         trigger(lambda: [gr.Tabs(selected=tab), *self._opened(tab)], None, outputs, **QUIET)
 
     def _wire(
-        self, trigger: Callable[..., Any], handler: Callable[..., str], inputs: list[Any], opens: str | None
+        self,
+        trigger: Callable[..., Any],
+        handler: Callable[..., str],
+        inputs: list[Any],
+        opens: str | None,
+        lasts: bool,
     ) -> None:
         def acted(run_id: str, token: str, *values: Any) -> Any:
             shown_now = handler(self.who(token), run_id, *values)
             # One output is given as it is: a list of one would become the id itself.
             return [shown_now, gr.Tabs(selected=opens), *self._opened(opens)] if opens else shown_now
 
+        def lasting(run_id: str, token: str, *values: Any) -> Iterator[Any]:
+            first = acted(run_id, token, *values)
+            with closing(zero.carry_out(runs.find_id(first[0] if opens else first))) as beats:
+                yield first
+                for _ in beats:
+                    yield [gr.skip() for _ in outputs] if opens else gr.skip()
+
         outputs = [self.run_id, *([self.tabs, self.tab, *self.timers.values()] if opens else [])]
-        done = trigger(
-            plainly(acted),
-            [self.run_id, self.token, *inputs],
-            outputs,
-            **QUIET,  # not queued: a full queue of questions to the models must not keep anybody from Stop
-        )
+        how = QUIET  # not queued: a full queue of questions to the models must not keep anybody from Stop
+        if lasts:
+            how = {**QUIET, "queue": True, "concurrency_limit": None, "trigger_mode": "multiple"}
+        done = trigger(plainly(lasting if lasts else acted), [self.run_id, self.token, *inputs], outputs, **how)
         done.success(**self._look(None))
 
     # --- what happens ------------------------------------------------------------------------------------------------
 
     def _arrive(self, request: gr.Request, token: str) -> tuple[str, str, dict]:
         """A tab was opened: what it shows (`?run=`, else the newest) and who it is."""
-        known, name = self.who(token).id, signed_in(request)
-        if name or not known or known.startswith("name:"):  # signed in, new here, or signed out since
+        known, name = self.who(token), signed_in(request)
+        if name or not known.id or known.name:  # signed in, new here, or signed out since
             token = new_token(name)
+            if name and known.id and not known.name:
+                hand_over(known, self.who(token))
         return str(request.query_params.get("run", ""))[:64], token, {}
 
     def _opened(self, tab: str) -> list[Any]:

@@ -1,0 +1,175 @@
+"""Keeping a run on the Hub from the page: with whose token, whose run, and what is said where it can't be done."""
+
+import base64
+import json
+import time
+
+import gradio as gr
+import gradio.oauth
+import pytest
+from fastapi import FastAPI
+from fastapi.testclient import TestClient
+from hub_writes import OWNER, HubWrites
+from huggingface_hub import constants
+from run_cases import made
+from safetensors.torch import save_file
+from test_publish import report
+from torch import ones
+
+from distill import oauth
+from distill.owners import hand_over, new_token, visitor
+from distill.runs import view
+from distill.ui import keep
+from distill.ui.page import build
+
+VISITORS = "hf_oauth_VisitorsOwn.Token_0123456789"
+GIVEN = {
+    "OAUTH_CLIENT_ID": "x",
+    "OAUTH_CLIENT_SECRET": "x",
+    "OAUTH_SCOPES": "openid",
+    "OPENID_PROVIDER_URL": "http://x",
+}
+SPACE = {"SYSTEM": "spaces", "SPACE_ID": "me/distill"}
+
+
+@pytest.fixture
+def home(tmp_path, monkeypatch):
+    monkeypatch.setenv("DISTILL_HOME", str(tmp_path / "home"))
+    for name in (*GIVEN, *SPACE, "HF_TOKEN"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(constants, "HF_TOKEN_PATH", str(tmp_path / "none"))
+    return tmp_path
+
+
+def space(monkeypatch, given=GIVEN):
+    """As on a Space with sign-in: what gradio has read already is set too."""
+    for name, value in {**SPACE, **given}.items():
+        monkeypatch.setenv(name, value)
+    for name, value in given.items():
+        monkeypatch.setattr(gradio.oauth, name, value)
+
+
+def finished(owner=None):
+    """A run that is done, of the visitor with this token."""
+    run = made()
+    (run.folder / "adapter").mkdir()
+    save_file({"w": ones(2)}, run.folder / "adapter" / "adapter_model.safetensors")
+    (run.folder / "adapter" / "adapter_config.json").write_text("{}")
+    (run.folder / "report.json").write_text(json.dumps(report(digests={})))
+    if owner:
+        visitor(owner, local=False).claim(run.folder)
+    return view(run.folder)
+
+
+# --- what the page says ----------------------------------------------------------------------------------------------
+
+
+def test_on_a_laptop_its_own_login_is_used(home, monkeypatch):
+    who, run = visitor("", local=True), finished()
+    assert "isn't logged in to the Hub" in keep.note(run, who, keep.why_not(who, public=False))
+    monkeypatch.setenv("HF_TOKEN", "hf_of_the_laptop")
+    assert keep.why_not(who, public=False) == "" and keep.may(run, who, "")["visible"]
+
+
+def test_a_server_without_sign_in_says_what_is_off_and_why(home, monkeypatch):
+    pytest.importorskip("authlib")
+    who = visitor(new_token(), local=False)
+    assert "it is for Spaces with hf_oauth: true" in keep.why_not(who, public=True)
+    space(monkeypatch, given={})  # a duplicated Space
+    why = keep.why_not(who, public=True)
+    assert "nobody can sign in" in why and "hf_oauth: true is not in this Space&#x27;s README.md" in why
+    assert why in keep.note(None, who, why) and "hf upload" in why
+    space(monkeypatch)
+    assert keep.why_not(who, public=True).startswith("Sign in with Hugging Face at the top")
+    assert keep.why_not(visitor(new_token(OWNER), local=False), public=True) == ""
+    monkeypatch.setattr(oauth, "_PACKAGES", ("no_such_package",))
+    assert "no_such_package is not installed" in keep.why_not(who, public=True)
+
+
+def test_only_the_owner_of_a_run_that_is_done_may(home, monkeypatch):
+    space(monkeypatch)
+    ada, bob = (visitor(new_token(name), local=False) for name in (OWNER, "bob"))
+    run = finished(new_token(OWNER))
+    assert keep.may(run, ada, "")["visible"] and f"signed in as {OWNER}" in keep.note(run, ada, "")
+    assert not keep.may(run, bob, "")["visible"] and "Only whoever started" in keep.note(run, bob, "")
+    going = made(state=None)
+    ada.claim(going.folder)
+    assert not keep.may(going, ada, "")["visible"] and "once the run is done" in keep.note(going, ada, "")
+
+
+def test_who_signs_in_keeps_what_they_started_before(home):
+    before, after = new_token(), new_token(OWNER)
+    mine, other = finished(before), finished(new_token())
+    hand_over(visitor(before, local=False), visitor(after, local=False))
+    ada = visitor(after, local=False)
+    assert ada.owns(mine.folder) and not ada.owns(other.folder)
+
+
+# --- pressed ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def hub(home, monkeypatch):
+    with HubWrites(home / "hub") as service:
+        service.tokens[VISITORS] = OWNER
+        monkeypatch.setattr(constants, "ENDPOINT", service.url)
+        monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", True)
+        yield service
+
+
+def press(page, token, signed_in, repository="ada/student"):
+    """Press the button as a browser does; what is said last, or the error's sentence."""
+    import itsdangerous
+
+    number = next(number for number, fn in page.fns.items() if fn.name == "keep")
+    client = TestClient(gr.mount_gradio_app(FastAPI(), page, path=""), base_url="https://testserver")
+    with client:
+        if signed_in:
+            info = {"access_token": VISITORS, "scope": "openid", "expires_at": int(time.time()) + 99}
+            info["userinfo"] = {"preferred_username": OWNER}
+            secret = gradio.oauth.hashlib.sha256(b"x-v4").hexdigest()
+            session = base64.b64encode(json.dumps({"oauth_info": info}).encode())
+            client.cookies.set("session", itsdangerous.TimestampSigner(secret).sign(session).decode())
+        asked = {"fn_index": number, "session_hash": "s", "data": [None, token, repository, True]}
+        assert client.post("/gradio_api/queue/join", json=asked).status_code == 200
+        said = client.get("/gradio_api/queue/data", params={"session_hash": "s"}).text
+    lines = [json.loads(line.removeprefix("data: ")) for line in said.splitlines() if line.startswith("data: ")]
+    output = next(line["output"] for line in lines if line["msg"] == "process_completed")
+    shown = [line["output"]["data"][0] for line in lines if line["msg"] == "process_generating"]
+    return output.get("error") or json.dumps(shown), [line["msg"] for line in lines]
+
+
+def test_a_visitor_of_a_space_pushes_with_their_own_token(hub, monkeypatch):
+    pytest.importorskip("authlib")
+    space(monkeypatch)
+    monkeypatch.setenv("HF_TOKEN", "hf_TheServersOwnToken0123")
+    token = new_token(OWNER)
+    run = finished(token)
+    page = build(public=True)
+    assert page.expects_oauth
+    said, _ = press(page, token, signed_in=True)
+    assert f"Run {run.id[:6]} is kept at" in said and "being uploaded" in said
+    assert hub.visibility == {"ada/student": "private"} and len(hub.commits) == 1
+    used = {request.headers.get("authorization") for request in hub.requests}
+    assert used - {None} == {f"Bearer {VISITORS}"}  # None: the storage of large files has addresses of its own
+    for path in run.folder.parent.rglob("*"):
+        assert not path.is_file() or VISITORS.encode() not in path.read_bytes()
+
+
+def test_nobody_pushes_signed_out_or_for_another(hub, monkeypatch):
+    pytest.importorskip("authlib")
+    space(monkeypatch)
+    monkeypatch.setenv("HF_TOKEN", "hf_TheServersOwnToken0123")
+    run = finished(new_token(OWNER))
+    page = build(public=True)
+    said, _ = press(page, new_token(OWNER), signed_in=False)
+    assert "Your sign-in has run out" in said
+    said, _ = press(page, new_token("bob"), signed_in=True)
+    assert f"Run {run.id} was started by another visitor" in said
+    assert hub.requests == []
+
+
+def test_a_duplicated_space_without_sign_in_still_starts(home, monkeypatch):
+    space(monkeypatch, given={})
+    monkeypatch.setenv("OAUTH_CLIENT_ID", "x")  # half set up: a button would end launch()
+    assert not build(public=True).expects_oauth
