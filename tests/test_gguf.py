@@ -1,5 +1,7 @@
 """A model in a GGUF file is used as any other: the same logits and tokens, and what is known of it from its header."""
 
+import contextlib
+import random
 import shutil
 
 import pytest
@@ -9,6 +11,7 @@ from gguf_cases import write_gguf
 from distill.config import ModelRef, RunConfig, check_models, model_path
 from distill.errors import ConfigError, UserError
 from distill.facts import describe_model
+from distill.gguf_files import read_gguf, read_start
 from distill.models import fingerprint, load_model, load_tokenizer
 from distill.references import absolute
 from distill.ui.actions import check_public_model
@@ -79,6 +82,17 @@ def test_a_damaged_file_is_refused_before_it_is_loaded(file, tmp_path):
     assert "cut short" in refused(short)
     with pytest.raises(ConfigError, match=r"There is no file .*none\.gguf"):
         model_path(str(tmp_path / "none.gguf"))
+
+
+def test_no_damage_to_a_header_is_more_than_one_sentence(file):
+    whole, draw = file.read_bytes(), random.Random(0)
+    for _ in range(300):
+        damaged = bytearray(whole[:20_000])
+        for _ in range(draw.randint(1, 8)):
+            damaged[draw.randrange(draw.choice((40, 900, 20_000)))] = draw.randrange(256)
+        with contextlib.suppress(ConfigError):
+            read_start(bytes(damaged), len(whole), "a file")
+    assert read_start(whole[:20_000], len(whole), "a file") == read_gguf(file)
 
 
 def test_an_architecture_that_is_not_known_is_named(file, tiny, tmp_path):
