@@ -21,6 +21,7 @@ _READ = 5e8  # bytes of weights read from disk a second
 _TOKENIZE = 2e-6  # s a token, encoding 2,048 generated problems with two tokenizers of the zoo
 _ROW = 1.5e-5  # s an answer a token: the library's bookkeeping
 _SMALL = 2.5  # layers' overheads that forward, backward and optimiser have together, over a forward pass
+_TWICE = 1.4  # a step with gradient checkpointing over one without (1.44, 1.43, 1.35 at widths 96, 384, 576)
 PADDING = 1.3  # longest of a random batch of 64 generated problems over their mean (1.32, 1.27, 1.26)
 _BRIEF_UP_TO = 20e6  # parameters: a model as small as the zoo's ends its answers; a larger one may think on and on
 _LORA_ROWS = 20  # inputs plus outputs of a layer's linear maps, over its width (19 in the zoo, 26 in Qwen2.5-0.5B)
@@ -41,11 +42,13 @@ class Speed:
     bytes: float  # of weights read to make one token
     layer: float  # seconds a layer takes however little there is to do
     measured: bool = False
+    unpack: float = 0.0  # seconds to unpack a quantised weight, whenever it is used; GPUs do it on the way
 
 
 # Two cores: 21.3 s of signals, 0.24 s a step and 2 s an evaluation of `tiny`; the halves from Qwen2 models of width 96,
 # 192, 384 and 896 (132, 180, 232, 287 GFLOP/s forward; 88, 122, 178, 245 forward and backward).
-_TWO_CORES = Speed(175e9, 250e9, 148, 243, 1e10, 3.5e-4, True)
+# Unpacking: 1.3 to 2.1 ns a weight of four bits on one core (matrices of 576 x 1536 and 896 x 4864).
+_TWO_CORES = Speed(175e9, 250e9, 148, 243, 1e10, 3.5e-4, True, 1.5e-9)
 _DEVICES = {  # a middling GPU of each kind; from data sheets and experience, not measured here
     ("cuda", "bfloat16"): Speed(4e13, 3e13, 1000, 1000, 4e11, 1e-3),
     ("cuda", "float32"): Speed(8e12, 6e12, 500, 500, 2.5e11, 1e-3),
@@ -164,6 +167,8 @@ def _training(job: Job, speed: Speed, size: int) -> float:
     rate = speed.training * student.width / (student.width + speed.training_half)
     tokens = PADDING * job.learnt * budget.batch_size
     pass_s = 6 * student.parameters * tokens / rate + _SMALL * student.layers * speed.layer
+    pass_s += 2 * _unpacking(job, student, speed)  # forward and backward
+    pass_s *= _TWICE if budget.gradient_checkpointing else 1.0
     step = budget.accumulation * pass_s
     if geometry and budget.accumulation > 1:  # the whole step's states are computed once before
         step += budget.accumulation * _forward(student, tokens, 1, speed)
@@ -203,7 +208,12 @@ def _writing(job: Job, model: ModelFacts, rows: int, at_once: int, longest: floa
     reading = _forward(model, rows * job.tokens(model), batches, speed)
     weights = model.parameters * size / speed.bytes
     token = max(2 * _forward(model, batch, 0, speed), weights) + model.layers * speed.layer + _ROW * batch
-    return reading + batches * longest * token
+    return reading + batches * longest * (token + _unpacking(job, model, speed))
+
+
+def _unpacking(job: Job, model: ModelFacts, speed: Speed) -> float:
+    """Seconds of a forward pass in which the student's quantised weights are made numbers again."""
+    return model.parameters * speed.unpack if job.config.lora.quantize and model is job.student else 0.0
 
 
 def weight_bytes(machine: Machine) -> int:

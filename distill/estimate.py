@@ -23,6 +23,7 @@ from distill.data.tables import read_rows
 from distill.demands import heard
 from distill.errors import UserError
 from distill.facts import ModelFacts, describe_model
+from distill.hardware import cannot_quantise
 from distill.machine import Machine
 from distill.references import absolute
 from distill.runs import RunView
@@ -84,6 +85,8 @@ def estimate(config: RunConfig, machine: Machine, earlier: Iterable[RunView] | N
         said.append(f"from {alike} earlier {'run' if alike == 1 else 'runs'} here")
     elif not costs.speed_of(machine).measured:
         said.append("the speed of this kind of GPU has not been measured, so the time is a guess")
+    if config.lora.quantize and not machine.has_gpu:
+        said.append(f"slow: lora.quantize {config.lora.quantize} saves memory, but takes its time without a GPU")
     low, high = _spread(job, machine, alike)
     total = sum(stages.values())
     memory, gpu = footprint.memory_gb(job, machine)
@@ -188,19 +191,30 @@ def _too_little(job: Job, machine: Machine, found: Estimate) -> str | None:
         needed = _sold_with(footprint.memory_gb(job, gpu)[1])
         return f"needs a GPU with about {needed} GB; this machine has none (without one, {text(found.seconds)})"
     if found.gpu_gb and machine.gpu_gb is not None and found.gpu_gb > machine.gpu_gb:
-        return f"needs a GPU with about {_sold_with(found.gpu_gb)} GB; this machine's has {machine.gpu_gb:.0f}"
+        short = f"needs a GPU with about {_sold_with(found.gpu_gb)} GB; this machine's has {machine.gpu_gb:.0f}"
+        return short + _thriftier(job, machine)
     if found.memory_gb > machine.memory_gb:
-        return f"needs {_gb(found.memory_gb)} of memory; this machine has {_gb(machine.memory_gb)}"
+        short = f"needs {_gb(found.memory_gb)} of memory; this machine has {_gb(machine.memory_gb)}"
+        return short + _thriftier(job, machine)
     needed = max(found.disk_mb, runs.NEEDED_MB)
     if needed > machine.disk_mb:
         return f"needs {_disk(needed)} of disk; this machine has {_disk(machine.disk_mb)} free"
     return None
 
 
+def _thriftier(job: Job, machine: Machine) -> str:
+    """What to switch on, where it would then fit."""
+    budget = job.config.budget.model_copy(update={"gradient_checkpointing": True})
+    memory, gpu = footprint.memory_gb(replace(job, config=job.config.model_copy(update={"budget": budget})), machine)
+    if memory > machine.memory_gb or (gpu or 0.0) > (machine.gpu_gb or math.inf):
+        return ""
+    return f" ({_gb(memory if gpu is None else gpu)} with budget.gradient_checkpointing: switch it on)"
+
+
 def _cannot_start(config: RunConfig, machine: Machine, models: Sequence[ModelFacts]) -> str | None:
     """What is in the way however large the machine."""
-    if config.lora.quantize and machine.device != "cuda":
-        return f"needs an NVIDIA GPU for lora.quantize {config.lora.quantize}; this machine has none"
+    if config.lora.quantize and (reason := cannot_quantise(machine.device)):
+        return f"lora.quantize {config.lora.quantize} {reason}"
     refused = next((model for model in models if model.refusal), None)
     if refused:
         return f"{refused.model} can't be used: it {refused.refusal}, so take another in its place"

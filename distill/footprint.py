@@ -30,7 +30,8 @@ def model_memory_gb(job: Job, machine: Machine) -> float:
     That is training it, with the teachers that stay loaded; its answers; or one teacher at a time.
     """
     size, student = weight_bytes(machine), job.student
-    own = student_bytes(student.parameters, job.config.lora.quantize, size)
+    whole = student.vocabulary * student.width
+    own = student_bytes(student.parameters, job.config.lora.quantize, size, whole)
     evaluation = job.config.evaluation
     needed = [_training(job, size), _answers(job, student, min(evaluation.batch_size, job.answers), size)]
     for teacher, asked in job.asked:
@@ -38,16 +39,19 @@ def model_memory_gb(job: Job, machine: Machine) -> float:
     return (own + max(needed)) / GIB
 
 
-def student_bytes(parameters: int, quantize: str | None, size: int) -> float:
-    """Bytes of a student's weights in memory, each of `size` bytes where they aren't quantised."""
-    return parameters * {"4bit": 0.6, "8bit": 1.1, None: size}[quantize]
+def student_bytes(parameters: int, quantize: str | None, size: int, whole: int = 0) -> float:
+    """Bytes of a student's weights in memory, each of `size` bytes where they aren't quantised: `whole` never are."""
+    whole = min(whole, parameters)
+    return whole * size + (parameters - whole) * {"4bit": 0.6, "8bit": 1.1, None: size}[quantize]
 
 
 def _training(job: Job, size: int) -> float:
     """Bytes beside the student's weights: what is trained, what the backward pass keeps, and teachers that listen."""
     budget, student = job.config.budget, job.student
     length = PADDING * job.learnt
-    kept = student.layers * _STATES * student.width * size + 16 * student.vocabulary  # logits twice in float32
+    twice = budget.gradient_checkpointing  # of each layer its input, and one layer at a time whole
+    states = student.layers + _STATES if twice else student.layers * _STATES
+    kept = states * student.width * size + 16 * student.vocabulary  # logits twice in float32
     needed = 16 * job.trained + budget.batch_size * length * kept  # weight, gradient and two moments, 4 bytes each
     live = [teacher for teacher, asked in job.asked if asked.live]
     for teacher in live:

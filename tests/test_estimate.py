@@ -1,9 +1,11 @@
 """What is said of a run before it starts: time, memory, disk, and why this machine can't."""
 
+import importlib.util
 import json
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import huggingface_hub
@@ -280,6 +282,14 @@ def test_long_texts_of_a_file_take_longer(tmp_path):
     assert broken.seconds is None and "There is no file" in broken.obstacle
 
 
+def test_problems_of_reasoning_gym_are_measured():
+    pytest.importorskip("reasoning_gym")
+    long = of("tiny-ce", "data.source=reasoning_gym", "budget.max_length=1024")
+    short = of("tiny-ce", "data.source=reasoning_gym", "data.families=[gcd]", "budget.max_length=1024")
+    assert long.seconds[0] > 2 * short.seconds[0] > 0 and long.notes == short.notes
+    assert "'gsm_symbolic'?" in of("tiny-ce", "data.source=reasoning_gym", "data.families=[gsm_symbolics]").obstacle
+
+
 def test_a_data_set_still_to_be_fetched_is_taken_for_long():
     found = of("tiny", "data.source=hub", "data.dataset=org/unknown")
     assert found.seconds[0] > of("tiny").seconds[0]
@@ -329,7 +339,8 @@ def test_the_network_is_needed_for_what_is_not_here(monkeypatch):
 
 
 def test_what_can_never_run_here():
-    assert of("tiny", "lora.quantize=4bit").obstacle.startswith("needs an NVIDIA GPU for lora.quantize 4bit")
+    apple = of("tiny", "lora.quantize=4bit", machine=Machine(8, 16, "mps"))
+    assert apple.obstacle.startswith("lora.quantize 4bit works on NVIDIA GPUs and on CPUs, but not on Apple's")
     refused = estimate(load("deku", ["teachers=[openbmb/MiniCPM-2B-sft-bf16]"]), GPU, ()).obstacle
     assert refused.startswith("openbmb/MiniCPM-2B-sft-bf16 can't be used") and refused.endswith("in its place")
     assert "no zoo model" in of("tiny", "student=student-tny").obstacle
@@ -338,6 +349,32 @@ def test_what_can_never_run_here():
 def test_quantized_students_take_less_of_a_gpu():
     light, plain = large("lora.quantize=4bit"), large()
     assert estimate(light, GPU, ()).gpu_gb < estimate(plain, GPU, ()).gpu_gb
+
+
+def test_quantized_students_are_slow_on_a_cpu_and_may_train_there(monkeypatch):
+    slow, plain = of("tiny", "lora.quantize=4bit"), of("tiny")
+    assert slow.obstacle is None and slow.notes[-1].startswith("slow: lora.quantize 4bit")
+    assert plain.stages["train"] < slow.stages["train"] and plain.stages["evaluate"] < slow.stages["evaluate"]
+    assert slow.stages["signals"] == plain.stages["signals"]
+    assert not any("slow" in note for note in estimate(large("lora.quantize=4bit"), GPU, ()).notes)
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    assert of("tiny", "lora.quantize=4bit").obstacle.startswith("lora.quantize 4bit needs the package bitsandbytes")
+
+
+def test_gradient_checkpointing_takes_less_memory_and_more_time_and_is_offered_where_it_helps():
+    on = "budget.gradient_checkpointing=true"
+    thrifty, plain = of("tiny", on), of("tiny")
+    assert thrifty.memory_gb < plain.memory_gb and thrifty.stages["train"] > 1.2 * plain.stages["train"]
+    assert thrifty.stages["evaluate"] == plain.stages["evaluate"]
+    long = ("budget.max_length=1024", "budget.batch_size=64", "data.source=hub", "data.dataset=a/b")
+    much = estimate(large(*long), GPU, ())
+    less = estimate(large(*long, on), GPU, ())
+    small = replace(GPU, gpu_gb=(much.gpu_gb + less.gpu_gb) / 2)
+    said = estimate(large(*long), small, ()).obstacle
+    assert said.endswith(" with budget.gradient_checkpointing: switch it on)"), said
+    assert estimate(large(*long, on), small, ()).obstacle is None
+    tiny = replace(GPU, gpu_gb=less.gpu_gb / 2)  # where it doesn't help it isn't spoken of
+    assert "checkpointing" not in estimate(large(*long), tiny, ()).obstacle
 
 
 # --- how it is shown ---

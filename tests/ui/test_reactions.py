@@ -1,5 +1,7 @@
 """What Configure does when something in it is used, without a browser."""
 
+import importlib.util
+
 import gradio as gr
 import pytest
 from configure_cases import edited
@@ -160,8 +162,12 @@ def test_too_few_rows_can_not_be_started(reactions, tmp_path):
 
 
 @pytest.mark.parametrize("values", [{"budget__steps": 0}, {"lora__quantize": "4bit"}])
-def test_start_is_refused_while_anything_is_wrong(reactions, values):
-    with pytest.raises(UserError, match=r"at least 1|NVIDIA GPU"):
+def test_start_is_refused_while_anything_is_wrong(reactions, values, monkeypatch):
+    usual = importlib.util.find_spec
+    monkeypatch.setattr(
+        importlib.util, "find_spec", lambda name, *more: None if name == "bitsandbytes" else usual(name)
+    )
+    with pytest.raises(UserError, match=r"at least 1|needs the package bitsandbytes"):
         reactions.start(VISITOR, "", *sent(**values))
     assert runs.list_runs() == []
 

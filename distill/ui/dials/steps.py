@@ -155,7 +155,7 @@ BUDGET = (
     Field(
         "budget.gradient_checkpointing",
         "Keep less in memory, compute twice (gradient checkpointing)",
-        "Training takes much less memory, and about a third longer.",
+        "Training takes much less memory, and about 40% longer.",
         group=_HOW_LONG,
     ),
     Field("budget.learning_rate", "Learning rate", "How far each step goes. Too high: it forgets.", group=_HOW_LONG),
