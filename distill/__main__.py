@@ -53,6 +53,7 @@ def _parser() -> argparse.ArgumentParser:
     command = _add(commands, "run", cli.run, "train what a preset or a YAML file asks for")
     command.add_argument("source", metavar="PRESET|FILE", help="a preset (see show) or a YAML file")
     _add_set(command, "change a setting, such as budget.steps=60")
+    command.add_argument("--create", action="store_true", help="only make its folder, for accelerate launch (README)")
     _add_json(command)
     command = _add(commands, "resume", cli.resume, "go on with a stopped, crashed or failed run")
     _add_run(command)

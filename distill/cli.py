@@ -31,6 +31,9 @@ def run(args: argparse.Namespace) -> int:
     asked = config.load(args.source, args.overrides)
     config.check_models(asked)
     refuse_foreseen(asked)
+    if args.create:
+        print(runs.create(asked, args.runs))
+        return 0
     check_room(asked, Machine.here(args.runs))
     with _interrupts() as interrupts:
         folder = runs.create(asked, args.runs)

@@ -38,7 +38,8 @@ from distill.training.kept import save_adapter
 from distill.training.probe import Probe, Reading
 from distill.training.sharding import spread as spread_weights
 from distill.training.student import cautions, load_adapter, load_student
-from distill.training.trainer import DistillTrainer, NotANumberError, checkpoints, training_arguments
+from distill.training.tracking import Trackers
+from distill.training.trainer import DistillTrainer, NotANumberError, checkpoints, processes_of, training_arguments
 
 
 class Pipeline:
@@ -146,18 +147,31 @@ class Pipeline:
         earlier = _readings(said, reached) if last else []
         probe = looks and Probe(probe_texts, looks, self.families, trained=geometry is not None, readings=earlier)
         warned = {e.code for e in said if isinstance(e, Warning)}
-        reporter = Reporter(self.writer, self.should_stop, probe, config.probe.every, self._ask_during, warned)
+        reporter = Reporter(
+            self.writer, self.should_stop, probe, config.probe.every, self._ask_during, warned, bool(config.report_to)
+        )
         trainer = self.trainer = DistillTrainer(
             self.distiller,
             before_step=self.preparation.before_step(self.distiller),
             args=training_arguments(config.budget, self.checkpoints, self.hardware, config.seed, steps=self.steps),
             train_dataset=train,
             data_collator=train.collate,
-            callbacks=[reporter, *self._epoch_keeper(), *self.callbacks],
+            callbacks=[
+                Trackers(config.report_to, self.folder, reached, self._warn),  # they open before the first number comes
+                reporter,
+                *self._epoch_keeper(),
+                *self.callbacks,
+            ],
         )
         reporter.trainer = trainer
         if last is not None:
             self.writer.write(Status(state="training", resumed_from=reached))
+            if (saved := processes_of(last)) != together.size():
+                self._warn(
+                    "processes_changed",
+                    f"What {saved} {'processes' if saved > 1 else 'process'} saved at step {reached}, {together.size()} "
+                    "now go on with: what is drawn at random from here on, such as dropout, is drawn anew.",
+                )
         if reached >= self.steps:
             trainer.restore(last)
             return
@@ -218,11 +232,10 @@ class Pipeline:
             on_batch=partial(self.answers.keep, phase, problems) if phase else None,
         )
 
-    def _ask_during(self, step: int) -> None:
+    def _ask_during(self, step: int) -> list[events.Event]:
         """Have the student answer the samples and the validation problems that are counted."""
         questions = during(self.config.data, self.config.probe, self.problems["validation"])
-        for event in questions.events(step, self._answer(questions.problems)):
-            self.writer.write(event)
+        return questions.events(step, self._answer(questions.problems))
 
     @contextmanager
     def _weights(self, phase: str) -> Iterator[None]:

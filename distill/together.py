@@ -40,15 +40,17 @@ class Elsewhere(Exception):
 def join() -> None:
     """Meet the other processes that the launcher has started; nothing where there are none.
 
-    Raises ConfigError where a machine has more processes than GPUs.
+    Raises ConfigError where a machine has more processes than GPUs, or where the launcher is told to use DeepSpeed.
     """
+    global _sharded
+    # Taken out of the environment: accelerate would shard the adapter, gate and heads too, and trainer.py does without.
+    _sharded = os.environ.pop(_FSDP, "false").lower() in ("1", "true")
+    if os.environ.get("ACCELERATE_USE_DEEPSPEED", "false").lower() in ("1", "true"):
+        raise ConfigError("Runs don't use DeepSpeed: launch without it, or with --use_fsdp to spread the student.")
     if int(os.environ.get("WORLD_SIZE", 1)) < 2:
         return
     import torch
 
-    global _sharded
-    # Taken out of the environment: accelerate would shard the adapter, gate and heads too, and trainer.py does without.
-    _sharded = os.environ.pop(_FSDP, "false").lower() in ("1", "true")
     beside, gpus = processes_here(), torch.cuda.device_count()
     if gpus and os.environ.get("ACCELERATE_USE_CPU", "false").lower() not in ("1", "true"):
         if beside > gpus:
@@ -166,19 +168,21 @@ def all_or_none(function: Callable[[], Value]) -> Value:
 # --- sharing out -----------------------------------------------------------------------------------------------------
 
 
-def shares(batch_size: int, accumulation: int) -> tuple[int, int]:
+def shares(batch_size: int, accumulation: int, processes: int | None = None) -> tuple[int, int]:
     """(texts of a micro-batch, micro-batches of a step) of each process, so that a step stays the step it is alone.
 
     Micro-batches are dealt out first, as they are, then what is in them. Raises ConfigError where it comes out uneven.
     """
-    dealt = math.gcd(size(), accumulation)
-    if batch_size % (size() // dealt):
+    processes = processes or size()
+    dealt = math.gcd(processes, accumulation)
+    rest = processes // dealt
+    if batch_size % rest:
         raise ConfigError(
-            f"{size()} processes can't share a step of budget.batch_size {batch_size} x budget.accumulation "
+            f"{processes} processes can't share a step of budget.batch_size {batch_size} x budget.accumulation "
             f"{accumulation} evenly: launch with another --num_processes, or make budget.batch_size a multiple of "
-            f"{size() // dealt}."
+            f"{rest}."
         )
-    return batch_size // (size() // dealt), accumulation // dealt
+    return batch_size // rest, accumulation // dealt
 
 
 def share(values: Sequence[Value]) -> list[Value]:

@@ -19,6 +19,7 @@ import sys
 import traceback
 from collections.abc import Callable
 from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 
 from distill import config as configs
@@ -137,7 +138,7 @@ def _carry_out(
         return STOPPED
     config = configs.load(folder / "config.yaml")
     configs.check_models(config)
-    check_room(config, Machine.here(folder.parent))
+    check_room(config, _machine(folder))
     _check_shared(config)
     from distill.finish import keep_model  # torch from here on, and only for a run that can start
 
@@ -167,6 +168,8 @@ def _pipeline(folder: Path, config: configs.RunConfig, writer: EventWriter, stop
     from distill.pipeline import Pipeline
 
     hardware = detect()
+    if together.size() > 1:
+        hardware = replace(hardware, description=f"{together.size()} processes, each on: {hardware.description}")
     if hardware.device == "zerogpu":  # a GPU is lent to slices alone
         raise UserError("On a ZeroGPU Space a run gets a GPU from the page alone: start it or resume it there.")
     threads = config.budget.threads or max(1, hardware.cores // together.processes_here())
@@ -184,6 +187,14 @@ def _claim(folder: Path) -> None:
     claim(folder)
     if ended:
         (folder / "STOP").unlink(missing_ok=True)
+
+
+def _machine(folder: Path) -> Machine:
+    """This machine; a student that is spread over its GPUs has the memory of all."""
+    machine = Machine.here(folder.parent)
+    if not (together.is_sharded() and machine.gpu_gb):
+        return machine
+    return replace(machine, gpu_gb=machine.gpu_gb * together.size())
 
 
 def _check_shared(config: configs.RunConfig) -> None:

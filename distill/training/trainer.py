@@ -13,6 +13,7 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 from transformers import PrinterCallback, Trainer, TrainingArguments
@@ -25,6 +26,7 @@ from distill.hardware import Hardware
 from distill.objectives.base import Batch
 from distill.training.distiller import Distiller
 from distill.training.student import load_adapter
+from distill.training.tracking import PROJECT
 from distill.training.window import carry_gradients, set_rng_state
 
 STATE_FILE = "distiller.safetensors"
@@ -37,6 +39,8 @@ class DistillTrainer(Trainer):
 
     def __init__(self, distiller: Distiller, *, before_step: BeforeStep | None = None, **kwargs):
         super().__init__(model=distiller, **kwargs)
+        if together.rank():  # the library gives all processes one seed: their dropout would be the same
+            torch.manual_seed(self.args.seed + together.rank())
         # Of a student that is spread over the processes (sharding.py) transformers and accelerate wrap nothing.
         self.is_distributed_loading_by_transformers = together.is_sharded()
         self.remove_callback(PrinterCallback)  # the run's events say it better
@@ -225,6 +229,11 @@ def checkpoints(folder: Path) -> list[Path]:
     return sorted(found, key=lambda path: int(path.name.rsplit("-", 1)[1]))
 
 
+def processes_of(checkpoint: Path) -> int:
+    """How many processes saved it."""
+    return max(1, len(list(checkpoint.glob("rng_state_*.pth"))))
+
+
 def training_arguments(
     budget: BudgetConfig, folder: Path, hardware: Hardware, seed: int, *, steps: int | None = None
 ) -> TrainingArguments:
@@ -245,7 +254,9 @@ def training_arguments(
         save_steps=budget.save_every,
         logging_strategy="no",
         logging_nan_inf_filter=False,
-        report_to=[],
+        report_to=[],  # see tracking.py
+        run_name=folder.parent.name,
+        project=PROJECT,
         remove_unused_columns=False,
         dataloader_drop_last=True,  # a short last batch would be a geometry batch of another size
         dataloader_pin_memory=hardware.device == "cuda",

@@ -1,56 +1,119 @@
-"""A step is the same step however many processes share it: tokens are counted over all of them."""
+"""A step is the same step however many processes share it, and a run that loses one of them can be resumed."""
 
+import json
 import os
 import socket
 import subprocess
 import sys
 from pathlib import Path
 
+import psutil
 import pytest
 import torch
+import two_processes
+import yaml
+from end_to_end_cases import MINI, ROOT, wait_for_step
 from safetensors.torch import load_file
 
+from distill import config as configs
+from distill import runs
+from distill.events import Metric, Status, latest_by_step, read
+
 pytestmark = pytest.mark.skipif(not torch.distributed.is_gloo_available(), reason="this torch has no gloo")
-SCRIPT = Path(__file__).with_name("two_processes.py")
 
 
-def free_port():
+def two(*command, **environment):
+    """Two processes of one launch, as a launcher would start them."""
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
-        return str(listener.getsockname()[1])
+        port = str(listener.getsockname()[1])
+    shared = {"WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
+    shared |= {"PYTHONPATH": str(ROOT), "TOKENIZERS_PARALLELISM": "false", "OMP_NUM_THREADS": "1", **environment}
+    return [
+        subprocess.Popen(
+            [sys.executable, *map(str, command)],
+            env={**os.environ, **shared, "RANK": str(rank), "LOCAL_RANK": str(rank)},
+            cwd=ROOT,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for rank in range(2)
+    ]
 
 
-def started(*arguments, **environment):
-    root = Path(__file__).parents[2]
-    environment = {**os.environ, "PYTHONPATH": str(root), "TOKENIZERS_PARALLELISM": "false", **environment}
-    command = [sys.executable, str(SCRIPT), *map(str, arguments)]
-    return subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True)
+def finish(processes):
+    """Their exit statuses, and what they said last."""
+    said = [process.communicate(timeout=240)[1][-3000:] for process in processes]
+    return [process.returncode for process in processes], "\n".join(said)
 
 
-def two(*arguments):
-    """Two processes that train together."""
-    shared = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": free_port()}
-    return [started(*arguments, **shared, RANK=str(rank), LOCAL_RANK=str(rank)) for rank in range(2)]
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """`trained[case]`: [(what was trained, what was reported)] by one process and by each of two."""
+    folder = tmp_path_factory.mktemp("two")
+    processes = two(Path(__file__).with_name("two_processes.py"), folder)
+    alone = {case: two_processes.train(case) for case in two_processes.CASES}
+    statuses, said = finish(processes)
+    assert statuses == [0, 0], said
+    return {
+        case: [
+            alone[case],
+            *(
+                (
+                    load_file(folder / f"{case}.{rank}.safetensors"),
+                    json.loads((folder / f"{case}.{rank}.json").read_text()),
+                )
+                for rank in range(2)
+            ),
+        ]
+        for case in alone
+    }
 
 
-def finish(*processes):
-    for process in processes:
-        _, said = process.communicate(timeout=240)
-        assert process.returncode == 0, said[-2000:]
+@pytest.mark.parametrize("case", two_processes.CASES)
+def test_two_processes_make_the_steps_that_one_makes_and_report_them_whole(trained, case):
+    (expected, told), *both = trained[case]
+    assert {name.split(".")[1] for name in expected} >= {"base_model", "features"}
+    assert len(told) == two_processes.STEPS
+    for found, said in both:
+        assert found.keys() == expected.keys()
+        for name, value in expected.items():
+            torch.testing.assert_close(found[name], value, rtol=0, atol=1e-5, msg=name)
+        assert said == [pytest.approx(step, abs=1e-5, rel=1e-5) for step in told]
 
 
-def test_two_processes_make_the_steps_that_one_makes(tmp_path):
-    finish(started(tmp_path / "one"), *two(tmp_path / "two"))
-    expected, found = load_file(tmp_path / "one.0.safetensors"), load_file(tmp_path / "two.0.safetensors")
-    assert expected.keys() == found.keys() and any("projectors" in name for name in found)
-    for name, value in expected.items():
-        torch.testing.assert_close(found[name], value, rtol=0, atol=1e-5, msg=name)
+def test_each_of_the_two_is_told_the_same(trained):
+    assert all(first == second for _, (_, first), (_, second) in trained.values())
 
 
-def test_two_processes_train_the_same_gate_and_heads(tmp_path):
-    """Each compares its own texts, so their steps are not one process's; but there is one model, not two."""
-    finish(*two(tmp_path / "two", "geometry"))
-    first, second = (load_file(tmp_path / f"two.{rank}.safetensors") for rank in range(2))
-    assert any("heads" in name for name in first)
-    for name, value in first.items():
-        torch.testing.assert_close(second[name], value, rtol=0, atol=1e-6, msg=name)
+def test_a_run_that_loses_a_process_says_so_and_goes_on_when_launched_again(tmp_path):
+    small = {
+        **MINI,
+        "teachers": ["gemma2-tiny"],
+        "data": {"train": 32, "held_out": 5, "validation": 4, "new_phrasing": 0},
+        "budget": {**MINI["budget"], "batch_size": 4},
+        "probe": {"texts": 16, "every": 6, "samples": 1},
+        "evaluation": {"max_new_tokens": 8},
+    }
+    (tmp_path / "small.yaml").write_text(yaml.safe_dump(small))
+    folder = runs.create(configs.load(tmp_path / "small.yaml"), tmp_path / "runs")
+    command = ("-m", "distill.worker", folder)
+    processes = two(*command, DISTILL_HOME=str(tmp_path))
+    wait_for_step(tmp_path / "runs", 3)
+    psutil.Process(processes[1].pid).kill()
+    statuses, said = finish(processes)
+    assert statuses == [1, -9], said
+    assert runs.view(folder).state == "failed"
+    assert runs.view(folder).reason.startswith("Another process of this run ended unexpectedly")
+
+    statuses, said = finish(two(*command, DISTILL_HOME=str(tmp_path)))
+    assert statuses == [0, 0], said
+    events, _ = read(folder / "events.jsonl")
+    assert [e.step for e in latest_by_step(events, Metric)] == [1, 2, 3, 4, 5, 6]
+    assert [e.resumed_from for e in events if isinstance(e, Status) and e.resumed_from] in ([2], [4])
+    assert runs.view(folder).state == "done"
+    report = json.loads((folder / "report.json").read_text())
+    assert (report["before"]["n"], report["after"]["n"], report["steps"]) == (5, 5, 6)
+    assert report["hardware"].startswith("2 processes")
+    assert report["warnings"] == []

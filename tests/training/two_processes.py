@@ -1,104 +1,153 @@
-"""Two optimiser steps on eight texts each; run once, or as two processes (gloo) with half each.
+"""Two optimiser steps by the trainer that runs use, the same whether one process makes them or two (gloo).
 
-    python two_processes.py OUT [geometry]   with RANK, WORLD_SIZE, MASTER_ADDR and MASTER_PORT set, or without
+    python two_processes.py OUT     with RANK, WORLD_SIZE, MASTER_ADDR and MASTER_PORT set
 
-OUT gets what is trained, with the rank put before its suffix. Task, features and on-policy GKD; or task and geometry.
+OUT/CASE.RANK.safetensors gets what is trained, OUT/CASE.RANK.json what was reported of the steps.
 """
 
-import os
+import json
 import sys
 import tempfile
+from functools import cache
 from pathlib import Path
 
 import torch
 from peft import LoraConfig, get_peft_model
 from safetensors.torch import save_file
-from transformers import TrainingArguments
+from torch.distributed.tensor import DTensor
 
+from distill import together
 from distill.assets import ZOO
 from distill.data.problems import generate
 from distill.data.prompts import encode_many
 from distill.generation import end_tokens
+from distill.hardware import Hardware
 from distill.models import load_model, load_tokenizer
+from distill.objectives.cross_tokenizer import CrossTokenizerObjective
 from distill.objectives.features import FeaturesObjective
 from distill.objectives.geometry import GeometryObjective
 from distill.objectives.gkd import GkdObjective
 from distill.objectives.task import TaskObjective
 from distill.ragged import Ragged
+from distill.settings import BudgetConfig
+from distill.teachers.alignment import aligned
 from distill.teachers.live import LiveTeacher
+from distill.teachers.signals import Request, compute
+from distill.training.benefit import measure_benefit
+from distill.training.callbacks import Reporter
 from distill.training.dataset import TrainingSet
 from distill.training.distiller import Distiller
 from distill.training.on_policy import OnPolicy
-from distill.training.trainer import DistillTrainer
+from distill.training.sharding import spread
+from distill.training.trainer import DistillTrainer, training_arguments
 
-TEXTS, ACCUMULATION, STEPS = 8, 2, 2
+STEPS, TOKENS, OTHER = 2, 448, "phi3-tiny"
+# case -> how the geometry is compared, the gate, (batch size, accumulation) of a run on its own
+CASES = {
+    "dealt": ("kernel", {"kind": "meta"}, (4, 4)),  # two micro-batches of 4 each: gradients are carried
+    "halved": ("deku", {"kind": "learned", "balance": 0.1}, (8, 1)),  # of one micro-batch of 8 half each
+    "spread": ("deku", {"kind": "learned"}, (4, 2)),  # one of 4 each, and half of the student's weights
+}
+ASKED = "halved"  # in this case the last process, and it alone, is asked to stop after the second step of three
 
 
-def signals_of(texts: list) -> dict:
-    """What a teacher might have said, made up."""
-    lengths = torch.tensor([len(example.ends) for example in texts])
+@cache
+def said_of(problems: int) -> tuple[list, dict]:
+    """(examples, {signal: {teacher: rows}}): two teachers, one of which is made up."""
+    texts = [(p.question, p.solution) for p in generate("train", problems)]
+    examples = encode_many(load_tokenizer(ZOO / "student-tiny"), texts).examples
+    needs = frozenset({"pooled", "nll_per_byte", "tokens", "hidden", "token_logprobs"})
+    said = compute(load_model(ZOO / OTHER), load_tokenizer(ZOO / OTHER), texts, Request(needs, layers=(1,)))
+    found = {name: said[name] for name in ("pooled", "nll_per_byte")}
+    found |= aligned([e.ends for e in examples], said["tokens"], said)
+    signals = {name: {OTHER: values} for name, values in found.items()}
     torch.manual_seed(3)
-    return {
-        "pooled": {"sibling": torch.randn(len(texts), 8), "other": torch.randn(len(texts), 6)},
-        "chunk_of": {"sibling": Ragged(torch.cat([torch.arange(n) for n in lengths]), lengths)},
-        "chunk_hidden": {"sibling": Ragged(torch.randn(int(lengths.sum()), 1, 8), lengths)},
+    signals["pooled"]["noise"], signals["nll_per_byte"]["noise"] = torch.randn(problems, 12), torch.rand(problems)
+    return examples, signals
+
+
+def texts_of(rows: int) -> TrainingSet:
+    """A dozen problems, again and again: both processes are to answer the same prompt in one step."""
+    examples, signals = said_of(12)
+    which = [row % 12 for row in range(rows)]
+    of_rows = {
+        name: {t: v.rows(which) if isinstance(v, Ragged) else v[torch.tensor(which)] for t, v in by.items()}
+        for name, by in signals.items()
     }
+    return TrainingSet([examples[row] for row in which], of_rows, [0] * rows, 0)
 
 
-def objectives_of(method: str, model, tokenizer) -> list:
-    width = model.config.hidden_size
-    if method == "geometry":
-        deku = {"mode": "deku", "gate": {"kind": "learned", "balance": 0.1}, "similarity": "biased"}
-        shape = {"student_width": width, "student_layers": model.config.num_hidden_layers}
-        return [TaskObjective(), GeometryObjective(teacher_widths={"sibling": 8, "other": 6}, **shape, **deku)]
+def objectives_of(model, mode: str, gate: dict, signals: dict) -> list:
+    shape = {"student_width": model.config.hidden_size, "student_layers": model.config.num_hidden_layers}
+    widths = {teacher: rows.shape[1] for teacher, rows in signals["pooled"].items()}
     live = {"sibling": LiveTeacher("sibling", load_model(ZOO / "sibling-tiny"))}
-    gkd = GkdObjective(live=live, vocabulary=len(tokenizer), weight=0.5)
-    features = FeaturesObjective(
-        teacher_widths={"sibling": 8}, student_width=width, maps={"sibling": [(2, 0)]}, weight=0.5
-    )
-    return [TaskObjective(), features, gkd]
+    return [
+        TaskObjective(),
+        GeometryObjective(teacher_widths=widths, mode=mode, gate=gate, similarity="biased", **shape),
+        FeaturesObjective(
+            teacher_widths={OTHER: widths[OTHER]}, student_width=shape["student_width"], maps={OTHER: [(2, 0)]}
+        ),
+        CrossTokenizerObjective(teachers=[OTHER], vocabulary=TOKENS),
+        GkdObjective(live=live, vocabulary=TOKENS, weight=0.5),
+    ]
 
 
-def main(out: str, method: str = "gkd") -> None:
-    processes = int(os.environ.get("WORLD_SIZE", 1))
-    tokenizer, model = load_tokenizer(ZOO / "student-tiny"), load_model(ZOO / "student-tiny")
-    problems = generate("train", TEXTS * STEPS)
-    texts = encode_many(tokenizer, [(p.question, p.solution) for p in problems]).examples
-    data = TrainingSet(texts, signals_of(texts), [0] * len(texts), tokenizer.pad_token_id)
+def train(case: str) -> tuple[dict[str, torch.Tensor], list[dict]]:
+    """({name: trained}, [what was reported of each step])."""
+    mode, gate, (batch_size, accumulation) = CASES[case]
+    together._sharded = case == "spread"  # as `accelerate launch --use_fsdp` would have it
     torch.manual_seed(1)
+    tokenizer, model = load_tokenizer(ZOO / "student-tiny"), load_model(ZOO / "student-tiny")
+    data = texts_of((STEPS + 1) * batch_size * accumulation)
     student = get_peft_model(model, LoraConfig(task_type="CAUSAL_LM", r=4, target_modules="all-linear"))
     for name, parameter in student.named_parameters():
         if "lora_B" in name:
             torch.nn.init.normal_(parameter, std=0.1)
-    distiller = Distiller(student, objectives_of(method, model, tokenizer))
-    own = OnPolicy(tokenizer, end_tokens(model, tokenizer), lmbda=1.0, max_new_tokens=16)
+    if together.is_sharded():
+        spread(student, "cpu", "student-tiny")
+        weights = [p for p in student.parameters() if isinstance(p, DTensor)]
+        assert weights and all(p.to_local().numel() < p.numel() for p in weights)
+    distiller = Distiller(student, objectives_of(model, mode, gate, data.signals))
+    geometry = distiller.objectives["geometry"]
+    own = OnPolicy(tokenizer, end_tokens(model, tokenizer), lmbda=1.0, max_new_tokens=12, vocabulary=TOKENS)
+
+    def before(batches: list, step: int) -> dict[str, float]:
+        if geometry.gate.kind == "meta":
+            first = {k: v for k, v in data.collate(range(4)).items() if k != "signals"}
+            geometry.gate.set_benefit(measure_benefit(distiller, geometry, first, batches[0], batch_size))
+        return own.answer(student, batches, step)
+
+    events = []
+    writer = type("Writer", (), {"write": lambda self, event: events.append(event)})()
+    last = together.rank() == together.size() - 1
+    reporter = Reporter(writer, lambda: case == ASKED and last and len(events) == STEPS, None, 1000, lambda step: None)
+    budget = BudgetConfig(
+        steps=STEPS + (case == ASKED), batch_size=batch_size, accumulation=accumulation, learning_rate=0.05,
+        schedule="constant", warmup=0.0, max_grad_norm=0.0, weight_decay=0.0,
+    )  # fmt: skip
+    arguments = training_arguments(budget, Path(tempfile.mkdtemp()), Hardware("cpu", 1, 1.0, "float32", ""), 0)
+    arguments.optim = "sgd"
     trainer = DistillTrainer(
         distiller,
-        before_step=None if method == "geometry" else lambda batches, step: own.answer(student, batches, step),
-        args=TrainingArguments(
-            output_dir=tempfile.mkdtemp(),
-            max_steps=STEPS,
-            per_device_train_batch_size=TEXTS // ACCUMULATION // processes,
-            gradient_accumulation_steps=ACCUMULATION,
-            learning_rate=0.5,
-            optim="sgd",
-            lr_scheduler_type="constant",
-            max_grad_norm=1e9,
-            use_cpu=True,
-            ddp_backend="gloo" if processes > 1 else None,
-            save_strategy="no",
-            report_to=[],
-            disable_tqdm=True,
-            remove_unused_columns=False,
-            dataloader_drop_last=True,
-            seed=0,
-        ),
+        before_step=before,
+        args=arguments,
         train_dataset=data,
         data_collator=data.collate,
+        callbacks=[reporter],
     )
+    reporter.trainer = trainer
     trainer.train()
-    trained = {n: p.detach().clone() for n, p in distiller.named_parameters() if p.requires_grad}
-    save_file(trained, Path(out).with_suffix(f".{os.environ.get('RANK', 0)}.safetensors"))
+    reported = [{"loss": e.loss, "tokens": e.tokens, "grad_norm": e.grad_norm, **e.terms, **e.metrics} for e in events]
+    return {n: p.detach().clone() for n, p in distiller.named_parameters() if p.requires_grad}, reported
+
+
+def main(out: str) -> None:
+    together.join()
+    for case in CASES:
+        trained, reported = train(case)
+        save_file(trained, Path(out) / f"{case}.{together.rank()}.safetensors")
+        (Path(out) / f"{case}.{together.rank()}.json").write_text(json.dumps(reported))
+    together.leave()
 
 
 if __name__ == "__main__":
