@@ -162,9 +162,8 @@ def _quantisation(lora: LoraConfig, hardware: Hardware) -> dict:
         return {}
     if reason := cannot_quantise(hardware.device):
         raise ConfigError(f"lora.quantize {lora.quantize} {reason}.")
-    # Whichever of its kernels are missing, none is used here; and of eight bits it says at every layer that it rounds.
-    for module in ("backends.cpu.ops", "autograd._functions"):
-        logging.getLogger(f"bitsandbytes.{module}").setLevel(logging.ERROR)
+    # It would say at every layer and every step that it rounds what goes in.
+    logging.getLogger("bitsandbytes.autograd._functions").setLevel(logging.ERROR)
     if lora.quantize == "8bit":
         return {"quantization_config": BitsAndBytesConfig(load_in_8bit=True)}
     return {

@@ -9,7 +9,7 @@ from transformers import AutoConfig, AutoModelForCausalLM
 
 from distill.config import LoraConfig as Settings
 from distill.errors import ConfigError
-from distill.training.student import adapted, compute_twice
+from distill.training.student import adapted, compute_twice, load_adapter
 from distill.training.targets import targets_of
 
 SIZES = {
@@ -106,6 +106,9 @@ def test_the_language_models_linear_layers_are_adapted_and_nothing_else(kind, tm
         after = student(input_ids=ids).logits
         again = PeftModel.from_pretrained(copy.deepcopy(plain), tmp_path)(input_ids=ids).logits
         assert torch.equal(after, again)
+        resumed = adapted(copy.deepcopy(plain), Settings(r=2), "tiny", seed=1).eval()
+        load_adapter(resumed, tmp_path)
+        assert torch.equal(after, resumed(input_ids=ids).logits)
         with student.disable_adapter():
             assert torch.equal(student(input_ids=ids).logits, plain.eval()(input_ids=ids).logits)
 
