@@ -16,7 +16,9 @@ from distill.estimate import estimate
 from distill.facts import describe_model
 from distill.hub import look_up
 from distill.machine import Machine
+from distill.owners import Visitor
 from distill.room import check_room
+from distill.ui.actions import start
 
 MACHINE = Machine(2, 24.0)
 
@@ -161,3 +163,12 @@ def test_without_a_network_it_says_so_and_what_is_listed_is_still_known(hub, mon
     monkeypatch.setattr(huggingface_hub.hf_api.api, "endpoint", "http://127.0.0.1:9")
     monkeypatch.setattr(huggingface_hub.constants, "ENDPOINT", "http://127.0.0.1:9")
     assert "can't be reached: check the network" in refusal(listed, UserError)
+
+
+def test_the_page_says_it_too_and_makes_no_run(hub, folder, monkeypatch, tmp_path):
+    monkeypatch.setenv("DISTILL_HOME", str(tmp_path / "home"))
+    hub.add_model("org/gated", folder, gated=True)
+    config = RunConfig(student="student-tiny", teachers=["org/gated"], objectives=["geometry"])
+    with pytest.raises(ConfigError, match=r"^The teacher 'gated' can't be used: org/gated .* licence"):
+        start(config, Visitor("", local=True), public=False)
+    assert not list((tmp_path / "home").rglob("config.yaml"))
