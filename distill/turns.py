@@ -22,12 +22,16 @@ _ASKED = "turn.json"
 _held: list[filelock.FileLock] = []  # a lock lasts as long as something refers to it
 
 
-def take(folder: Path, wait: bool, should_stop: Callable[[], bool], look_every: float = 0.3) -> None:
-    """Return when it is this run's turn. Without `wait` at once, with or without the turn. Raises Stopped."""
-    lock = _lock(folder.parent)
+def take(
+    folder: Path, wait: bool, should_stop: Callable[[], bool], look_every: float = 0.3
+) -> filelock.FileLock | None:
+    """Return when it is this run's turn. Without `wait` at once, with or without the turn. Raises Stopped.
+
+    The turn lasts until this process ends, or until what is returned is given back.
+    """
+    lock = filelock.FileLock(folder.parent / "turn.lock", thread_local=False)  # another thread may give it back
     if not wait:
-        _try(lock)
-        return
+        return lock if _try(lock) else None
     asked = folder / _ASKED
     asked.write_text(json.dumps({"asked": time.time()}), encoding="utf-8")
     try:
@@ -35,15 +39,15 @@ def take(folder: Path, wait: bool, should_stop: Callable[[], bool], look_every: 
             if should_stop():
                 raise Stopped
             time.sleep(look_every)
+        return lock
     finally:
         asked.unlink(missing_ok=True)
 
 
-def give_back(folder: Path) -> None:
-    """Let the next run have its turn, for a process that lives on; any other gives it back by ending."""
-    for lock in [held for held in _held if Path(held.lock_file) == Path(_lock(folder.parent).lock_file)]:
-        _held.remove(lock)
-        lock.release()
+def give_back(turn: filelock.FileLock) -> None:
+    """Let the next run have its turn, for a process that lives on."""
+    _held.remove(turn)
+    turn.release()
 
 
 def waiting(runs_dir: Path) -> list[str]:
@@ -55,10 +59,6 @@ def waiting(runs_dir: Path) -> list[str]:
             if live_process(path.parent) is not None:
                 asked.append((when, path.parent.name))
     return [name for _, name in sorted(asked)]
-
-
-def _lock(runs_dir: Path) -> filelock.FileLock:
-    return filelock.FileLock(runs_dir / "turn.lock", thread_local=False)  # another thread may release it
 
 
 def _try(lock: filelock.FileLock) -> bool:

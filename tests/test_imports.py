@@ -13,11 +13,24 @@ FLOORS = [
     {"errors", "assets", "wording", "overrides", "references", "config", "events", "hardware", "progress", "models"}
     | {"together", "losses", "settings", "timeline", "facts", "methods", "ragged", "readout", "sampling"}
     | {"architectures", "gguf_files", "offload", "hub"}
-    | {"method_words", "demands", "redaction", "oauth"},
+    | {"method_words", "demands", "redaction", "oauth", "trackers"},
     {"data", "teachers", "generation"},
     {"objectives"},
     {"training", "evaluation", "processes", "turns", "views", "runs", "owners"},
-    {"publish", "push", "finish", "gather", "pipeline", "worker", "zero", "zoo", "terminal", "preview"}
+    {
+        "publish",
+        "push",
+        "finish",
+        "gather",
+        "pipeline",
+        "worker",
+        "slices",
+        "fetching",
+        "zero",
+        "zoo",
+        "terminal",
+        "preview",
+    }
     | {"asked", "assemble", "learning", "preparing"}
     | {"machine", "costs", "estimate", "preflight"}
     | {"footprint", "offers", "room", "doctor", "host"}

@@ -110,6 +110,24 @@ def open_student(run_folder: Path) -> Opened:
         return known
 
 
+@dataclass(frozen=True)
+class Weights:
+    """Which weights answer; the fields are Opened's."""
+
+    name: str
+    base: str
+    adapter: str
+    max_new_tokens: int
+
+
+def both(run_folder: Path, question: str, max_new_tokens: int | None = None) -> Iterator[Weights | Step]:
+    """Which weights answer, then the steps of `answer_both`. Raises as `open_student` and that."""
+    opened = open_student(run_folder)
+    yield Weights(opened.name, opened.base, opened.adapter, opened.max_new_tokens)
+    with closing(answer_both(opened, question, max_new_tokens)) as steps:
+        yield from steps
+
+
 def is_open(run_folder: Path) -> bool:
     """Whether the run's student is loaded, so that it answers at once (unless its adapter has changed)."""
     return Path(run_folder).resolve() in _opened

@@ -142,6 +142,7 @@ def check_public(config: RunConfig) -> None:
         raise ConfigError("On a public server problems come from a file you upload: data.path can't name another.")
     if config.data.dataset is not None:
         check_public_dataset(config.data.dataset)
+    check_public_trackers(config.report_to)
 
 
 def check_public_model(model: str) -> None:
@@ -151,6 +152,15 @@ def check_public_model(model: str) -> None:
         raise ConfigError(
             f"{model!r} is no zoo model and no Hub id (organisation/name), and a public server reads no folders: "
             + (f"did you mean {close!r}?" if close else "give one of those.")
+        )
+
+
+def check_public_trackers(names: Sequence[str]) -> None:
+    """Raises ConfigError where a visitor names a tracker: what it collects would be in the server owner's account."""
+    if names:
+        raise ConfigError(
+            f"On a public server a run reports to no tracker such as {names[0]}: leave report_to empty, or run it on a "
+            "machine of your own."
         )
 
 

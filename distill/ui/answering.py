@@ -9,12 +9,14 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Iterable, Iterator
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from distill.data.grading import grade
 from distill.errors import UserError
+from distill.hardware import is_zerogpu
 from distill.runs import RunView
 from distill.ui import recorded, sides
 from distill.ui.shell import meant
@@ -61,35 +63,46 @@ def _typed(question: str, answer: str) -> recorded.Chosen:
     return recorded.Chosen(question, answer or None)
 
 
+def _models() -> Any:
+    """Where models answer: in this process, or where ZeroGPU lends a GPU."""
+    if is_zerogpu():
+        from distill import zero
+
+        return zero
+    from distill.evaluation import side_by_side
+
+    return side_by_side
+
+
 def _loading(run: RunView) -> str:
     name = words(run.config.student.name) if run.config else "the student"
+    if is_zerogpu():
+        return f"Waiting for a GPU (ZeroGPU lends one for a moment, of your quota), then loading {name} …"
     if "distill.evaluation.side_by_side" not in sys.modules:
         return f"Loading PyTorch, which this page does only now (some seconds), then {name} with its adapter …"
     return f"Loading {name} with its adapter, which takes some seconds the first time …"
 
 
 def _both(run: RunView, live: Live) -> Iterator[Heard]:
-    from distill.evaluation.side_by_side import answer_both, open_student
-
-    opened = open_student(run.folder)
-    ready = replace(live, base=opened.base, adapter=opened.adapter, most=opened.max_new_tokens)
+    asked = _models().both(run.folder, live.question)
+    which = next(asked)
+    ready = replace(live, base=which.base, adapter=which.adapter, most=which.max_new_tokens)
     slower = " A run is training here too, so this is slower." if going() else ""
-    text = f"{words(opened.name)} answers, with its adapter off and on.{slower}"
-    yield text, ready
-    for heard in _paced(ready, answer_both(opened, live.question)):
-        yield text, heard
+    text = f"{words(which.name)} answers, with its adapter off and on.{slower}"
+    with closing(asked):
+        yield text, ready
+        for heard in _paced(ready, asked):
+            yield text, heard
 
 
 def _teachers(run: RunView, live: Live, notes: list[str]) -> Iterator[Heard]:
     """The teachers one after another. One that can't answer is noted, and the next is asked."""
-    from distill.evaluation.side_by_side import answer_as_teacher
-
     refs = run.config.teachers if run.config else []
     live = replace(live, names=tuple(ref.name for ref in refs))
     for number, ref in enumerate(refs, 1):
         text = f"Teacher {number} of {len(refs)}, {words(ref.name)}, is loaded and answers …"
         yield text, live
-        said = answer_as_teacher(ref, live.question, live.most)
+        said = _models().answer_as_teacher(ref, live.question, live.most)
         steps = (replace(step, side=sides.teacher_side(number)) for step in said)
         try:
             for heard in _paced(live, steps):
@@ -114,10 +127,8 @@ def generate_once(run_folder: Path, question: str, answer: str | None = None) ->
 
     before and after: {text, right (None where no answer is given), tokens, seconds, finished}. Raises UserError.
     """
-    from distill.evaluation.side_by_side import answer_both, open_student
-
-    opened = open_student(run_folder)
-    last = {step.side: step for step in answer_both(opened, question)}
+    which, *steps = _models().both(run_folder, question)
+    last = {step.side: step for step in steps}
     found = {
         side: {
             "text": step.text,
@@ -130,6 +141,6 @@ def generate_once(run_folder: Path, question: str, answer: str | None = None) ->
     }
     return {
         **found,
-        "digests": {"model": opened.base, "adapter": opened.adapter},
-        "decoding": {"method": "greedy", "max_new_tokens": opened.max_new_tokens},
+        "digests": {"model": which.base, "adapter": which.adapter},
+        "decoding": {"method": "greedy", "max_new_tokens": which.max_new_tokens},
     }

@@ -170,8 +170,8 @@ class Configure:
         self._typing()
         self._moving()
         self.show.click(plainly(reactions.fetch), self.inputs, self.preview, **_SLOW)
-        self.shell.act(self.cards.start, reactions.start_first, opens="train")
-        self.shell.act(self.start.click, reactions.start, self.inputs, opens="train")
+        self.shell.act(self.cards.start, reactions.start_first, opens="train", trains=True)
+        self.shell.act(self.start.click, reactions.start, self.inputs, opens="train", trains=True)
 
     def _typing(self) -> None:
         """What follows every change of a field."""

@@ -5,13 +5,17 @@ They do what the buttons do, through the same functions; who may stop a run is w
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable, Iterator
+from contextlib import closing
 from typing import Any
 
 import gradio as gr
 
-from distill import assets
+from distill import assets, runs, zero
 from distill import config as configs
 from distill.errors import UserError
+from distill.hardware import is_zerogpu
 from distill.owners import new_token
 from distill.runs import RunView
 from distill.ui import actions
@@ -64,9 +68,28 @@ def build(shell: Shell) -> None:
 
         return generate_once(found(run).folder, question, answer or None)
 
-    for function in (start, stop, resume, status, report):
+    for function in (stop, status, report):
         gr.api(plainly(function, html=False), api_name=function.__name__, queue=False)
+    for function in (start, resume):
+        if is_zerogpu():
+            gr.api(plainly(_lasting(function), html=False), api_name=function.__name__, concurrency_limit=None)
+        else:
+            gr.api(plainly(function, html=False), api_name=function.__name__, queue=False)
     gr.api(plainly(generate, html=False), api_name="generate", concurrency_id="model", concurrency_limit=1)
+
+
+def _lasting(begin: Callable[..., dict[str, Any]]) -> Callable[..., Iterator[dict[str, Any]]]:
+    """`begin`, as ZeroGPU needs it: the call lasts as long as the run, and says the same again and again."""
+
+    @functools.wraps(begin)
+    def lasting(*args: Any, **kwargs: Any) -> Iterator[dict[str, Any]]:
+        said = begin(*args, **kwargs)
+        with closing(zero.carry_out(runs.find_id(said["run"]))) as beats:
+            yield said
+            for _ in beats:
+                yield said
+
+    return lasting
 
 
 def found(run: str) -> RunView:

@@ -6,6 +6,7 @@ from html import escape
 
 from distill.events import Metric, Stage
 from distill.runs import RunView
+from distill.slices import WAITING
 from distill.terminal import duration
 from distill.views import has_adapter
 
@@ -28,6 +29,8 @@ def state_words(run: RunView) -> str:
     """A run's state as people say it."""
     if run.state == "stopped" and not has_adapter(run.folder):
         return "stopped; it had no model yet"
+    if run.state == "queued" and run.reason == WAITING:
+        return run.reason
     return _STATES[run.state]
 
 

@@ -79,7 +79,7 @@ def _resume(shell: Shell) -> None:
 
     shell.frame("resume-part", part, opened, tab="train")
     shell.frame("can-resume", button, can_resume, tab="train", inputs=[shell.token])
-    shell.act(button.click, resume, [steps, rate])
+    shell.act(button.click, resume, [steps, rate], trains=True)
 
 
 def overrides(steps: str | None, rate: str | None) -> list[str]:

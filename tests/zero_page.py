@@ -1,0 +1,127 @@
+"""A page on a ZeroGPU Space, for test_zero.py: the real `spaces` package with its fork, pickling and generators.
+
+Of the package only this is stood in for, as it needs an NVIDIA GPU: three names that it looks up when it is imported
+and that the CPU build of torch lacks, and in the forked process `init` and `move`, which put the first tensors on the
+GPU. bitsandbytes is imported before it, as on this build it can't be once there seems to be CUDA. The web service of
+ZeroGPU is on loopback.
+
+    python tests/zero_page.py SECONDS_OF_A_SLICE
+
+does one run through everything that may happen to it, and prints what was seen as JSON, in its last line.
+"""
+
+import json
+import multiprocessing
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable
+
+import bitsandbytes  # noqa: F401
+import httpx
+import torch
+
+torch.version.cuda = torch.version.cuda or "13.0"
+if not hasattr(torch._C, "_cuda_init"):
+    torch._C._cuda_init = None
+    torch.cuda._is_in_bad_fork = bool  # the build's own answer, False, can't be pickled
+import spaces.zero.torch  # noqa: E402
+
+spaces.zero.torch.init = lambda nvidia_uuid: None
+spaces.zero.torch.move = lambda callback=None: None
+
+from gradio_client import Client  # noqa: E402
+from zero_cases import QUESTION, RUN  # noqa: E402
+
+import app  # noqa: E402
+from distill import runs, turns, zero  # noqa: E402
+from distill.errors import UserError  # noqa: E402
+from distill.events import Metric, Status, read  # noqa: E402
+
+PATIENCE = 100.0  # seconds for any one thing to happen
+
+
+def until(happened: Callable[[], object]) -> None:
+    ends = time.monotonic() + PATIENCE
+    while not happened():
+        assert time.monotonic() < ends, "it did not happen"
+        time.sleep(0.02)
+
+
+def main(seconds: float) -> dict:
+    zero.SLICE = seconds
+    page = app.launch(prevent_thread_lock=True, quiet=True, server_name="127.0.0.1")
+    client = Client(page.local_url, headers={"x-ip-token": "a.e30.b"}, verbose=False)  # as the Hub's proxy adds it
+    started = client.submit("tiny", RUN, api_name="/start")
+    until(lambda: started.outputs())
+    said = started.outputs()[0]
+    folder = runs.find_id(said["run"])
+    seen = {"cuda_in_the_page": torch.cuda.is_initialized(), "queued": runs.view(folder).state}
+
+    def ended() -> dict:
+        until(lambda: not (folder / "process.json").exists())
+        now = runs.view(folder)
+        return {"state": now.state, "reason": now.reason, "step": now.step, "resumable": now.resumable}
+
+    def resumed(seconds: float):
+        runs.resume(folder, in_turn=True, begin=zero.take_charge)
+        return zero.carry_out(folder, seconds)
+
+    def reached(step: int) -> bool:
+        return runs.view(folder).step >= step
+
+    until(lambda: reached(2))
+    started.cancel()
+    seen["left"] = ended()
+
+    httpx.post(f"{os.environ['SPACES_ZERO_DEVICE_API_URL']}/refuse")
+    zero.SLICE = 120.0
+    client.predict(said["run"], said["token"], api_name="/resume")
+    seen["refused"] = ended()
+
+    slices = resumed(seconds)
+    until(lambda: reached(seen["left"]["step"] + 2))
+    try:
+        runs.resume(folder, in_turn=True, begin=zero.take_charge)
+    except UserError as error:
+        seen["twice"] = str(error)
+    runs.stop(folder)
+    seen["stopped"] = ended()
+
+    slices = resumed(seconds)
+    until(lambda: reached(seen["stopped"]["step"] + 1))
+    os.kill(json.loads((folder / "process.json").read_text())["pid"], signal.SIGKILL)
+    seen["killed"] = ended()
+
+    slices = resumed(seconds)
+    other = runs.create(runs.view(folder).config)
+    runs.start(other, in_turn=True, begin=zero.take_charge)
+    waits = zero.carry_out(other, seconds)
+    until(lambda: turns.waiting(other.parent) == [other.name])
+    waits.close()
+    seen["beats"] = sum(1 for _ in slices)
+    seen["done"] = ended()
+    seen["waited"] = runs.view(other).state
+    events, _ = read(folder / "events.jsonl")
+    seen["words"] = [[e.state, e.reason] for e in events if isinstance(e, Status)]
+    seen["steps"] = [e.step for e in events if isinstance(e, Metric)]
+    seen["seconds"] = json.loads((folder / "seconds.json").read_text())
+
+    seen["answers"] = client.predict(said["run"], QUESTION, "7", api_name="/generate")
+    steps = zero.both(folder, QUESTION)
+    next(steps), next(steps)
+    steps.close()
+    try:
+        list(zero.both(folder, " "))
+    except UserError as error:
+        seen["no_question"] = str(error)
+    return {**seen, "folder": str(folder)}
+
+
+if __name__ == "__main__":
+    found = main(float(sys.argv[1]))
+    print("\n" + json.dumps(found), flush=True)
+    for forked in multiprocessing.active_children():  # they wait for another slice
+        forked.kill()
+    os._exit(0)  # without waiting for the page
