@@ -28,6 +28,7 @@ from distill.settings import (
     Settings,
     Text,
 )
+from distill.trackers import Tracker
 from distill.wording import fault, instead, sentence, show
 
 __all__ = ["BudgetConfig", "ColumnsConfig", "ConfigError", "DataConfig", "LoraConfig", "ModelRef", "RunConfig"]
@@ -61,6 +62,7 @@ class RunConfig(Settings):
     budget: BudgetConfig = BudgetConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
     probe: ProbeConfig = ProbeConfig()
+    report_to: list[Tracker] = Field(default_factory=list)
 
     @property
     def geometry(self) -> GeometryConfig | None:
@@ -89,6 +91,13 @@ class RunConfig(Settings):
             "evaluation": rest,
             "data": {**split, "held_out": problems} if isinstance(split, dict) else split,
         }
+
+    @field_validator("report_to", mode="before")
+    @classmethod
+    def _one_tracker(cls, value: Any) -> Any:
+        """A bare name is a list of one; each is told once."""
+        listed = [value] if isinstance(value, str) else value
+        return list(dict.fromkeys(map(str, listed))) if isinstance(listed, list) else listed
 
     @field_validator("objectives", mode="before")
     @classmethod

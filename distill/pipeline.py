@@ -169,8 +169,8 @@ class Pipeline:
             if (saved := processes_of(last)) != together.size():
                 self._warn(
                     "processes_changed",
-                    f"What {saved} {'processes' if saved > 1 else 'process'} saved at step {reached}, {together.size()} "
-                    "now go on with: what is drawn at random from here on, such as dropout, is drawn anew.",
+                    f"The number of processes was {saved} up to step {reached} and is {together.size()} now: what is "
+                    "drawn at random from here on, such as dropout, is drawn anew.",
                 )
         if reached >= self.steps:
             trainer.restore(last)

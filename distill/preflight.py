@@ -18,6 +18,7 @@ from distill.errors import ConfigError, UserError
 from distill.facts import describe_model, same_tokenizer
 from distill.methods import ObjectiveConfig
 from distill.references import model_path
+from distill.trackers import missing
 from distill.wording import listed
 
 if TYPE_CHECKING:  # transformers: a page that asks what is foreseen must not wait for it
@@ -58,7 +59,7 @@ def foreseen(config: RunConfig) -> list[str]:
 
     Raises ConfigError where a reference means no model.
     """
-    found = []
+    found = [missing(config.report_to)] if missing(config.report_to) else []
     for objective in config.objectives:
         if objective.kind in _BY_TOKEN:
             same = {t.name: same_tokenizer(config.student, t) for t in teachers_of(objective, config)}

@@ -184,7 +184,7 @@ def _why(error: BaseException, repo_id: str) -> str:
                 f"write? {_SETTINGS} shows what it may."
             )
         if status in (400, 409, 422):
-            return f"The Hub does not take the name {repo_id}{hint}: give another one."
+            return f"The Hub does not take it as {repo_id}{hint}: try another name."
         return f"The Hub answered with {status}{hint}: nothing is lost, try again later."
     if isinstance(error, OfflineModeIsEnabled):
         return "HF_HUB_OFFLINE keeps this machine off the network: unset it to reach the Hub."

@@ -17,20 +17,8 @@ FLOORS = [
     {"data", "teachers", "generation"},
     {"objectives"},
     {"training", "evaluation", "processes", "turns", "views", "runs", "owners"},
-    {
-        "publish",
-        "push",
-        "finish",
-        "gather",
-        "pipeline",
-        "worker",
-        "slices",
-        "fetching",
-        "zero",
-        "zoo",
-        "terminal",
-        "preview",
-    }
+    {"publish", "push", "finish", "gather", "pipeline", "worker", "zoo", "terminal", "preview"}
+    | {"slices", "fetching", "zero"}
     | {"asked", "assemble", "learning", "preparing"}
     | {"machine", "costs", "estimate", "preflight"}
     | {"footprint", "offers", "room", "doctor", "host"}

@@ -17,6 +17,7 @@ from distill import events
 from distill.hardware import memory_mb
 from distill.together import any_of
 from distill.training.probe import Probe
+from distill.training.tracking import numbers
 from distill.training.trainer import DistillTrainer
 
 
@@ -44,7 +45,8 @@ class EpochKeeper(TrainerCallback):
 
 
 class Reporter(TrainerCallback):
-    """Writes events to `writer`; asks `should_stop()` at each step; at some, has `on_answers(step)` ask the student.
+    """Writes events to `writer`; asks `should_stop()` at each step; at some, has `on_answers(step)` ask the student, and
+    writes what it gives. `tracked`: the numbers go to the trainer's log too, for whoever listens there.
 
     `probe_seconds` and `answer_seconds` are what the probe and the answers have taken so far.
     """
@@ -55,14 +57,16 @@ class Reporter(TrainerCallback):
         should_stop: Callable[[], bool],
         probe: Probe | None,
         every: int,
-        on_answers: Callable[[int], None],
+        on_answers: Callable[[int], Iterable[events.Event]],
         warned: Iterable[str] = (),
+        tracked: bool = False,
     ):
         self.writer = writer
         self.should_stop = should_stop
         self.probe = probe
         self.every = every
         self.on_answers = on_answers
+        self.tracked = tracked
         self.trainer: DistillTrainer | None = None
         self.probe_seconds = self.answer_seconds = 0.0
         self._began = self._step_began = 0.0
@@ -80,7 +84,7 @@ class Reporter(TrainerCallback):
         seconds = max(now - self._step_began, 1e-6)
         self._pace = seconds if self._pace is None else 0.8 * self._pace + 0.2 * seconds
         weights = {kind: o.weight for kind, o in trainer.model.objectives.items()}
-        self.writer.write(
+        self._say(
             events.Metric(
                 step=state.global_step,
                 steps=state.max_steps,
@@ -106,12 +110,20 @@ class Reporter(TrainerCallback):
         self._step_began = time.monotonic()
         return control
 
+    def _say(self, event: events.Event) -> None:
+        self.writer.write(event)
+        said = numbers(event) if self.tracked else {}
+        if said:
+            self.trainer.log(said)
+            self.trainer.state.log_history.clear()  # every checkpoint would keep all of it once more
+
     def _look(self, step: int) -> None:
         last = step == self.trainer.state.max_steps
         self._measure(step, layers=step == 0 or last)
         if (step // self.every) % 2 == 0 or last:  # answers cost as much as the probe: every other time will do
             began = time.monotonic()
-            self.on_answers(step)
+            for event in self.on_answers(step):
+                self._say(event)
             self.answer_seconds += time.monotonic() - began
 
     def _measure(self, step: int, layers: bool) -> None:
@@ -120,7 +132,7 @@ class Reporter(TrainerCallback):
             return
         began = time.monotonic()
         reading = self.probe.measure(self.trainer.model, layers)  # every process looks at the same, and one writes
-        self.writer.write(events.Probe(step=step, **asdict(reading)))
+        self._say(events.Probe(step=step, **asdict(reading)))
         for code, text in self.probe.warnings():
             if code not in self._warned:
                 self._warned.add(code)

@@ -16,7 +16,7 @@ from distill import config as configs
 from distill.config import ConfigError, RunConfig
 from distill.estimate import describe_model
 from distill.preflight import foreseen
-from distill.ui.actions import check_public_dataset, check_public_model
+from distill.ui.actions import check_public_dataset, check_public_model, check_public_trackers
 from distill.ui.dials import FIELDS, STEPS
 from distill.ui.dials.steps import GYM
 from distill.ui.fields import FIRST, MODELS, Draft, draft_of, file_of, get, preset, put, settings, spec
@@ -141,6 +141,8 @@ def _places(draft: Draft, public: bool) -> Iterator[tuple[str, str]]:
     for key, model in wanted:
         if model:  # that it is missing is for config.py to say
             yield from _refusal(key, lambda model=model: check_model(str(model).strip(), public))
+    if public and draft.values["report_to"]:
+        yield from _refusal("report_to", lambda: check_public_trackers(draft.values["report_to"]))
     dataset = draft.values["data.dataset"]
     if public and draft.values["data.source"] == "hub" and dataset:
         yield from _refusal("data.dataset", lambda: check_public_dataset(str(dataset).strip()))

@@ -87,6 +87,8 @@ def spec(key: str) -> Spec:
     options = get_args(types_[0]) if get_origin(types_[0]) is Literal else ()
     if options:
         return Spec("choice", options, default, follows=follows)
+    if get_origin(types_[0]) is list and get_origin(get_args(types_[0])[0]) is Literal:
+        return Spec("several", get_args(get_args(types_[0])[0]), default)
     if path == "data.families":
         named = DataConfig(source="reasoning_gym").families if key != path else default
         return Spec("choices", tuple(FIELDS[key].words), named)
@@ -226,6 +228,8 @@ def _shown(dial: Field, value: Any) -> Any:
     kind = spec(dial.key).kind
     if dial.key == PREFILL:
         return (value or "").replace("\n", BREAK)
+    if kind == "several":
+        return list(value or [])
     if kind in ("choices", "names"):
         return list(value or spec(dial.key).options)
     if kind in ("choice", "text"):
@@ -236,6 +240,8 @@ def _shown(dial: Field, value: Any) -> Any:
 def _asked(dial: Field, value: Any) -> Any:
     """A component's value as the setting."""
     kind = spec(dial.key).kind
+    if kind == "several":
+        return [option for option in spec(dial.key).options if option in (value or [])]
     if kind == "choices":
         chosen = [option for option in spec(dial.key).options if option in (value or [])]
         return [] if len(chosen) == len(spec(dial.key).options) and dial.path == dial.key else chosen

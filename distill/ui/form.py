@@ -110,7 +110,7 @@ def widget(field: Field, values: Values) -> Any:
         return gr.Dropdown(choices, allow_custom_value=True, **common)
     if what.kind == "switch":
         return gr.Checkbox(**common)
-    if what.kind == "choices":
+    if what.kind in ("choices", "several"):
         return gr.CheckboxGroup([(text, option) for option, text in field.words.items()], **common)
     if what.kind == "choice":
         options = [(text, option) for option, text in field.words.items()]
@@ -132,7 +132,7 @@ def _marked(field: Field, values: Values, fault: str | None, teachers: Sequence[
 
 
 def _classes(field: Field, amiss: bool = False) -> list[str]:
-    wide = spec(field.key).kind in ("choice", "choices", "names", "switch")
+    wide = spec(field.key).kind in ("choice", "choices", "several", "names", "switch")
     return ["field", *(["wide"] if wide else []), *(["amiss"] if amiss else [])]
 
 

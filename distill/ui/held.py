@@ -18,7 +18,7 @@ Held = dict[str, Any]  # "preset", "teachers", "upload", "file", "columns"
 
 _LONGEST = 200  # characters of a name
 _COLUMNS = 200  # columns of a file that are offered
-_KINDS = {"switch": bool, "choices": list, "names": list, "whole": (int, float), "number": (int, float)}
+_KINDS = {"switch": bool, "choices": list, "several": list, "names": list, "whole": (int, float), "number": (int, float)}
 
 
 def fresh(preset: str = FIRST) -> Held:
@@ -64,7 +64,7 @@ def restored(values: Any, preset: str) -> Values:
         value = values.get(key)
         empty = value is None and spec(key).kind in ("whole", "number") and key in values
         if empty or (isinstance(value, kind) and (kind is bool or not isinstance(value, bool))):
-            if spec(key).kind in ("choice", "choices"):
+            if spec(key).kind in ("choice", "choices", "several"):
                 value = _offered(key, value, kept[key])
             if spec(key).kind == "names":
                 value = [_text(name) for name in value[:MOST] if _text(name)]

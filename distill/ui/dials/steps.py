@@ -201,4 +201,15 @@ BUDGET = (
     Field("probe.characters", "Characters of such a text", "Longer texts are cut there.", rare=True),
     Field("probe.samples", "Sample problems", "Answered at every second look, for you to read.", rare=True),
     Field("probe.problems", "Problems counted on the way", "Answered at every second look, for the curve.", rare=True),
+    Field(
+        "report_to",
+        "Trackers that get the numbers too",
+        "Programs that keep and draw the curves of many runs. This page shows all of them without one.",
+        {
+            "trackio": "trackio: in files on this machine",
+            "tensorboard": "tensorboard: in the run's folder",
+            "wandb": "wandb: at Weights & Biases, or in files without an account",
+        },
+        rare=True,
+    ),
 )
