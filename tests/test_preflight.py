@@ -6,7 +6,7 @@ import pytest
 from tokenizers import normalizers
 
 from distill import assets
-from distill.config import ConfigError, RunConfig, parse, teachers_of
+from distill.config import ConfigError, RunConfig, load, parse, teachers_of
 from distill.models import load_tokenizer
 from distill.preflight import check_pairs, foreseen, refuse_foreseen
 
@@ -205,6 +205,15 @@ def test_padded_logits_are_said_where_logits_are_compared(sibling):
 
 
 # --- what is foreseen from files alone -------------------------------------------------------------------------------
+
+
+def test_data_sets_that_reasoning_gym_lacks_or_that_cannot_be_judged():
+    pytest.importorskip("reasoning_gym")
+    gym = ["data.source=reasoning_gym"]
+    assert foreseen(load("tiny-ce", gym)) == []
+    for family, said in (("gcd_", "did you mean 'gcd'?"), ("word_sorting", "answers can't be judged here")):
+        (sentence,) = foreseen(load("tiny-ce", [*gym, f"data.families=[gcd, {family}]"]))
+        assert sentence.startswith(f"data.families names '{family}'") and said in sentence
 
 
 def test_what_is_foreseen_is_what_is_refused(sibling):

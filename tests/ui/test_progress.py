@@ -5,10 +5,11 @@ import re
 import pytest
 from run_cases import made, metric
 
-from distill.events import Stage
+from distill.data.problems import showcase
+from distill.events import Sample, Stage
 from distill.runs import view
 from distill.ui import curves, train
-from distill.ui.text import progress, state_words
+from distill.ui.text import progress, state_words, words
 
 LOADING = Stage(name="load", text="loading student-tiny", done=0, total=1)
 
@@ -19,6 +20,17 @@ def test_a_stopped_run_says_whether_there_is_a_model():
     (run.folder / "adapter").mkdir()
     (run.folder / "adapter" / "adapter_model.safetensors").touch()
     assert state_words(run) == "stopped, its model is kept"
+
+
+def test_samples_are_the_runs_own_where_it_asked_its_own():
+    said = {"text": "It is 4.", "right": False, "step": 25}
+    own = Sample(problem="gsm_symbolic:0:7", question="How many bananas?", answer="20", **said)
+    shown = train.samples(made("tiny", own, overrides=["data.source=reasoning_gym"]))
+    assert "How many bananas?" in shown and "it is 20" in shown and showcase()[0].question not in shown
+    before = train.samples(made("tiny", overrides=["data.source=reasoning_gym"]))
+    assert "own problems" in before and showcase()[0].question not in before
+    older = train.samples(made("tiny", Sample(problem=showcase()[0].id, **said)))
+    assert "It is 4." in older and all(words(problem.question[:60]) in older for problem in showcase()[:3])
 
 
 def test_stopping_is_said_before_the_first_step_too():
