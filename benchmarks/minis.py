@@ -51,8 +51,8 @@ def mini(
 ) -> dict[str, Any]:
     """A preset's settings with these models and data, and everything as short as may be; methods as they are.
 
-    `data` takes the place of where the preset's come from; `tokens`: of the longest answer; `steps`: where the preset
-    counts in steps. Epochs stay as many as they are.
+    `data` takes the place of where the preset's come from; `tokens`: of the longest answer that is learnt from; `steps`:
+    where the preset counts in steps. Epochs stay as many as they are.
     """
     settings = configs.load(preset).model_dump(mode="json")
     settings["name"] = f"{preset}-mini"
@@ -65,7 +65,6 @@ def mini(
         settings[part] |= short
     if settings["budget"]["epochs"] is None:
         settings["budget"]["steps"] = steps
-    settings["evaluation"]["max_new_tokens"] = tokens
     for objective in settings["objectives"]:
         if "max_new_tokens" in objective:
             objective["max_new_tokens"] = tokens
