@@ -5,11 +5,15 @@ import re
 import shlex
 import subprocess
 import sys
+from importlib.metadata import version
 
 import pytest
 import yaml
 from end_to_end_cases import ROOT, only_run
+from huggingface_hub.cli import hf
+from packaging.specifiers import SpecifierSet
 
+from distill import assets
 from distill import config as configs
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -75,10 +79,70 @@ def test_the_commands_shown_exist():
         assert command in help_text
 
 
+FRONT = yaml.safe_load(README.split("---")[1])
+REQUIRED = dict(re.findall(r"^([\w-]+)([^\s;]*)", (ROOT / "requirements.txt").read_text(), re.MULTILINE))
+
+
 def test_the_front_matter_is_a_space_that_starts():
-    front = yaml.safe_load(README.split("---")[1])
-    pinned = re.search(r"^gradio==(\S+)$", (ROOT / "requirements.txt").read_text(), re.MULTILINE)[1]
-    assert front["sdk"] == "gradio"
-    assert front["sdk_version"] == pinned
-    assert len(front["short_description"]) <= 60
-    assert (ROOT / front["app_file"]).exists()
+    assert FRONT["sdk"] == "gradio" and REQUIRED["gradio"] == f"=={FRONT['sdk_version']}"
+    assert len(FRONT["short_description"]) <= 60
+    assert (ROOT / FRONT["app_file"]).exists()
+    assert {"spaces", "torch", "transformers", "huggingface-hub"} <= set(REQUIRED)  # ZeroGPU wants the first
+    assert "hardware" not in FRONT  # it would be ignored
+    written, oldest = FRONT["python_version"], re.search(r"Python (3\.\d+) or newer", README)[1]
+    assert isinstance(written, str), "3.10 without quotes is 3.1"
+    target = re.search(r'target-version = "py3(\d+)"', (ROOT / "pyproject.toml").read_text())[1]
+    assert f"3.{target}" == oldest
+    assert tuple(map(int, written.split("."))) >= tuple(map(int, oldest.split(".")))
+
+
+def test_what_is_installed_here_is_what_a_space_would_install():
+    assert REQUIRED["gradio"] == f"=={version('gradio')}"
+    for name, bounds in REQUIRED.items():
+        assert version(name) in SpecifierSet(bounds), name
+
+
+def test_sign_in_asks_for_no_more_than_keeping_a_student():
+    assert FRONT["hf_oauth"] is True and set(FRONT["hf_oauth_scopes"]) <= {"contribute-repos", "write-repos"}
+
+
+def test_the_models_and_data_it_names_are_those_of_presets():
+    asked = [configs.load(name) for name in assets.preset_names()]
+    models = {ref.model for config in asked for ref in (config.student, *config.teachers)}
+    assert set(FRONT["models"]) <= models & set(assets.read_yaml(ROOT / "assets" / "hub_models.yaml"))
+    assert set(FRONT["datasets"]) <= {config.data.dataset for config in asked}
+
+
+def test_a_space_in_four_commands_that_the_installed_cli_takes():
+    first, *commands = [shlex.split(line) for line in block("<!-- space -->", "sh").strip().splitlines()]
+    assert first == ["pip", "install", "-U", "huggingface_hub"] and len(commands) == 3
+    parsed = [parse(words) for words in commands]
+    assert [name for name, _ in parsed] == ["auth login", "repos create", "upload"]
+    made, sent = parsed[1][1], parsed[2][1]
+    assert (plain(made["repo_type"]), made["sdk"], plain(made["hardware"])) == ("space", FRONT["sdk"], "zero-a10g")
+    assert made["repo_id"] == sent["repo_id"] == "NAME/distill" and plain(sent["repo_type"]) == "space"
+    assert sent["local_path"] == sent["path_in_repo"] == "."
+    assert {"runs/*", ".venv/*"} <= set(sent["exclude"])
+    with pytest.raises(Exception, match="No such option"):
+        parse(["hf", "upload", "NAME/distill", "--kind", "space"])
+
+
+def test_the_other_commands_of_the_hub_that_are_named_exist():
+    for line in re.findall(r"`(hf (?!auth)[^`]+)`", README):
+        parse(shlex.split(line))
+
+
+def parse(words):
+    """(command, its options) as the `hf` command line understands them; it does nothing."""
+    name, command, rest, context = words[0], hf.app, words[1:], None
+    assert name == "hf"
+    path = []
+    while hasattr(command, "resolve_command"):
+        context = command.make_context(name, list(rest), parent=context, resilient_parsing=True)
+        name, command, rest = command.resolve_command(context, list(rest))
+        path.append(name)
+    return " ".join(path), command.make_context(name, list(rest), parent=context).params
+
+
+def plain(value):
+    return getattr(value, "value", value)
