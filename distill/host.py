@@ -14,9 +14,9 @@ from dataclasses import dataclass
 from distill import oauth
 from distill.hardware import is_zerogpu
 from distill.machine import Machine
+from distill.trackers import TRACKERS
 
 _PATIENCE = 2.0  # seconds for the Hub to answer
-_TRACKERS = ("trackio", "tensorboard", "wandb")
 _SAID_YES = ("1", "ON", "YES", "TRUE")
 
 
@@ -139,7 +139,7 @@ def _oauth() -> Feature:
 def _packages(machine: Machine) -> list[Feature]:
     bitsandbytes = version("bitsandbytes")
     gym = version("reasoning-gym")
-    trackers = [name for name in _TRACKERS if version(name)]
+    trackers = [name for name in TRACKERS if version(name)]
     return [
         Feature(
             "4-bit and 8-bit students",
@@ -150,7 +150,7 @@ def _packages(machine: Machine) -> list[Feature]:
         Feature(
             "reports to a tracker",
             bool(trackers),
-            ", ".join(trackers) if trackers else f"none of {', '.join(_TRACKERS)} is installed; none is needed",
+            ", ".join(trackers) if trackers else f"none of {', '.join(TRACKERS)} is installed; none is needed",
         ),
     ]
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import importlib.util
 from collections.abc import Sequence
-from typing import Literal
+from typing import Literal, get_args
 
 Tracker = Literal["trackio", "tensorboard", "wandb"]
+TRACKERS = get_args(Tracker)
 
 
 def missing(names: Sequence[str]) -> str:

@@ -39,13 +39,14 @@ print("authorization" in build_hf_headers())
 for public in (False, True):
     app.launch(public, prevent_thread_lock=True, quiet=True, server_name="127.0.0.1").close()
     print("authorization" in build_hf_headers(), os.environ.get("HF_TOKEN"))
-print({"HUGGING_FACE_HUB_TOKEN", "HF_HUB_DISABLE_IMPLICIT_TOKEN"} & set(os.environ))
+print({"WANDB_API_KEY", "HUGGING_FACE_HUB_TOKEN", "HF_HUB_DISABLE_IMPLICIT_TOKEN"} & set(os.environ))
 """
 
 
 def test_strangers_do_not_use_the_owners_credentials(tmp_path):
     (tmp_path / "token").write_text("hf_of_the_file")
     tokens = {"HF_TOKEN": "hf_secret", "HUGGING_FACE_HUB_TOKEN": "hf_old", "HF_TOKEN_PATH": str(tmp_path / "token")}
+    tokens["WANDB_API_KEY"] = "key_of_the_owner"
     done = subprocess.run(
         [sys.executable, "-c", SIGNED],
         cwd=ROOT,

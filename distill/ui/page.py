@@ -25,7 +25,7 @@ def build(public: bool = False) -> gr.Blocks:
         shell = Shell(public)
         status.build(shell, header())
         if not oauth.why_not():  # only a Space that was set up for it has sign-in
-            gr.LoginButton(size="sm")
+            gr.LoginButton(logout_value="Sign out ({})", size="sm", elem_id="sign-in")
         with gr.Tabs(elem_id="tabs", selected="configure") as shell.tabs:
             for name, builder in zip(TABS, BUILDERS, strict=True):
                 with gr.Tab(name.capitalize(), id=name, elem_id=f"tab-{name}") as tabs[name]:
