@@ -7,7 +7,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-import psutil
 import pytest
 import torch
 import two_processes
@@ -48,27 +47,42 @@ def finish(processes):
     return [process.returncode for process in processes], "\n".join(said)
 
 
+SMALL = {
+    **MINI,
+    "teachers": ["gemma2-tiny"],
+    "data": {"train": 32, "held_out": 5, "validation": 4, "new_phrasing": 0},
+    "budget": {**MINI["budget"], "batch_size": 4},
+    "probe": {"texts": 16, "every": 6, "samples": 1},
+    "evaluation": {"max_new_tokens": 8},
+}
+
+
 @pytest.fixture(scope="module")
-def trained(tmp_path_factory):
-    """`trained[case]`: [(what was trained, what was reported)] by one process and by each of two."""
-    folder = tmp_path_factory.mktemp("two")
-    processes = two(Path(__file__).with_name("two_processes.py"), folder)
+def launched(tmp_path_factory):
+    """(what one process and each of two trained and reported, by case; the folder of a run that then lost the second).
+
+    One launch for both: to start is what takes long.
+    """
+    base = tmp_path_factory.mktemp("two")
+    (base / "small.yaml").write_text(yaml.safe_dump(SMALL))
+    run = runs.create(configs.load(base / "small.yaml"), base / "runs")
+    processes = two(Path(__file__).with_name("two_processes.py"), base, run, DISTILL_HOME=str(base))
     alone = {case: two_processes.train(case) for case in two_processes.CASES}
+    wait_for_step(base / "runs", 3)
+    processes[1].kill()
     statuses, said = finish(processes)
-    assert statuses == [0, 0], said
-    return {
-        case: [
-            alone[case],
-            *(
-                (
-                    load_file(folder / f"{case}.{rank}.safetensors"),
-                    json.loads((folder / f"{case}.{rank}.json").read_text()),
-                )
-                for rank in range(2)
-            ),
-        ]
-        for case in alone
-    }
+    assert statuses == [1, -9], said
+
+    def of(case, rank):
+        name = base / f"{case}.{rank}"
+        return load_file(f"{name}.safetensors"), json.loads(Path(f"{name}.json").read_text())
+
+    return {case: [alone[case], of(case, 0), of(case, 1)] for case in alone}, run
+
+
+@pytest.fixture
+def trained(launched):
+    return launched[0]
 
 
 @pytest.mark.parametrize("case", two_processes.CASES)
@@ -87,27 +101,13 @@ def test_each_of_the_two_is_told_the_same(trained):
     assert all(first == second for _, (_, first), (_, second) in trained.values())
 
 
-def test_a_run_that_loses_a_process_says_so_and_goes_on_when_launched_again(tmp_path):
-    small = {
-        **MINI,
-        "teachers": ["gemma2-tiny"],
-        "data": {"train": 32, "held_out": 5, "validation": 4, "new_phrasing": 0},
-        "budget": {**MINI["budget"], "batch_size": 4},
-        "probe": {"texts": 16, "every": 6, "samples": 1},
-        "evaluation": {"max_new_tokens": 8},
-    }
-    (tmp_path / "small.yaml").write_text(yaml.safe_dump(small))
-    folder = runs.create(configs.load(tmp_path / "small.yaml"), tmp_path / "runs")
-    command = ("-m", "distill.worker", folder)
-    processes = two(*command, DISTILL_HOME=str(tmp_path))
-    wait_for_step(tmp_path / "runs", 3)
-    psutil.Process(processes[1].pid).kill()
-    statuses, said = finish(processes)
-    assert statuses == [1, -9], said
+def test_a_run_that_loses_a_process_says_so_and_goes_on_when_launched_again(launched):
+    folder = launched[1]
     assert runs.view(folder).state == "failed"
     assert runs.view(folder).reason.startswith("Another process of this run ended unexpectedly")
+    (folder / "STOP").touch()  # by somebody who had given it up
 
-    statuses, said = finish(two(*command, DISTILL_HOME=str(tmp_path)))
+    statuses, said = finish(two("-m", "distill.worker", folder, DISTILL_HOME=str(folder.parents[1])))
     assert statuses == [0, 0], said
     events, _ = read(folder / "events.jsonl")
     assert [e.step for e in latest_by_step(events, Metric)] == [1, 2, 3, 4, 5, 6]

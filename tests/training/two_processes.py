@@ -1,8 +1,9 @@
 """Two optimiser steps by the trainer that runs use, the same whether one process makes them or two (gloo).
 
-    python two_processes.py OUT     with RANK, WORLD_SIZE, MASTER_ADDR and MASTER_PORT set
+    python two_processes.py OUT RUN     with RANK, WORLD_SIZE, MASTER_ADDR and MASTER_PORT set
 
-OUT/CASE.RANK.safetensors gets what is trained, OUT/CASE.RANK.json what was reported of the steps.
+OUT/CASE.RANK.safetensors gets what is trained, OUT/CASE.RANK.json what was reported of the steps. Then they carry out
+the run in the folder RUN, as the worker does.
 """
 
 import json
@@ -16,7 +17,7 @@ from peft import LoraConfig, get_peft_model
 from safetensors.torch import save_file
 from torch.distributed.tensor import DTensor
 
-from distill import together
+from distill import together, worker
 from distill.assets import ZOO
 from distill.data.problems import generate
 from distill.data.prompts import encode_many
@@ -120,7 +121,7 @@ def train(case: str) -> tuple[dict[str, torch.Tensor], list[dict]]:
     events = []
     writer = type("Writer", (), {"write": lambda self, event: events.append(event)})()
     last = together.rank() == together.size() - 1
-    reporter = Reporter(writer, lambda: case == ASKED and last and len(events) == STEPS, None, 1000, lambda step: None)
+    reporter = Reporter(writer, lambda: case == ASKED and last and len(events) == STEPS, None, 1000, lambda step: [])
     budget = BudgetConfig(
         steps=STEPS + (case == ASKED), batch_size=batch_size, accumulation=accumulation, learning_rate=0.05,
         schedule="constant", warmup=0.0, max_grad_norm=0.0, weight_decay=0.0,
@@ -141,15 +142,16 @@ def train(case: str) -> tuple[dict[str, torch.Tensor], list[dict]]:
     return {n: p.detach().clone() for n, p in distiller.named_parameters() if p.requires_grad}, reported
 
 
-def main(out: str) -> None:
+def main(out: str, run: str) -> int:
     together.join()
     for case in CASES:
         trained, reported = train(case)
         save_file(trained, Path(out) / f"{case}.{together.rank()}.safetensors")
         (Path(out) / f"{case}.{together.rank()}.json").write_text(json.dumps(reported))
     together.leave()
+    return worker.main([run])
 
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
-    main(*sys.argv[1:])
+    sys.exit(main(*sys.argv[1:]))

@@ -1,0 +1,71 @@
+"""How a step is shared out, and that several GPUs in one process are one GPU."""
+
+import os
+from itertools import product
+
+import pytest
+import torch
+
+from distill import runs, together
+from distill.__main__ import main
+from distill.errors import ConfigError
+from distill.hardware import Hardware, visible_gpus
+from distill.progress import Stopped
+from distill.settings import BudgetConfig
+from distill.training.trainer import training_arguments
+
+
+def test_a_step_is_as_many_texts_however_it_is_shared():
+    refused = 0
+    for batch_size, accumulation, processes in product([1, 4, 6, 8], [1, 2, 3, 4, 8], range(1, 9)):
+        ways = [n for n in range(1, processes + 1) if accumulation % n == 0 == processes % n]
+        if any(batch_size % (processes // dealt) == 0 for dealt in ways):
+            texts, parts = together.shares(batch_size, accumulation, processes)
+            assert texts * parts * processes == batch_size * accumulation
+        else:
+            refused += 1
+            with pytest.raises(ConfigError, match=r"can't share a step .* evenly: .* a multiple of \d+\."):
+                together.shares(batch_size, accumulation, processes)
+    assert refused
+    assert together.shares(4, 8, 2) == (4, 4)  # whole micro-batches where that is possible
+    assert together.shares(8, 1, 4) == (2, 1)
+
+
+def test_alone_everything_is_said_and_done_at_once():
+    assert (together.size(), together.rank(), together.is_main(), together.is_sharded()) == (1, 0, True, False)
+    assert together.everyones("x") == ["x"] and together.any_of(True) and not together.any_of(False)
+    assert together.whole(together.share("abc"), 3) == ["a", "b", "c"]
+    assert together.by_main(lambda: 5) == together.all_or_none(lambda: 5) == 5
+    assert together.first_to_fail() and not together.has_failed()
+    z = torch.ones(2, 3, requires_grad=True)
+    assert together.joined(z) is z
+
+    def stopped():
+        raise Stopped
+
+    for do in (together.by_main, together.all_or_none):
+        with pytest.raises(Stopped):
+            do(stopped)
+
+
+def test_what_the_launcher_is_told_is_heeded_or_refused(monkeypatch):
+    monkeypatch.setenv("ACCELERATE_USE_FSDP", "true")
+    together.join()
+    assert "ACCELERATE_USE_FSDP" not in os.environ and not together.is_sharded()
+    monkeypatch.setenv("ACCELERATE_USE_DEEPSPEED", "true")
+    with pytest.raises(ConfigError, match="DeepSpeed"):
+        together.join()
+
+
+def test_a_process_that_sees_three_gpus_trains_on_one(tmp_path, monkeypatch):
+    """Else transformers would split every batch over them with DataParallel."""
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 3)
+    gpu = Hardware("cuda", 2, 4.0, "float32", "a GPU")
+    arguments = training_arguments(BudgetConfig(batch_size=4), tmp_path, gpu, 0)
+    assert arguments.n_gpu == 1 and arguments.train_batch_size == 4
+    assert visible_gpus(gpu) == 3 and visible_gpus(Hardware("cpu", 2, 4.0, "float32", "none")) == 0
+
+
+def test_a_run_can_be_made_for_a_launcher_to_carry_out(tmp_path, capsys):
+    assert main(["run", "tiny", "--create", "--runs", str(tmp_path)]) == 0
+    assert runs.view(capsys.readouterr().out.strip()).state == "queued"
