@@ -23,7 +23,7 @@ from distill.redaction import Redacting
 from distill.runs import home
 from distill.worker import work
 
-BEAT = 1.0  # seconds between two signs of life: a generator can be closed only while it gives one
+BEAT = 0.2  # seconds between two signs of life: a generator can be closed only while it gives one
 WAITING = "waiting for a GPU"
 LEFT = "the page it was trained from was closed; resume goes on from here"
 ASKED = "stopped on request; resume goes on from here"
@@ -62,7 +62,7 @@ class Deadline:
 
 
 def in_slice(folder: Path, seconds: float) -> Iterator[None]:
-    """Go on with a run, claimed already, for `seconds` at most; yields every second. Closed, it saves and ends."""
+    """Go on with a run, claimed already, for `seconds` at most; yields every moment. Closed, it saves and ends."""
     stop = Deadline(folder, seconds)
     remember(folder, os.getpid())
     thread = threading.Thread(target=copy_context().run, args=(_work, folder, stop), name=f"slice of {folder}")

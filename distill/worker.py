@@ -149,11 +149,10 @@ def _carry_out(
     except Stopped:
         if together.has_failed():  # the launcher ends the others where one has failed, and that has been said
             return FAILED
-        last = last_word()
-        if last.state == "stopped":
+        if last_word().state == "stopped":
             writer.write(Status(state="stopping"))
         together.by_main(lambda: keep_model(pipeline, finished=False))
-        writer.write(last)
+        writer.write(last_word())
         return STOPPED
     together.by_main(lambda: keep_model(pipeline, finished=True))
     writer.write(Status(state="done"))

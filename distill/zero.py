@@ -26,7 +26,7 @@ from distill.hardware import enter_slice, is_zerogpu
 from distill.processes import claim, live_process, release, remember
 from distill.progress import Stopped
 from distill.runs import view
-from distill.slices import ASKED, BEAT, LEFT, WAITING, in_slice, kept, log_of
+from distill.slices import ASKED, LEFT, WAITING, in_slice, kept, log_of
 from distill.worker import reason_for
 
 if TYPE_CHECKING:
@@ -46,6 +46,7 @@ else:
 SLICE, SHORTEST = 120.0, 30.0  # seconds of GPU time asked for at once; where that is too much, half of it, down to this
 ANSWERING = 60  # seconds, for one question to the student or to a teacher
 
+_BEAT = 1.0  # seconds between two signs of life of a run
 _IDLE = 2  # slices in a row that may end with nothing to show
 
 
@@ -76,7 +77,7 @@ def carry_out(folder: Path, seconds: float | None = None) -> Iterator[None]:
         try:
             while thread.is_alive():
                 yield
-                thread.join(BEAT)
+                thread.join(_BEAT)
         finally:
             slices.left = True
 

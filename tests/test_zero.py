@@ -25,7 +25,7 @@ pytest.importorskip("spaces")
 
 
 class Service(Loopback):
-    """What `spaces` asks on a ZeroGPU Space. After a POST to /refuse the next request for a GPU is turned down."""
+    """What `spaces` asks on a ZeroGPU Space. After a POST to /refuse 20 s are left, until 30 are asked for."""
 
     def __init__(self):
         super().__init__()
@@ -39,12 +39,10 @@ class Service(Loopback):
         return Response({})
 
     def _schedule(self, request):
-        longer = float(request.query["durationSeconds"][0]) > 20  # all that is left of the quota
-        if self.refusing and longer:
+        if self.refusing:
+            self.refusing = float(request.query["durationSeconds"][0]) > zero.SHORTEST
             return Response({"left": 20, "wait": 7200.0}, 429, {"X-Authenticated": "regular"})
-        self.refusing = False
-        lent = {"idle": True, "nvidiaIndex": 0, "nvidiaUUID": "GPU-0", "allowToken": "granted"}
-        return Response(lent)
+        return Response({"idle": True, "nvidiaIndex": 0, "nvidiaUUID": "GPU-0", "allowToken": "granted"})
 
     def asked(self, path):
         return [request.query for request in self.requests if request.path == path]
@@ -53,6 +51,9 @@ class Service(Loopback):
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory):
     """(folder, seconds) of the same run, uninterrupted, in this process."""
+    import distill.finish
+    import distill.pipeline  # noqa: F401 - a slice does not import them either
+
     home = tmp_path_factory.mktemp("whole")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("DISTILL_HOME", str(home))
@@ -72,7 +73,7 @@ def seen(whole, tmp_path_factory):
     (home / "cgroup").write_text("0::/a-space\n")
     with Service() as service:
         done = subprocess.run(
-            [sys.executable, str(ROOT / "tests" / "zero_page.py"), str(max(1.5, whole[1] / 3))],
+            [sys.executable, str(ROOT / "tests" / "zero_page.py"), str(max(1.5, whole[1] / 2))],
             cwd=ROOT,
             capture_output=True,
             text=True,
@@ -95,14 +96,15 @@ def test_a_run_in_slices_ends_in_the_same_bytes(seen, whole):
     found, _ = seen
     folder = Path(found["folder"])
     assert found["done"]["state"] == "done"
-    assert found["done"]["step"] == 16 == max(found["steps"])
+    assert found["done"]["step"] == 24 == max(found["steps"])
     assert weights(folder) == weights(whole[0])
     reports = [json.loads((f / "report.json").read_text()) for f in (folder, whole[0])]
     for key in ("before", "after", "flips", "cka", "steps", "tokens"):
         assert reports[0][key] == reports[1][key], key
     answers = [json.loads((f / "answers.json").read_text()) for f in (folder, whole[0])]
     assert answers[0] == answers[1]
-    assert found["words"].count(["queued", slices.WAITING]) > 5  # once each time it begins, and between slices
+    last = len(found["words"]) - found["words"][::-1].index(["queued", "resumed"])
+    assert found["words"][last:].count(["queued", slices.WAITING]) > 1  # once before the first slice, and between them
 
 
 def test_the_page_leaves_cuda_alone_and_says_who_wants_a_gpu(seen):
@@ -111,15 +113,16 @@ def test_the_page_leaves_cuda_alone_and_says_who_wants_a_gpu(seen):
     assert service.asked("/startup-report")
     scheduled = service.asked("/schedule")
     assert scheduled[0]["token"] == ["a.e30.b"]  # the visitor's who pressed Start
-    assert scheduled[-1]["durationSeconds"] == [str(zero.ANSWERING)]
-    granted = len([1 for query in scheduled if float(query["durationSeconds"][0]) not in (120, 60, 30)])
-    assert len(service.asked("/release")) >= granted - 1
+    asked = [(query.get("token"), query["durationSeconds"]) for query in scheduled]
+    assert asked[-3] == (["a.e30.b"], [str(zero.ANSWERING)])  # and of who asked a question
+    assert 0 < len(service.asked("/release")) <= len(scheduled) - 3  # three were turned down
 
 
 def test_a_closed_tab_leaves_a_run_that_goes_on_later(seen):
-    left = seen[0]["left"]
-    assert (left["state"], left["reason"], left["resumable"]) == ("stopped", slices.LEFT, True)
-    assert 2 <= left["step"] < 16
+    for how in ("left", "closed"):
+        now = seen[0][how]
+        assert (now["state"], now["reason"], now["resumable"]) == ("stopped", slices.LEFT, True)
+    assert 2 <= seen[0]["closed"]["step"] < 24
 
 
 def test_a_used_up_quota_is_said_after_shorter_slices_were_asked_for(seen):
@@ -131,13 +134,13 @@ def test_a_used_up_quota_is_said_after_shorter_slices_were_asked_for(seen):
     assert found["refused"]["reason"].endswith("); resume goes on from here")
     wanted = [query["durationSeconds"] for query in service.asked("/schedule")]
     assert [["120"], ["60"], ["30"]] in [wanted[at : at + 3] for at in range(len(wanted))]
-    assert found["refused"]["step"] == found["left"]["step"]
+    assert found["refused"]["step"] == found["closed"]["step"]
 
 
 def test_stop_saves_and_a_second_resume_is_refused(seen):
     found, _ = seen
     assert (found["stopped"]["state"], found["stopped"]["reason"]) == ("stopped", slices.ASKED)
-    assert found["stopped"]["step"] > found["left"]["step"]
+    assert found["stopped"]["step"] > found["closed"]["step"]
     assert "is being trained by process" in found["twice"]
 
 

@@ -50,7 +50,6 @@ def until(happened: Callable[[], object]) -> None:
 
 
 def main(seconds: float) -> dict:
-    zero.SLICE = seconds
     page = app.launch(prevent_thread_lock=True, quiet=True, server_name="127.0.0.1")
     client = Client(page.local_url, headers={"x-ip-token": "a.e30.b"}, verbose=False)  # as the Hub's proxy adds it
     started = client.submit("tiny", RUN, api_name="/start")
@@ -58,6 +57,9 @@ def main(seconds: float) -> dict:
     said = started.outputs()[0]
     folder = runs.find_id(said["run"])
     seen = {"cuda_in_the_page": torch.cuda.is_initialized(), "queued": runs.view(folder).state}
+
+    def worker() -> int:
+        return json.loads((folder / "process.json").read_text())["pid"]
 
     def ended() -> dict:
         until(lambda: not (folder / "process.json").exists())
@@ -71,17 +73,21 @@ def main(seconds: float) -> dict:
     def reached(step: int) -> bool:
         return runs.view(folder).step >= step
 
-    until(lambda: reached(2))
-    started.cancel()
+    until(lambda: worker() != os.getpid())
+    started.cancel()  # as a closed tab does
     seen["left"] = ended()
 
+    slices = resumed(zero.SLICE)
+    until(lambda: reached(2))
+    slices.close()
+    seen["closed"] = ended()
+
     httpx.post(f"{os.environ['SPACES_ZERO_DEVICE_API_URL']}/refuse")
-    zero.SLICE = 120.0
     client.predict(said["run"], said["token"], api_name="/resume")
     seen["refused"] = ended()
 
-    slices = resumed(seconds)
-    until(lambda: reached(seen["left"]["step"] + 2))
+    slices = resumed(zero.SLICE / 2)
+    until(lambda: reached(seen["closed"]["step"] + 1))
     try:
         runs.resume(folder, in_turn=True, begin=zero.take_charge)
     except UserError as error:
@@ -89,9 +95,9 @@ def main(seconds: float) -> dict:
     runs.stop(folder)
     seen["stopped"] = ended()
 
-    slices = resumed(seconds)
+    slices = resumed(zero.SLICE / 2)
     until(lambda: reached(seen["stopped"]["step"] + 1))
-    os.kill(json.loads((folder / "process.json").read_text())["pid"], signal.SIGKILL)
+    os.kill(worker(), signal.SIGKILL)
     seen["killed"] = ended()
 
     slices = resumed(seconds)
