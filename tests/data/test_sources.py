@@ -272,3 +272,17 @@ def test_probe_texts_are_no_condition_where_no_method_compares_models(table):
     assert found["probe"] == [] and found["train"]
     with pytest.raises(UserError, match="are needed"):
         problems_for(load("tiny", few), lambda code, text: None)
+
+
+def test_conversations_of_a_data_set_give_the_same_problems(tmp_path, table, monkeypatch):
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
+    (tmp_path / "tulu").mkdir()
+    names = ("user", "question"), ("assistant", "solution")
+    turns = [[{"role": role, "content": row[part]} for role, part in names] for row in ROWS]
+    chats = [{"id": str(i), "messages": said, "source": "x"} for i, said in enumerate(turns)]
+    datasets.Dataset.from_list(chats).to_parquet(tmp_path / "tulu" / "train.parquet")
+    found, _ = draw(of_hub(tmp_path / "tulu", {"messages": "messages"}), train=50, held_out=20)
+    same, _ = draw(asked(table(ROWS)), train=50, held_out=20)
+    for split in ("train", "held_out"):
+        pairs = zip(found[split], same[split], strict=True)
+        assert all((a.question, a.solution, a.answer) == (b.question, b.solution, b.answer) for a, b in pairs)
