@@ -96,7 +96,7 @@ def show(args: argparse.Namespace) -> int:
         print(terminal.summary(seen.report))
         print(terminal.families(seen.report))
     if seen.resumable:
-        print(f"python -m distill resume {seen.id} goes on with it.")
+        print(f"python -m distill {'follow' if seen.elsewhere else 'resume'} {seen.id} goes on with it.")
     return 0
 
 

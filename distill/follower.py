@@ -251,9 +251,13 @@ class Mirror:
             reason = f"The run was done, but what it made could not be kept: {self._blame(message)}."
             self._say(Status(state="failed", reason=reason))
             return 1
+        if state == "stopped":  # what a worker says of resuming isn't so for a Job
+            anew = f"python -m distill submit {self.folder.name} begins anew"
+            self._say(Status(state="stopped", reason=f"stopped before its end; a Job does not go on, {anew}"))
+            return 130
         if self.last is not None:
             self.writer.append(self.last)
-            return {"done": 0, "stopped": 130}.get(state or "", 1)
+            return 0 if state == "done" else 1
         if self.stage == "CANCELED":
             asked = (self.folder / "STOP").exists()
             how = "on request, before it had anything to keep" if asked else "at Hugging Face, where it was cancelled"

@@ -57,7 +57,13 @@ class RunView:
 
     @property
     def resumable(self) -> bool:
-        return self.state in ("stopped", "crashed", "failed")
+        """Whether it can go on. A Job that is over can't; one that is only followed no more can."""
+        return self.state == "crashed" or (self.state in ("stopped", "failed") and not self.elsewhere)
+
+    @property
+    def elsewhere(self) -> bool:
+        """Whether it is a Job of Hugging Face that is mirrored here."""
+        return (self.folder / "job.json").exists()
 
     def last(self, kind: type[AnyEvent]) -> AnyEvent | None:
         """The newest event of a kind, or None."""

@@ -128,6 +128,7 @@ def test_a_run_elsewhere_is_here_as_if_it_had_been_here(here, hub, capsys):
     until(lambda: any(event.kind == "status" and event.state == "training" for event in runs.view(folder).events))
     psutil.Process(live_process(folder).pid).kill()
     until(lambda: runs.view(folder).state == "crashed")
+    assert runs.view(folder).resumable  # it is followed no more, but it goes on
     with (folder / "events.jsonl").open("ab") as torn:  # what a kill may leave behind
         torn.write(b'{"t": 1.0, "kind": "met')
     done = here.distill("follow", folder.name[:8], "--json")
@@ -201,6 +202,7 @@ def test_stop_is_heard_though_nobody_follows_any_more(here, hub):
     live_process(folder).terminate()  # as stop does where that takes too long: then it is cancelled
     assert stop.wait(60) == 0 and job.stage == "CANCELED"
     seen = runs.view(folder)
+    assert not seen.resumable and seen.elsewhere
     steps = [event.step for event in seen.events if event.kind == "metric"]
     assert seen.state == "stopped" and steps == list(range(1, len(steps) + 1))
 
