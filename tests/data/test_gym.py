@@ -91,7 +91,7 @@ TAKEN = (
     "fraction_simplification number_sequence simple_geometry letter_counting count_primes"
 )
 REFUSED = (
-    "path_star spiral_matrix intermediate_integration polynomial_equations bitwise_arithmetic word_sorting "
+    "path_star spiral_matrix polynomial_equations bitwise_arithmetic word_sorting "
     "mini_sudoku countdown string_synthesis advanced_geometry complex_arithmetic"
 )
 
