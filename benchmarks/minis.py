@@ -51,7 +51,7 @@ def mini(
 ) -> dict[str, Any]:
     """A preset's settings with these models and data, and everything as short as may be; methods as they are.
 
-    `data` takes the place of where the preset's come from; `tokens`: of the longest answer that is learnt from; `steps`:
+    `data` takes the place of where the preset's come from; `tokens`: of the longest answer learnt from; `steps`:
     where the preset counts in steps. Epochs stay as many as they are.
     """
     settings = configs.load(preset).model_dump(mode="json")
