@@ -16,7 +16,7 @@ from datetime import timedelta
 from functools import cache
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from distill.errors import ConfigError
+from distill.errors import ConfigError, UserError
 from distill.progress import Stopped
 
 if TYPE_CHECKING:
@@ -26,6 +26,7 @@ Value = TypeVar("Value")
 # The main process may ask teachers for hours while the others wait. One that dies is noticed at once all the same: its
 # connections close, and the launcher ends the others.
 _PATIENCE = timedelta(days=7)
+_MEETING = timedelta(minutes=10)  # what the launcher starts comes soon, or never
 _FSDP = "ACCELERATE_USE_FSDP"  # set by `accelerate launch --use_fsdp`
 _sharded = False
 
@@ -40,7 +41,8 @@ class Elsewhere(Exception):
 def join() -> None:
     """Meet the other processes that the launcher has started; nothing where there are none.
 
-    Raises ConfigError where a machine has more processes than GPUs, or where the launcher is told to use DeepSpeed.
+    Raises ConfigError where a machine has more processes than GPUs, or where the launcher is told to use DeepSpeed, and
+    UserError where they don't meet.
     """
     global _sharded
     # Taken out of the environment: accelerate would shard the adapter, gate and heads too, and trainer.py does without.
@@ -59,7 +61,12 @@ def join() -> None:
             )
         torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", 0)))
     backend = "cpu:gloo,cuda:nccl" if gpus else "gloo"
-    torch.distributed.init_process_group(backend, timeout=_PATIENCE)
+    try:
+        store, own, processes = next(torch.distributed.rendezvous("env://", timeout=_MEETING))
+    except torch.distributed.DistError as error:
+        where = f"{os.environ.get('MASTER_ADDR')}:{os.environ.get('MASTER_PORT')}"
+        raise UserError(f"The processes of this launch didn't meet at {where} in {_MEETING}: launch again.") from error
+    torch.distributed.init_process_group(backend, store=store, rank=own, world_size=processes, timeout=_PATIENCE)
     _talk()
 
 

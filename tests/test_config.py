@@ -222,7 +222,7 @@ def test_nothing_to_learn_and_nothing_to_measure_on():
 def test_unknown_presets_and_files(tmp_path):
     assert sentence("tny") == "There is no preset 'tny': did you mean 'tiny'?"
     said = sentence("xyzzy")
-    assert said.startswith("There is no preset 'xyzzy': choose one of 'deku', 'tiny', ")
+    assert said.startswith("There is no preset 'xyzzy': choose one of 'deku', 'deku-kernel', ")
     assert all(repr(name) in said for name in assets.preset_names())
     assert sentence("nope.yaml").startswith("There is no file nope.yaml")
     assert "is a folder" in sentence(str(tmp_path))

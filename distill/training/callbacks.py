@@ -45,8 +45,9 @@ class EpochKeeper(TrainerCallback):
 
 
 class Reporter(TrainerCallback):
-    """Writes events to `writer`; asks `should_stop()` at each step; at some, has `on_answers(step)` ask the student, and
-    writes what it gives. `tracked`: the numbers go to the trainer's log too, for whoever listens there.
+    """Writes events to `writer`; asks `should_stop()` at each step; at some, has `on_answers(step)` ask the student.
+
+    What it gives is written too. `tracked`: the numbers go to the trainer's log too, for whoever listens there.
 
     `probe_seconds` and `answer_seconds` are what the probe and the answers have taken so far.
     """

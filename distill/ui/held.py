@@ -18,7 +18,8 @@ Held = dict[str, Any]  # "preset", "teachers", "upload", "file", "columns"
 
 _LONGEST = 200  # characters of a name
 _COLUMNS = 200  # columns of a file that are offered
-_KINDS = {"switch": bool, "choices": list, "several": list, "names": list, "whole": (int, float), "number": (int, float)}
+_LISTS, _NUMBERS = ("choices", "several", "names"), ("whole", "number")
+_KINDS = {"switch": bool, **dict.fromkeys(_LISTS, list), **dict.fromkeys(_NUMBERS, (int, float))}
 
 
 def fresh(preset: str = FIRST) -> Held:
