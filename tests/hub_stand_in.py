@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import parse_qs, unquote
 
+import huggingface_hub
 from loopback import Loopback, Request, Response
 
 TOKEN = "hf_StandInTokenOfNobody"  # not one that the real Hub would know
@@ -213,3 +214,17 @@ def _blob(file: Path) -> dict:
 def _entry(folder: Path, file: str) -> dict:
     path = folder / file
     return {"type": "file", "path": file, "size": path.stat().st_size, "oid": _digest(path)[:40]}
+
+
+def take_for_the_hub(hub: HubStandIn, monkeypatch, folder: Path) -> None:
+    """From now on huggingface_hub takes `hub` for the Hub, with an empty cache in `folder` and nobody signed in."""
+    constants = huggingface_hub.constants
+    monkeypatch.setattr(constants, "ENDPOINT", hub.url)
+    monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", hub.url + "/{repo_id}/resolve/{revision}/{filename}")
+    monkeypatch.setattr(huggingface_hub.hf_api.api, "endpoint", hub.url)
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(folder / "cache"))
+    monkeypatch.setattr(constants, "HF_TOKEN_PATH", str(folder / "token"))
+    for name in ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr("distill.facts._told", {})
+    monkeypatch.setattr("distill.hub._refused", {})

@@ -6,9 +6,8 @@ import shutil
 import huggingface_hub
 import pytest
 from gguf_cases import write_gguf
-from hub_stand_in import TOKEN, HubStandIn
+from hub_stand_in import TOKEN, HubStandIn, take_for_the_hub
 
-from distill import facts as known
 from distill import hub as asked
 from distill.config import ModelRef, RunConfig
 from distill.errors import ConfigError, UserError
@@ -26,19 +25,8 @@ MACHINE = Machine(2, 24.0)
 @pytest.fixture
 def hub(monkeypatch, tmp_path):
     """A stand-in that huggingface_hub takes for the Hub, an empty cache, nobody signed in."""
-    constants = huggingface_hub.constants
     with HubStandIn() as hub:
-        monkeypatch.setattr(constants, "ENDPOINT", hub.url)
-        monkeypatch.setattr(
-            constants, "HUGGINGFACE_CO_URL_TEMPLATE", hub.url + "/{repo_id}/resolve/{revision}/{filename}"
-        )
-        monkeypatch.setattr(huggingface_hub.hf_api.api, "endpoint", hub.url)
-        monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
-        monkeypatch.setattr(constants, "HF_TOKEN_PATH", str(tmp_path / "token"))
-        for name in ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN"):
-            monkeypatch.delenv(name, raising=False)
-        monkeypatch.setattr(known, "_told", {})
-        monkeypatch.setattr(asked, "_refused", {})
+        take_for_the_hub(hub, monkeypatch, tmp_path)
         yield hub
 
 

@@ -53,7 +53,8 @@ def bar(run: RunView | None, run_id: str) -> str:
         place = waiting.index(run.id)
         what += f" · {place} before it in the queue" if place else " · next in the queue"
     ended = run.reason and run.state in ("stopped", "failed", "crashed")
-    why = f'<p class="reason">{words(run.reason)}</p>' if ended else ""
+    look = "quiet" if run.state == "stopped" else "reason"
+    why = f'<p class="{look}">{words(run.reason)}</p>' if ended else ""
     now = going()
     other = f' · <a href="?run={words(now)}">another run is training: watch it</a>' if now not in ("", run.id) else ""
     return (

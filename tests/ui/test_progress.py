@@ -6,9 +6,11 @@ import pytest
 from run_cases import made, metric
 
 from distill.data.problems import showcase
-from distill.events import Sample, Stage
+from distill.events import Sample, Stage, Status
 from distill.runs import view
+from distill.slices import LEFT, WAITING
 from distill.ui import curves, train
+from distill.ui.status import bar
 from distill.ui.text import progress, state_words, words
 
 LOADING = Stage(name="load", text="loading student-tiny", done=0, total=1)
@@ -20,6 +22,14 @@ def test_a_stopped_run_says_whether_there_is_a_model():
     (run.folder / "adapter").mkdir()
     (run.folder / "adapter" / "adapter_model.safetensors").touch()
     assert state_words(run) == "stopped, its model is kept"
+
+
+def test_between_slices_a_run_says_what_it_waits_for_and_why_it_was_stopped():
+    run = made("tiny", metric(3), Status(state="queued", reason=WAITING), state=None)
+    assert progress(run)[1] == "waiting for a GPU" == state_words(run)
+    assert "<small>waiting for a GPU</small>" in train.stages(run)
+    ended = made("tiny", metric(3), Status(state="stopped", reason=LEFT), state=None)
+    assert f'<p class="quiet">{LEFT}</p>' in bar(ended, "")
 
 
 def test_samples_are_the_runs_own_where_it_asked_its_own():
