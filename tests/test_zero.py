@@ -7,7 +7,6 @@ import json
 import os
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -50,30 +49,26 @@ class Service(Loopback):
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory):
-    """(folder, seconds) of the same run, uninterrupted, in this process."""
-    import distill.finish
-    import distill.pipeline  # noqa: F401 - a slice does not import them either
-
+    """The folder of the same run, uninterrupted, in this process."""
     home = tmp_path_factory.mktemp("whole")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("DISTILL_HOME", str(home))
         folder = runs.create(configs.load("tiny", RUN))
-        began = time.monotonic()
         try:
             assert work(folder, lambda: False) == DONE
         finally:
             torch.use_deterministic_algorithms(False)
-    return folder, time.monotonic() - began
+    return folder
 
 
 @pytest.fixture(scope="module")
-def seen(whole, tmp_path_factory):
+def seen(tmp_path_factory):
     """(what zero_page.py saw, the service that it asked)."""
     home = tmp_path_factory.mktemp("page")
     (home / "cgroup").write_text("0::/a-space\n")
     with Service() as service:
         done = subprocess.run(
-            [sys.executable, str(ROOT / "tests" / "zero_page.py"), str(max(1.5, whole[1] / 2))],
+            [sys.executable, str(ROOT / "tests" / "zero_page.py")],
             cwd=ROOT,
             capture_output=True,
             text=True,
@@ -96,15 +91,15 @@ def test_a_run_in_slices_ends_in_the_same_bytes(seen, whole):
     found, _ = seen
     folder = Path(found["folder"])
     assert found["done"]["state"] == "done"
-    assert found["done"]["step"] == 24 == max(found["steps"])
-    assert weights(folder) == weights(whole[0])
-    reports = [json.loads((f / "report.json").read_text()) for f in (folder, whole[0])]
+    assert found["done"]["step"] == 32 == max(found["steps"])
+    assert weights(folder) == weights(whole)
+    reports = [json.loads((f / "report.json").read_text()) for f in (folder, whole)]
     for key in ("before", "after", "flips", "cka", "steps", "tokens"):
         assert reports[0][key] == reports[1][key], key
-    answers = [json.loads((f / "answers.json").read_text()) for f in (folder, whole[0])]
+    answers = [json.loads((f / "answers.json").read_text()) for f in (folder, whole)]
     assert answers[0] == answers[1]
-    last = len(found["words"]) - found["words"][::-1].index(["queued", "resumed"])
-    assert found["words"][last:].count(["queued", slices.WAITING]) > 1  # once before the first slice, and between them
+    began = 1 + found["words"].count(["queued", "resumed"])
+    assert found["words"].count(["queued", slices.WAITING]) > began + 1  # between slices too
 
 
 def test_the_page_leaves_cuda_alone_and_says_who_wants_a_gpu(seen):
@@ -122,7 +117,7 @@ def test_a_closed_tab_leaves_a_run_that_goes_on_later(seen):
     for how in ("left", "closed"):
         now = seen[0][how]
         assert (now["state"], now["reason"], now["resumable"]) == ("stopped", slices.LEFT, True)
-    assert 2 <= seen[0]["closed"]["step"] < 24
+    assert 2 <= seen[0]["closed"]["step"] < 32
 
 
 def test_a_used_up_quota_is_said_after_shorter_slices_were_asked_for(seen):
@@ -155,7 +150,7 @@ def test_who_waits_for_another_run_is_seen_and_can_leave(seen):
     assert seen[0]["beats"] > 0
 
 
-def test_time_is_counted_once(seen, whole):
+def test_time_is_counted_once(seen):
     seconds = seen[0]["seconds"]
     assert seconds["total"] >= 0.9 * sum(seconds[name] for name in ("prepare", "signals", "train", "evaluate"))
 
@@ -163,7 +158,7 @@ def test_time_is_counted_once(seen, whole):
 def test_questions_are_answered_on_a_gpu_that_is_lent(seen, whole):
     from distill.evaluation.side_by_side import both
 
-    which, *steps = both(whole[0], QUESTION)
+    which, *steps = both(whole, QUESTION)
     last = {step.side: step for step in steps}
     answers = seen[0]["answers"]
     assert {side: answers[side]["text"] for side in last} == {side: step.text for side, step in last.items()}
