@@ -23,7 +23,7 @@ from distill.architectures import refusal
 from distill.errors import ConfigError, UserError
 from distill.facts import ModelFacts, describe_model, of_config, remember
 from distill.gguf_files import SUFFIX, read_start
-from distill.references import PICKLES, model_path, on_the_hub
+from distill.references import ADAPTER, PICKLES, adapter_beside, model_path, on_the_hub
 from distill.wording import listed
 
 if TYPE_CHECKING:
@@ -88,6 +88,8 @@ class _Repository:
             return self._of_gguf(self.gguf)
         if "config.json" not in self.files:
             raise ConfigError(self._without_config())
+        if ADAPTER in self.files:
+            raise adapter_beside(f"{self.id} on the Hub")
         config = self._json("config.json")
         reason = refusal(config)
         if reason:
@@ -117,7 +119,7 @@ class _Repository:
     def _without_config(self) -> str:
         if any(name.endswith(SUFFIX) for name in self.files):
             return f"{self.id} on the Hub holds GGUF files: {self._gguf_files()}."
-        if "adapter_config.json" in self.files:
+        if ADAPTER in self.files:
             return f"{self.id} on the Hub is an adapter, not a model: give the model that it was trained on."
         return f"{self.id} on the Hub holds no config.json, so it is no model of transformers: choose another."
 

@@ -21,10 +21,11 @@ from transformers import (
 )
 from transformers.utils import logging as transformers_logging
 from transformers.utils.hub import resolve_revision
+from transformers.utils.peft_utils import find_adapter_config_file
 
 from distill.errors import ConfigError, UserError
 from distill.offload import free_bytes, spread
-from distill.references import check_files, on_the_hub
+from distill.references import adapter_beside, check_files, on_the_hub
 
 # What of a model's folder decides its answers, its hidden states and its tokens.
 _DECISIVE = ("*.safetensors", "*.json", "*.jinja", "*.model", "*.txt")
@@ -53,6 +54,8 @@ def load_model(
         raise ConfigError(f"{name or path} is a GGUF file, which can't be quantised again: remove lora.quantize.")
     how = {"revision": revision or "main", "trust_remote_code": False, "local_files_only": isinstance(folder, Path)}
     how |= {"gguf_file": gguf} if gguf else {}
+    if find_adapter_config_file(folder, revision=how["revision"], local_files_only=how["local_files_only"]):
+        raise adapter_beside(name or path)
     shown = transformers_logging.is_progress_bar_enabled()
     transformers_logging.disable_progress_bar()
     try:

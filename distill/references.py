@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
 _HUB_FILE = re.compile(r"(?!.*\.\.)[\w.-]+(?:/[\w.-]+)*\.gguf")
+ADAPTER = "adapter_config.json"
 PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl")
 _LARGEST_HEADER = 100_000_000  # bytes; the limit of the safetensors library
 
@@ -115,6 +116,8 @@ def check_folder(folder: Path) -> list[dict[str, Any]]:
     if not (folder / "config.json").is_file():
         raise ConfigError(f"{folder} holds no config.json: give a folder saved by save_pretrained.")
     _check_architecture(folder)
+    if (folder / ADAPTER).is_file():
+        raise adapter_beside(folder)
     files = sorted(folder.glob("*.safetensors"))
     if not files:
         pickles = sorted(path.name for pattern in PICKLES for path in folder.glob(pattern))
@@ -127,6 +130,15 @@ def check_folder(folder: Path) -> list[dict[str, Any]]:
         raise ConfigError(f"{folder} lacks {missing[0]}, one of its {len(listed)} weight files: copy it again.")
     headers = {file.name: safetensors_header(file) for file in files}
     return [header for name, header in headers.items() if not listed or name in listed]
+
+
+def adapter_beside(model: Path | str) -> ConfigError:
+    """Why a model with an adapter in its folder is refused: transformers would load what the adapter names instead,
+    which may be any model, or any folder of this machine."""
+    return ConfigError(
+        f"{model} holds an adapter ({ADAPTER}), which names the model to be loaded and changes it: give a model "
+        "without one, such as the adapter merged into its model."
+    )
 
 
 def _check_architecture(folder: Path) -> None:

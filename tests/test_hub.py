@@ -15,6 +15,7 @@ from distill.estimate import estimate
 from distill.facts import describe_model
 from distill.hub import look_up
 from distill.machine import Machine
+from distill.models import load_model
 from distill.owners import Visitor
 from distill.room import check_room
 from distill.ui.actions import start
@@ -131,12 +132,14 @@ def test_what_cannot_be_loaded_is_refused_before_it_is_fetched(hub, folder, tmp_
     made("new", model_type="qwen99")
     (made("empty") / "model.safetensors").unlink()
     (made("bare") / "config.json").unlink()
+    (made("adapted") / "adapter_config.json").write_text("{}")
     (made("broken") / "config.json").write_text("{")
     (made("short") / "model.safetensors").write_bytes(b"no weights at all")
     assert "pickles alone (pytorch_model.bin)" in refusal("org/pickled")
     assert "code from a model's folder is never run" in refusal("org/coded")
     assert "'qwen99'" in refusal("org/new") and "no whole weights" in refusal("org/empty")
     assert "no config.json" in refusal("org/bare") and "damaged" in refusal("org/broken")
+    assert "holds an adapter (adapter_config.json)" in refusal("org/adapted")
     assert "no safetensors files" in refusal("org/short")
     assert max(hub.served.values()) < 10_000
 
@@ -160,3 +163,13 @@ def test_the_page_says_it_too_and_makes_no_run(hub, folder, monkeypatch, tmp_pat
     with pytest.raises(ConfigError, match=r"^The teacher 'gated' can't be used: org/gated .* licence"):
         start(config, Visitor("", local=True), public=False)
     assert not list((tmp_path / "home").rglob("config.yaml"))
+
+
+def test_an_adapter_on_the_hub_opens_no_folder_of_this_machine(hub, folder, tiny_folder, tmp_path):
+    """Its adapter_config.json may name any folder as its base: whoever asked for a Hub id gets nothing else."""
+    (folder / "adapter_config.json").write_text(
+        json.dumps({"peft_type": "LORA", "base_model_name_or_path": str(tiny_folder("minicpm3-tiny"))})
+    )
+    hub.add_model("org/adapted", folder)
+    with pytest.raises(ConfigError, match=r"^org/adapted holds an adapter"):
+        load_model("org/adapted")

@@ -85,6 +85,11 @@ def with_code(folder):
     return "code of its own, and code from a model's folder is never run"
 
 
+def with_an_adapter(folder):
+    (folder / "adapter_config.json").write_text('{"peft_type": "LORA", "base_model_name_or_path": "/etc"}')
+    return "holds an adapter"
+
+
 @pytest.mark.parametrize(
     "damage",
     [
@@ -97,6 +102,7 @@ def with_code(folder):
         without_config,
         without_tokenizer,
         with_code,
+        with_an_adapter,
     ],
 )
 def test_what_cannot_be_loaded_is_one_sentence(copied, damage):
