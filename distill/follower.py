@@ -82,7 +82,8 @@ class Mirror:
         self.stopping = any(_state(line) == "stopping" for line in self.known)
         self.stage = ""
         self.output: list[str] = []  # the last line that the Job printed
-        self.asked_at: float | None = None
+        self.asked_at: float | None = None  # when the Job was asked to stop
+        self.cancelled = False
         self.leave = False
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._note)
@@ -148,7 +149,7 @@ class Mirror:
                         self.output = [line.strip()] if line.strip() else self.output
 
     def _hear(self, line: str) -> None:
-        state = _state(line)
+        line, state = redacted(line), _state(line)  # as it is written, and so known when this is started again
         if state in FINAL:
             self.last = line
         elif line not in self.known:
@@ -171,10 +172,12 @@ class Mirror:
                 self._ask_to_stop()
                 return
         late = time.monotonic() - self.asked_at > _HEED
-        if not self.stopping and (late or self.leave or self.stage == "SCHEDULING"):
-            self._keep_trying(self._cancel, "cancelled the Job")
-            self.asked_at = float("inf")  # asked once; it ends with the Job
-            self.leave = False
+        if not self.stopping and not self.cancelled and (late or self.leave or self.stage == "SCHEDULING"):
+            self.cancelled, self.leave = True, False
+            try:
+                self._keep_trying(self._cancel, "cancelled the Job")
+            except UserError as error:  # as where it has just ended: the next look at it tells
+                self.writer.write(Warning(code="job_not_cancelled", text=str(error)))
         elif self.leave:
             raise Left
 

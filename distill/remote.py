@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from distill import config as configs
-from distill.jobs import RESULTS
+from distill.jobs import RESULTS, unreachable
 from distill.logged import marked
 from distill.redaction import guard_output
 
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 _TICK = 0.2  # seconds between looks at the events
 _LOOK = 5.0  # seconds between looks for STOP in the repository
+_AGAIN = (2.0, 10.0, 30.0, 60.0)  # seconds before trying again to keep what was made
 _LEFT_OUT = ("checkpoints", "given", "worker.lock", "start.lock", "process.json", "config.yaml", "STOP")
 
 
@@ -112,7 +113,7 @@ class Watch:
         self.told += len(whole)
         for line in whole.decode("utf-8", errors="replace").splitlines():
             for piece in marked(self.number, line):  # each in one write, so that the worker's output can't break it
-                print(piece, flush=True)
+                print(piece + "\n", end="", flush=True)
             self.number += 1
 
 
@@ -128,16 +129,28 @@ def _launcher() -> list[str]:
 
 def _keep(api: HfApi, repo: str, run: str, folder: Path) -> None:
     """Put what the run made beside what it was submitted with."""
-    from huggingface_hub import CommitOperationAdd
-
     files = [
         path
         for path in sorted(folder.rglob("*"))
         if path.is_file() and path.relative_to(folder).parts[0] not in _LEFT_OUT
     ]
-    added = [CommitOperationAdd(f"{run}/{RESULTS}/{path.relative_to(folder).as_posix()}", path) for path in files]
-    api.create_commit(repo, added, commit_message=f"Keep what run {run} made")
+    names = {f"{run}/{RESULTS}/{path.relative_to(folder).as_posix()}": path for path in files}
+    for wait in (*_AGAIN, None):
+        try:
+            _commit(api, repo, f"Keep what run {run} made", names)
+            break
+        except Exception as error:  # hours of work would be lost for a minute's trouble
+            if wait is None or not unreachable(error):
+                raise
+            print(f"distill: what it made could not be kept yet ({type(error).__name__}); trying again", flush=True)
+            time.sleep(wait)
     print(f"distill: what it made is in {repo}, {len(files)} files", flush=True)
+
+
+def _commit(api: HfApi, repo: str, message: str, files: dict[str, Path]) -> None:
+    from huggingface_hub import CommitOperationAdd
+
+    api.create_commit(repo, [CommitOperationAdd(name, path) for name, path in files.items()], commit_message=message)
 
 
 if __name__ == "__main__":

@@ -183,6 +183,7 @@ def test_stop_cancels_a_job_that_waits_or_does_not_listen(here, hub):
     assert stopped.returncode == 0, stopped.stderr
     (job,) = hub.jobs.values()
     assert job.stage == "CANCELED" and runs.view(folder).state == "stopped"
+    assert sum(request.path.endswith("/cancel") for request in hub.requests) == 1
 
 
 def test_stop_is_heard_though_nobody_follows_any_more(here, hub):

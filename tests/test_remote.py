@@ -1,8 +1,16 @@
 """What runs inside a Job: it tells every event of the worker in its log, stops in time, and finds the user's file."""
 
+import os
 import signal
+import socket
+import subprocess
+import sys
 
 import pytest
+from end_to_end_cases import ROOT
+from hub_stand_in import TOKEN, _refusal
+from hub_writes import OWNER, HubWrites
+from huggingface_hub import HfApi, constants
 from test_jobs import TINY
 
 from distill import config as configs
@@ -53,3 +61,33 @@ def test_a_file_that_was_sent_along_is_found_wherever_the_job_is(tmp_path):
     (tmp_path / "config.yaml").write_text(configs.to_yaml(config))
     remote._place_data(tmp_path)
     assert configs.load(tmp_path / "config.yaml").data.path == str(tmp_path / "given" / "mine.csv")
+
+
+def test_a_line_of_the_workers_never_lands_within_an_event(tmp_path):
+    """Both print to one place: an event is whole, with its end, in one write, in a Job (PYTHONUNBUFFERED) too."""
+    (tmp_path / "events.jsonl").write_text('{"kind":"status"}\n{"kind":"metric"}\n')
+    text = f"from pathlib import Path; from distill.remote import Watch; Watch(Path({str(tmp_path)!r}), None, 0)._tell()"
+    here, there = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
+    with here, there:
+        environment = {**os.environ, "PYTHONUNBUFFERED": "1"}
+        subprocess.run([sys.executable, "-c", text], stdout=there, cwd=ROOT, env=environment, check=True)
+        writes = [here.recv(1 << 16).decode() for _ in range(2)]
+    assert writes == ['@distill 0 1/1 |{"kind":"status"}|\n', '@distill 1 1/1 |{"kind":"metric"}|\n']
+
+
+def test_what_was_made_is_kept_though_the_hub_fails_for_a_while(tmp_path, monkeypatch, capfd):
+    monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", True)
+    monkeypatch.setattr(remote, "_AGAIN", (0.0, 0.0))
+    with HubWrites(tmp_path / "hub") as hub:
+        api, repo, times = HfApi(hub.url, TOKEN), f"{OWNER}/distill-jobs", [503, 503]
+        api.create_repo(repo, private=True)
+        commit = hub._commit
+        failing = lambda request, *found: _refusal(times.pop(), "", "Busy") if times else commit(request, *found)  # noqa: E731
+        hub.on("POST", r"/api/models/([\w.-]+/[\w.-]+)/commit/([^/]+)", failing)
+        hub.routes.insert(0, hub.routes.pop())
+        folder = tmp_path / "run"
+        folder.mkdir()
+        (folder / "report.json").write_text("{}")
+        remote._keep(api, repo, "run", folder)
+        assert (hub.folder / repo / "run" / "made" / "report.json").read_text() == "{}"
+        assert times == [] and capfd.readouterr().out.count("trying again") == 2

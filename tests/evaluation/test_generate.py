@@ -223,8 +223,11 @@ class Parrot(torch.nn.Module):
     def __init__(self, tokens, width):
         super().__init__()
         self.tokens, self.width = tokens, width
-        self.weight = torch.nn.Parameter(torch.zeros(1))
+        self.embedding = torch.nn.Embedding(1, 1)
         self.generation_config = SimpleNamespace(eos_token_id=None)
+
+    def get_input_embeddings(self):
+        return self.embedding
 
     def forward(self, input_ids, past_key_values, **_):
         said = past_key_values or 0
