@@ -84,6 +84,8 @@ def spec(key: str) -> Spec:
         for source in getattr(item, "metadata", None) or [item]:
             bounds |= {end: getattr(source, end) for end in ("ge", "gt", "le", "lt") if hasattr(source, end)}
     follows = bool(info.validate_default)
+    if default is None and types_[0] is int and not follows:
+        bounds["ge"] = 0  # a browser's number is never empty: 0 stands for none
     options = get_args(types_[0]) if get_origin(types_[0]) is Literal else ()
     if options:
         return Spec("choice", options, default, follows=follows)
@@ -232,6 +234,8 @@ def _shown(dial: Field, value: Any) -> Any:
         return list(value or [])
     if kind in ("choices", "names"):
         return list(value or spec(dial.key).options)
+    if kind == "whole" and value is None:
+        return 0
     if kind in ("choice", "text"):
         return ", ".join(value) if isinstance(value, list) else value if value is not None else ""
     return value
@@ -247,6 +251,8 @@ def _asked(dial: Field, value: Any) -> Any:
         return [] if len(chosen) == len(spec(dial.key).options) and dial.path == dial.key else chosen
     if kind == "names":
         return [name.strip() for name in value or [] if isinstance(name, str) and name.strip()] or None
+    if kind == "whole" and value == 0 and spec(dial.key).default is None:
+        return None
     if kind in ("whole", "number"):
         return int(value) if kind == "whole" and isinstance(value, float) and value.is_integer() else value
     if dial.key == PREFILL:  # blanks at its end count

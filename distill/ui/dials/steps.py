@@ -134,14 +134,14 @@ BUDGET = (
     Field(
         "budget.epochs",
         "Times over all texts (epochs)",
-        "The adapter is kept after each. Empty: as many steps as are given.",
+        "The adapter is kept after each. 0: as many steps as are given.",
         group=_HOW_LONG,
     ),
     Field(
         "budget.steps",
         "Steps",
         "How often the student is changed.",
-        when=among("budget.epochs", None, ""),
+        when=among("budget.epochs", None, "", 0),
         only=True,
         group=_HOW_LONG,
     ),
