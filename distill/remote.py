@@ -113,7 +113,8 @@ class Watch:
         self.told += len(whole)
         for line in whole.decode("utf-8", errors="replace").splitlines():
             for piece in marked(self.number, line):  # each in one write, so that the worker's output can't break it
-                print(piece + "\n", end="", flush=True)
+                sys.stdout.write(piece + "\n")
+                sys.stdout.flush()
             self.number += 1
 
 

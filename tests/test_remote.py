@@ -66,8 +66,11 @@ def test_a_file_that_was_sent_along_is_found_wherever_the_job_is(tmp_path):
 def test_a_line_of_the_workers_never_lands_within_an_event(tmp_path):
     """Both print to one place: an event is whole, with its end, in one write, in a Job (PYTHONUNBUFFERED) too."""
     (tmp_path / "events.jsonl").write_text('{"kind":"status"}\n{"kind":"metric"}\n')
-    text = f"from pathlib import Path; from distill.remote import Watch; Watch(Path({str(tmp_path)!r}), None, 0)._tell()"
+    text = (
+        f"from pathlib import Path; from distill.remote import Watch; Watch(Path({str(tmp_path)!r}), None, 0)._tell()"
+    )
     here, there = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
+    here.settimeout(10)
     with here, there:
         environment = {**os.environ, "PYTHONUNBUFFERED": "1"}
         subprocess.run([sys.executable, "-c", text], stdout=there, cwd=ROOT, env=environment, check=True)
