@@ -22,6 +22,7 @@ _TOKENIZERS = {"gpt2": "bpe", "llama": "bpe", "t5": "unigram", "bert": "wordpiec
 # The format: https://github.com/ggml-org/ggml/blob/master/docs/gguf.md
 _VERSIONS = (2, 3)
 _TEXT, _ARRAY = 8, 9
+_MOST_DIMENSIONS = 8  # of a tensor; ggml has 4
 _NUMBERS = {0: "B", 1: "b", 2: "H", 3: "h", 4: "I", 5: "i", 6: "f", 7: "?", 10: "Q", 11: "q", 12: "d"}
 
 
@@ -143,7 +144,10 @@ def _parsed(cursor: _Cursor) -> tuple[dict[str, Any], dict[str, int], int, int]:
     parameters = end = 0
     for _ in range(tensors):
         cursor.text()
-        elements = math.prod(cursor.number("Q") for _ in range(cursor.number("I")))
+        dimensions = cursor.number("I")
+        if dimensions > _MOST_DIMENSIONS:  # else a made-up header asks for a product of millions of factors: hours
+            raise ValueError
+        elements = math.prod(cursor.number("Q") for _ in range(dimensions))
         many, length = _blocks()[cursor.number("I")]
         parameters += elements
         end = max(end, cursor.number("Q") + elements // many * length)

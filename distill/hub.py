@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 PATIENCE = 5.0  # seconds for an answer
 _AGAIN = 30.0  # seconds for which a refusal is believed: a licence may have been accepted since
 _AT_ONCE = 8  # weight files whose headers are read at a time
+_LARGEST_JSON = 100_000_000  # bytes of a config.json or an index: what is larger is none
 _INDEX = "model.safetensors.index.json"
 _SMALL = ("*.json", "*.txt", "*.model", "*.jinja")  # what is fetched beside the weights, roughly
 _STARTS = (2**23, 3 * 2**24)  # bytes of a GGUF file that hold its header: most, and those with many tokens
@@ -171,8 +172,11 @@ class _Repository:
 
     def _json(self, name: str) -> dict[str, Any]:
         try:
-            return json.loads(self._get(name))
-        except ValueError as error:
+            found = json.loads(self._get(name)) if self.files.get(name, 0) <= _LARGEST_JSON else None
+            if not isinstance(found, dict):
+                raise ValueError
+            return found
+        except (ValueError, RecursionError) as error:
             raise ConfigError(f"{name} of {self.id} on the Hub is damaged: choose another model.") from error
 
     def _get(self, name: str, length: int | None = None) -> bytes:

@@ -67,7 +67,7 @@ def carry_out(folder: Path, seconds: float | None = None) -> Iterator[None]:
     """
     process = live_process(folder)
     if process is None or process.pid != os.getpid():
-        return iter(())
+        return (beat for beat in ())  # can be closed, as the other
     slices = _Slices(Path(folder).resolve(), SLICE if seconds is None else seconds)
     # In a thread, as a generator is closed in the page's event loop, which must not wait for a slice to be saved.
     thread = threading.Thread(target=copy_context().run, args=(slices.carry_out,), daemon=True, name=f"run {folder}")

@@ -3,6 +3,8 @@
 import contextlib
 import random
 import shutil
+import struct
+import time
 
 import pytest
 import torch
@@ -93,6 +95,16 @@ def test_no_damage_to_a_header_is_more_than_one_sentence(file):
         with contextlib.suppress(ConfigError):
             read_start(bytes(damaged), len(whole), "a file")
     assert read_start(whole[:20_000], len(whole), "a file") == read_gguf(file)
+
+
+def test_a_header_made_up_to_take_hours_is_refused_at_once():
+    factors = 300_000
+    tensor = struct.pack("<Q", 1) + b"w" + struct.pack("<I", factors) + b"\xff" * 8 * factors + struct.pack("<IQ", 0, 0)
+    header = b"GGUF" + struct.pack("<IQQ", 3, 1, 0) + tensor
+    began = time.process_time()
+    with pytest.raises(ConfigError, match="no GGUF file"):
+        read_start(header, len(header), "a file")
+    assert time.process_time() - began < 2
 
 
 def test_an_architecture_that_is_not_known_is_named(file, tiny, tmp_path):

@@ -167,7 +167,8 @@ def test_questions_are_answered_on_a_gpu_that_is_lent(seen, whole):
 
 
 def test_elsewhere_nothing_is_sliced():
-    code = "import sys, distill.zero as z; print('spaces' in sys.modules, list(z.carry_out('/nowhere')))"
+    code = "import contextlib, sys, distill.zero as z\n"
+    code += "with contextlib.closing(z.carry_out('/nowhere')) as beats: print('spaces' in sys.modules, list(beats))"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.stdout == "False []\n", done.stderr
 
