@@ -117,6 +117,11 @@ def submit(config: RunConfig, flavor: str, timeout: str = "4h", runs_dir: str | 
     config = absolute(config)
     configs.check_models(config)
     refuse_folders(config)
+    if config.report_to:
+        raise ConfigError(
+            f"report_to names {config.report_to[0]!r}, but a Job has neither that package nor your account there: add "
+            "--set report_to=[] (the page and follow show what the Job reports)."
+        )
     seconds = duration(timeout)
     api = signed_in()
     try:

@@ -15,7 +15,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -38,6 +38,7 @@ __all__ = [
     "claim",
     "create",
     "delete",
+    "edited",
     "find",
     "find_id",
     "follow",
@@ -293,14 +294,19 @@ def find_id(run_id: str, runs_dir: str | os.PathLike[str] | None = None) -> Path
     return whole.resolve() if _is_run(whole) else find(run_id, runs_dir)  # whole: no look at all the others
 
 
-def _edit_budget(folder: Path, overrides: list[str] | tuple[str, ...], seen: RunView) -> None:
+def edited(folder: str | os.PathLike[str], overrides: Sequence[str]) -> RunConfig:
+    """The run's config with overrides of its budget. Raises ConfigError for one that is wrong or not of the budget."""
     for override in overrides:
         keys, _ = split(override)
         if keys[0] != "budget" or len(keys) < 2:
             raise ConfigError(
                 f"{'.'.join(keys)} can't be changed in a run that has begun: resume can change budget only."
             )
-    changed = configs.load(folder / "config.yaml", overrides)
+    return configs.load(str(Path(folder) / "config.yaml"), list(overrides))
+
+
+def _edit_budget(folder: Path, overrides: Sequence[str], seen: RunView) -> None:
+    changed = edited(folder, overrides)
     _check_goal(changed.budget, seen)
     new = folder / "config.yaml.new"
     new.write_text(configs.to_yaml(changed), encoding="utf-8")

@@ -251,6 +251,7 @@ SUBMIT = ["submit", "tiny-ce", "--flavor", "t4-small"]
             ["submit", "tiny-ce", "--set", "student=openbmb/MiniCPM-2B-sft-bf16"],
             "none is known to do (even the largest: openbmb/MiniCPM-2B-sft-bf16 can't be used",
         ),
+        ([*SUBMIT, "--set", "report_to=tensorboard"], "add --set report_to=[]"),
         (["submit", "tny"], "There is no preset 'tny': did you mean 'tiny'?"),
     ],
 )

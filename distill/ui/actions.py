@@ -83,10 +83,17 @@ def stop(run_id: str, visitor: Visitor) -> str:
 
 
 def resume(run_id: str, visitor: Visitor, overrides: Sequence[str] = ()) -> str:
-    """Queue a run that ended early, with overrides of its budget; its id. Raises UserError or ConfigError."""
+    """Queue a run that ended early, with overrides of its budget; its id. Raises UserError or ConfigError.
+
+    For a stranger what holds for a new run holds for this one: it may not be made longer, or one more, than may be.
+    """
     folder = runs.find_id(run_id)
     visitor.check(folder, "resume")
+    if overrides and not visitor.local:
+        check_machine(runs.edited(folder, overrides), public=True)
     with _starting:
+        if not visitor.local:
+            check_share(visitor)
         check_queue()
         runs.resume(folder, list(overrides), in_turn=True, begin=_begin())
     return folder.name

@@ -9,6 +9,7 @@ from distill import config as configs
 from distill import runs
 from distill.config import ConfigError
 from distill.errors import UserError
+from distill.events import EventWriter, Status
 from distill.owners import new_token, visitor
 from distill.ui import actions
 
@@ -145,3 +146,19 @@ def test_one_visitor_can_not_fill_a_public_queue(home):
 def test_nobody_starts_a_run_that_nobody_could_stop():
     with pytest.raises(UserError, match="doesn't know you"):
         actions.start(tiny(), visitor("forged.token", local=False), public=True)
+
+
+def test_resume_is_no_way_round_what_a_visitor_may_have(home):
+    folder = runs.create(tiny())
+    STRANGER.claim(folder)
+    with EventWriter(folder / "events.jsonl") as writer:
+        writer.write(Status(state="stopped", reason="on request"))
+    with pytest.raises(UserError, match="This machine can't: it needs a GPU"):
+        actions.resume(folder.name, STRANGER, ["budget.steps=300000"])
+    with pytest.raises(ConfigError, match="resume can change budget only"):
+        actions.resume(folder.name, STRANGER, ["student=/etc"])
+    for _ in range(actions.MOST_OF_ONE):
+        STRANGER.claim(runs.create(tiny()))
+    with pytest.raises(UserError, match="as many as one visitor may have"):
+        actions.resume(folder.name, STRANGER)
+    assert runs.view(folder).state == "stopped"
