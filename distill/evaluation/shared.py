@@ -13,7 +13,7 @@ from distill import together
 from distill.data.problems import Problem
 from distill.evaluation.generate import Answer, answer_problems
 from distill.generation import Completion
-from distill.progress import OnProgress, ShouldStop
+from distill.progress import OnProgress, ShouldStop, Stopped
 
 
 def answer_together(
@@ -38,15 +38,13 @@ def answer_together(
     total, processes, first = len(problems), together.size(), together.rank()
     share = together.share(problems)
     if together.is_sharded():  # they read the student's weights together, so each must write as long as the others
-        known = on_batch = None
+        known, on_batch = None, _between(should_stop)
+        should_stop = None
     mine = {place: known[at] for place in range(len(share)) if known and (at := first + place * processes) in known}
 
     def keep(written: dict[int, Completion]) -> None:
         at = {first + place * processes: completion for place, completion in written.items()}
         on_batch({place: completion for place, completion in at.items() if place < total})
-
-    def asked() -> bool:
-        return together.any_of(should_stop()) if together.is_sharded() else should_stop()
 
     answers = together.all_or_none(
         lambda: answer_problems(
@@ -55,9 +53,19 @@ def answer_together(
             share,
             **ours,
             on_progress=on_progress and (lambda done, _: on_progress(min(done * processes, total), total)),
-            should_stop=should_stop and asked,
+            should_stop=should_stop,
             known=mine,
-            on_batch=on_batch and keep,
+            on_batch=on_batch if together.is_sharded() else on_batch and keep,
         )
     )
     return together.whole(answers, total)
+
+
+def _between(should_stop: ShouldStop | None) -> Callable[[dict[int, Completion]], None] | None:
+    """Asks all processes after each batch: within one, those whose answers have ended are asked nothing any more."""
+
+    def ask(written: dict[int, Completion]) -> None:
+        if together.any_of(should_stop()):
+            raise Stopped
+
+    return should_stop and ask
