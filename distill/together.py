@@ -28,6 +28,7 @@ Value = TypeVar("Value")
 _PATIENCE = timedelta(days=7)
 _MEETING = timedelta(minutes=10)  # what the launcher starts comes soon, or never
 _FSDP = "ACCELERATE_USE_FSDP"  # set by `accelerate launch --use_fsdp`
+_MIXED = "ACCELERATE_MIXED_PRECISION"  # set by `accelerate launch`, from what its user once configured
 _sharded = False
 
 
@@ -47,6 +48,7 @@ def join() -> None:
     global _sharded
     # Taken out of the environment: accelerate would shard the adapter, gate and heads too, and trainer.py does without.
     _sharded = os.environ.pop(_FSDP, "false").lower() in ("1", "true")
+    os.environ.pop(_MIXED, None)  # hardware.py says what to compute in: elsewhere it would be another run
     if os.environ.get("ACCELERATE_USE_DEEPSPEED", "false").lower() in ("1", "true"):
         raise ConfigError("Runs don't use DeepSpeed: launch without it, or with --use_fsdp to spread the student.")
     if int(os.environ.get("WORLD_SIZE", 1)) < 2:

@@ -52,7 +52,7 @@ def main(arguments: list[str] | None = None) -> int:
         return FAILED
     except UserError as error:
         print(error, file=sys.stderr)
-        return WRONG_CONFIG if isinstance(error, ConfigError) and together.size() > 1 else FAILED
+        return WRONG_CONFIG if isinstance(error, ConfigError) else FAILED
     try:
         with (EventWriter if together.is_main() else Mute)(folder / "events.jsonl") as writer:
             status = _work(folder, writer, stop, in_turn)

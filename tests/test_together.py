@@ -6,7 +6,7 @@ from itertools import product
 import pytest
 import torch
 
-from distill import runs, together
+from distill import runs, together, worker
 from distill.__main__ import main
 from distill.errors import ConfigError
 from distill.hardware import Hardware, visible_gpus
@@ -48,13 +48,17 @@ def test_alone_everything_is_said_and_done_at_once():
             do(stopped)
 
 
-def test_what_the_launcher_is_told_is_heeded_or_refused(monkeypatch):
+def test_what_the_launcher_is_told_is_heeded_or_refused(tmp_path, monkeypatch):
     monkeypatch.setenv("ACCELERATE_USE_FSDP", "true")
+    monkeypatch.setenv("ACCELERATE_MIXED_PRECISION", "fp16")
     together.join()
     assert "ACCELERATE_USE_FSDP" not in os.environ and not together.is_sharded()
+    cpu = Hardware("cpu", 2, 4.0, "float32", "none")
+    assert training_arguments(BudgetConfig(), tmp_path, cpu, 0).mixed_precision == "no"
     monkeypatch.setenv("ACCELERATE_USE_DEEPSPEED", "true")
     with pytest.raises(ConfigError, match="DeepSpeed"):
         together.join()
+    assert worker.main([str(tmp_path)]) == worker.WRONG_CONFIG
 
 
 def test_a_process_that_sees_three_gpus_trains_on_one(tmp_path, monkeypatch):

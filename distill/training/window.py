@@ -66,6 +66,8 @@ def rng_state() -> dict[str, Tensor]:
     state = {"cpu": torch.get_rng_state()}
     if torch.cuda.is_available():
         state["cuda"] = torch.cuda.get_rng_state()
+    elif torch.backends.mps.is_available():
+        state["mps"] = torch.mps.get_rng_state()
     return state
 
 
@@ -74,6 +76,8 @@ def set_rng_state(state: dict[str, Tensor]) -> None:
     torch.set_rng_state(state["cpu"].cpu())  # it may have travelled to the device with the batch
     if "cuda" in state:
         torch.cuda.set_rng_state(state["cuda"].cpu())
+    if "mps" in state:
+        torch.mps.set_rng_state(state["mps"].cpu())
 
 
 class FifoBank:
