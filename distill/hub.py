@@ -37,7 +37,7 @@ _INDEX = "model.safetensors.index.json"
 _SMALL = ("*.json", "*.txt", "*.model", "*.jinja")  # what is fetched beside the weights, roughly
 _STARTS = (2**23, 3 * 2**24)  # bytes of a GGUF file that hold its header: most, and those with many tokens
 
-_refused: dict[tuple, tuple[float, UserError]] = {}
+_refused: dict[tuple, tuple[float, type[UserError], str]] = {}
 _asking = threading.Lock()
 
 
@@ -53,14 +53,17 @@ def look_up(ref: ModelRef | str, token: str | None = None) -> ModelFacts:
         return known
     key = (path, revision, hashlib.sha256((token or "").encode()).digest())
     with _asking:
-        when, error = _refused.get(key, (0.0, None))
-    if error is not None and time.monotonic() - when < _AGAIN:
-        raise error
+        when, kind, text = _refused.get(key, (0.0, UserError, ""))
+    if text and time.monotonic() - when < _AGAIN:
+        raise kind(text)  # a new one: each time that one is raised, what led there is kept in it
     try:
         remember(path, revision, _Repository.of(path, revision, token).facts())
     except UserError as error:
         with _asking:
-            _refused[key] = (time.monotonic(), error)
+            now = time.monotonic()
+            for old in [one for one, (when, *_) in _refused.items() if now - when > _AGAIN]:
+                del _refused[old]
+            _refused[key] = (now, type(error), str(error))
         raise
     return describe_model(ref)
 

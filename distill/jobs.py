@@ -28,6 +28,7 @@ from distill.estimate import Estimate, estimate
 from distill.machine import Machine
 from distill.redaction import redacted
 from distill.references import absolute
+from distill.room import look_up_all
 from distill.views import forget
 
 if TYPE_CHECKING:
@@ -127,6 +128,7 @@ def submit(config: RunConfig, flavor: str, timeout: str = "4h", runs_dir: str | 
     try:
         price = _price(api, flavor)
         namespace = api.whoami()["name"]
+        look_up_all(config, api.token)  # the Job would be paid for before it said that a model can't be had
         folder = runs.create(config, runs_dir)
         try:
             repository = _put(api, f"{namespace}/{REPOSITORY}", folder.name, config)

@@ -54,8 +54,6 @@ def load_model(
         raise ConfigError(f"{name or path} is a GGUF file, which can't be quantised again: remove lora.quantize.")
     how = {"revision": revision or "main", "trust_remote_code": False, "local_files_only": isinstance(folder, Path)}
     how |= {"gguf_file": gguf} if gguf else {}
-    if find_adapter_config_file(folder, revision=how["revision"], local_files_only=how["local_files_only"]):
-        raise adapter_beside(name or path)
     shown = transformers_logging.is_progress_bar_enabled()
     transformers_logging.disable_progress_bar()
     try:
@@ -160,6 +158,8 @@ def _files(
     if found is None:
         repository, gguf = on_the_hub(str(path))
         if gguf is None:
+            if check and find_adapter_config_file(repository, revision=revision or "main"):
+                raise adapter_beside(name or path)
             return repository, None
         try:
             found = Path(hf_hub_download(repository, gguf, revision=revision))

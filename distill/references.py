@@ -106,6 +106,8 @@ def check_files(path: Path) -> None:
         check_folder(path)
     else:
         read_gguf(path)
+        if (path.parent / ADAPTER).is_file():
+            raise adapter_beside(path.parent)
 
 
 def check_folder(folder: Path) -> list[dict[str, Any]]:

@@ -31,12 +31,19 @@ def check_room(config: RunConfig, machine: Machine, token: str | None = None) ->
     Seconds at most, milliseconds where all are here. Raises ConfigError or UserError, one sentence, where a model can't
     be had (see hub.py), or where its weights can't be fetched to this disk or held in this memory.
     """
-    refs = [config.student, *heard(config)]
-    with ThreadPoolExecutor(_AT_ONCE) as pool:
-        facts = list(pool.map(lambda ref: _known(config, ref, token), refs))
+    refs, facts = [config.student, *heard(config)], look_up_all(config, token)
     _check_disk(facts)
     if all(model.parameters is not None for model in facts):
         _check_memory(config, refs, facts, machine)
+
+
+def look_up_all(config: RunConfig, token: str | None = None) -> list[ModelFacts]:
+    """Of the student and of each teacher that is listened to what is known, asked of the Hub where it isn't here.
+
+    Raises ConfigError or UserError as `check_room`, but compares nothing with this machine.
+    """
+    with ThreadPoolExecutor(_AT_ONCE) as pool:
+        return list(pool.map(lambda ref: _known(config, ref, token), [config.student, *heard(config)]))
 
 
 def _known(config: RunConfig, ref: ModelRef, token: str | None) -> ModelFacts:

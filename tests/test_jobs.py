@@ -252,6 +252,7 @@ SUBMIT = ["submit", "tiny-ce", "--flavor", "t4-small"]
             "none is known to do (even the largest: openbmb/MiniCPM-2B-sft-bf16 can't be used",
         ),
         ([*SUBMIT, "--set", "report_to=tensorboard"], "add --set report_to=[]"),
+        ([*SUBMIT, "--set", "student=org/none"], "The student 'none' can't be used: there is no model org/none"),
         (["submit", "tny"], "There is no preset 'tny': did you mean 'tiny'?"),
     ],
 )
