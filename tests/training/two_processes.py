@@ -21,6 +21,7 @@ from distill import together, worker
 from distill.assets import ZOO
 from distill.data.problems import generate
 from distill.data.prompts import encode_many
+from distill.evaluation.shared import answer_together
 from distill.generation import end_tokens
 from distill.hardware import Hardware
 from distill.models import load_model, load_tokenizer
@@ -108,6 +109,7 @@ def train(case: str) -> tuple[dict[str, torch.Tensor], list[dict]]:
         spread(student, "cpu", "student-tiny")
         weights = [p for p in student.parameters() if isinstance(p, DTensor)]
         assert weights and all(p.to_local().numel() < p.numel() for p in weights)
+    answers = {"said.answers": answers_of(student, tokenizer)} if case == "spread" else {}
     distiller = Distiller(student, objectives_of(model, mode, gate, data.signals))
     geometry = distiller.objectives["geometry"]
     own = OnPolicy(tokenizer, end_tokens(model, tokenizer), lmbda=1.0, max_new_tokens=12, vocabulary=TOKENS)
@@ -138,8 +140,18 @@ def train(case: str) -> tuple[dict[str, torch.Tensor], list[dict]]:
     )
     reporter.trainer = trainer
     trainer.train()
+    trained = {n: p.detach().clone() for n, p in distiller.named_parameters() if p.requires_grad} | answers
     reported = [{"loss": e.loss, "tokens": e.tokens, "grad_norm": e.grad_norm, **e.terms, **e.metrics} for e in events]
-    return {n: p.detach().clone() for n, p in distiller.named_parameters() if p.requires_grad}, reported
+    return trained, reported
+
+
+def answers_of(student, tokenizer) -> torch.Tensor:
+    """The tokens of two answers, one longer than the other: that process goes on reading when the other has ended."""
+    with student.disable_adapter():
+        found = answer_together(student, tokenizer, generate("held_out", 2), 48, should_stop=lambda: False)
+    lengths = [len(answer.completion.tokens) for answer in found]
+    assert lengths[0] != lengths[1] and max(lengths) < 48, lengths
+    return torch.tensor([token for answer in found for token in answer.completion.tokens])
 
 
 def main(out: str, run: str) -> int:
