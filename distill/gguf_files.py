@@ -71,6 +71,9 @@ def _read(held: bytes | mmap.mmap, size: int, name: str) -> GgufHeader:
         architecture = fields["general.architecture"]
         if not isinstance(architecture, str):
             raise ValueError
+        width, layers, words = (
+            _number(fields, f"{architecture}.{what}") for what in ("embedding_length", "block_count", "vocab_size")
+        )
     except (ValueError, KeyError, TypeError, ArithmeticError, RecursionError, struct.error) as error:
         raise ConfigError(f"{name} is no GGUF file, or it is damaged or cut short: copy it again.") from error
     parts = fields.get("split.count", 1)
@@ -86,11 +89,19 @@ def _read(held: bytes | mmap.mmap, size: int, name: str) -> GgufHeader:
     return GgufHeader(
         architecture,
         parameters,
-        fields.get(f"{architecture}.embedding_length"),
-        fields.get(f"{architecture}.block_count"),
-        counts.get("tokenizer.ggml.tokens") or fields.get(f"{architecture}.vocab_size"),
+        width,
+        layers,
+        counts.get("tokenizer.ggml.tokens") or words,
         _TOKENIZERS.get(fields.get("tokenizer.ggml.model")),
     )
+
+
+def _number(fields: dict[str, Any], name: str) -> int | None:
+    """A whole number above 0, or None where nothing is said; a damaged file may hold a text there."""
+    value = fields.get(name)
+    if value is not None and (type(value) is not int or value < 1):
+        raise ValueError
+    return value
 
 
 class _Cursor:
@@ -154,6 +165,8 @@ def _parsed(cursor: _Cursor) -> tuple[dict[str, Any], dict[str, int], int, int]:
     if not parameters:
         raise ValueError
     alignment = fields.get("general.alignment", 32)
+    if type(alignment) is not int or alignment < 1:
+        raise ValueError
     return fields, counts, parameters, -(-cursor.at // alignment) * alignment + end
 
 

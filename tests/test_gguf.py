@@ -97,6 +97,21 @@ def test_no_damage_to_a_header_is_more_than_one_sentence(file):
     assert read_start(whole[:20_000], len(whole), "a file") == read_gguf(file)
 
 
+@pytest.mark.parametrize(
+    "said", [struct.pack("<If", 6, 4.5), struct.pack("<IQ", 8, 4) + b"four", struct.pack("<II", 4, 0)]
+)
+def test_a_shape_that_is_no_number_is_refused(file, said):
+    whole = file.read_bytes()
+    for name in (b"qwen2.embedding_length", b"qwen2.block_count", b"general.alignment"):
+        at = whole.find(name) + len(name)
+        changed = whole[:at] + said + whole[at + 8 :]  # the kind and the number were four bytes each
+        if at < len(name):  # one that is seldom given: put before the others, as another entry
+            count = struct.pack("<Q", struct.unpack_from("<Q", whole, 16)[0] + 1)
+            changed = whole[:16] + count + struct.pack("<Q", len(name)) + name + said + whole[24:]
+        with pytest.raises(ConfigError, match="no GGUF file, or it is damaged"):
+            read_start(changed, len(changed), "a file")
+
+
 def test_a_header_made_up_to_take_hours_is_refused_at_once():
     factors = 300_000
     tensor = struct.pack("<Q", 1) + b"w" + struct.pack("<I", factors) + b"\xff" * 8 * factors + struct.pack("<IQ", 0, 0)
