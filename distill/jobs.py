@@ -134,7 +134,7 @@ def submit(config: RunConfig, flavor: str, timeout: str = "4h", runs_dir: str | 
             repository = _put(api, f"{namespace}/{REPOSITORY}", folder.name, config)
             job = _start(api, namespace, repository, folder.name, flavor, seconds)
             made = Ticket(job.id, namespace, flavor, job.url, repository[0], seconds)
-            (folder / TICKET).write_text(json.dumps(asdict(made) | {"price": price}, indent=2) + "\n", encoding="utf-8")
+            _keep(api, folder, made, price)
         except BaseException:
             shutil.rmtree(folder, ignore_errors=True)
             forget(folder.resolve())
@@ -233,6 +233,22 @@ def _start(api: HfApi, namespace: str, put: tuple[str, str], run: str, flavor: s
         name=f"distill-{run}",
         namespace=namespace,
     )
+
+
+def _keep(api: HfApi, folder: Path, made: Ticket, price: str) -> None:
+    """Write the ticket. Where that fails the Job is cancelled, as nobody here would know of it; raises UserError."""
+    try:
+        (folder / TICKET).write_text(json.dumps(asdict(made) | {"price": price}, indent=2) + "\n", encoding="utf-8")
+    except BaseException as error:
+        then = "so it was cancelled: make room for it, then submit again"
+        try:
+            api.cancel_job(job_id=made.job, namespace=made.namespace)
+        except Exception as refusal:
+            then = f"nor could it be cancelled ({type(refusal).__name__}), so cancel it at {made.url}"
+        if not isinstance(error, Exception):  # an interruption
+            raise
+        reason = getattr(error, "strerror", None) or type(error).__name__
+        raise UserError(f"The Job was started, but {folder / TICKET} can't be written ({reason}), {then}.") from error
 
 
 # --- who asks, and what is said where it fails ----------------------------------------------------------------------

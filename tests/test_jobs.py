@@ -286,6 +286,17 @@ def test_no_token_a_wrong_one_and_no_network(hub, elsewhere, capsys, monkeypatch
     refused(hub, capsys, "Jobs need a token of Hugging Face")
 
 
+def test_a_job_that_nobody_here_would_know_of_is_cancelled(hub, elsewhere, capsys, monkeypatch):
+    hub.wait = 600
+    monkeypatch.setattr(jobs, "TICKET", "nowhere/job.json")  # can't be written
+    assert main(SUBMIT) == 2
+    said = capsys.readouterr().err
+    assert "job.json can't be written (No such file or directory), so it was cancelled" in said
+    assert said.count("\n") == 1 and not list(runs.home().runs.glob("*"))
+    (job,) = hub.jobs.values()
+    assert job.stage == "CANCELED"
+
+
 def refused(hub, capsys, said, arguments=SUBMIT):
     """One sentence on stderr, exit status 2, and nothing is left behind."""
     assert main(arguments) == 2
