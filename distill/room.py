@@ -64,8 +64,8 @@ def _check_disk(facts: Sequence[ModelFacts]) -> None:
     if needed > free:
         names = ", ".join(dict.fromkeys(model.model for model in missing))
         raise UserError(
-            f"{needed:,.1f} GB are to be fetched from the Hub ({names}), and the disk of {HF_HUB_CACHE} has "
-            f"{free:,.1f} GB free: make room there, or set HF_HOME to a folder on a larger disk."
+            f"{needed:,.1f} GB are to be fetched from the Hub ({names}), and the disk of the models' cache "
+            f"has {free:,.1f} GB free: make room there, or set HF_HOME to a folder on a larger disk."
         )
 
 
