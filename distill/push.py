@@ -58,13 +58,14 @@ def push(folder: Path, repo_id: str, token: str | None = None, private: bool = T
 def contents(folder: Path, repo_id: str) -> dict[str, Path | bytes]:
     """{name in the repository: the run's file, or its text without places of this machine}.
 
-    Raises UserError unless the run is done and its adapter is there.
+    Raises UserError unless the run is done and its adapter is there. An epoch whose adapter isn't whole is left out.
     """
     seen = runs.view(folder)
     if seen.state != "done" or seen.config is None or seen.report is None:
         raise UserError(f"Run {folder.name} is {seen.state}: only a run that is done can be pushed.")
-    if not (folder / "adapter" / _WEIGHTS).is_file():
-        raise UserError(f"Run {folder.name} has no adapter to push: {folder / 'adapter'} lacks {_WEIGHTS}.")
+    for part in (_WEIGHTS, _ADAPTER):
+        if not (folder / "adapter" / part).is_file():
+            raise UserError(f"Run {folder.name} has no adapter to push: {folder / 'adapter'} lacks {part}.")
     dumped = seen.config.model_dump(mode="json")
     config = configs.parse(_without_places(dumped))
     report = _without_places(seen.report)
@@ -74,7 +75,8 @@ def contents(folder: Path, repo_id: str) -> dict[str, Path | bytes]:
         if path.is_file() and not path.is_symlink() and path.name != "README.md"  # PEFT's empty card
     }
     found |= {name: folder / name for name in _BESIDE if (folder / name).is_file()}
-    found |= {path.relative_to(folder).as_posix(): path for path in folder.glob(f"epochs/*/{_WEIGHTS}")}
+    epochs = [path for path in folder.glob(f"epochs/*/{_WEIGHTS}") if path.with_name(_ADAPTER).is_file()]
+    found |= {path.relative_to(folder).as_posix(): path for path in epochs}
     for name in [name for name in found if name.endswith(_WEIGHTS)]:
         config_of = name.replace(_WEIGHTS, _ADAPTER)
         found[config_of] = _adapter_config(folder / ("" if "/" in name else "adapter") / config_of)

@@ -105,8 +105,9 @@ def test_what_arrives_is_the_run_in_one_private_commit(hub, finished):
 
 def test_the_adapters_of_each_epoch_go_along(hub, finished):
     folder = finished()
-    for epoch in ("1", "2"):
+    for epoch in ("1", "2", "3"):
         shutil.copytree(folder / "adapter", folder / "epochs" / epoch)
+    (folder / "epochs" / "3" / "adapter_config.json").unlink()  # not whole, so it stays here
     push(folder, "ada/student")
     kept = [name for name in hub.commits[0]["files"] if name.startswith("epochs/")]
     assert kept == [f"epochs/{n}/adapter_{part}" for n in "12" for part in ("config.json", "model.safetensors")]
@@ -220,7 +221,8 @@ def test_only_a_run_that_is_done_is_pushed(hub, finished):
     with pytest.raises(UserError, match=f"Run {folder.name} is stopped: only a run that is done can be pushed"):
         push(folder, "ada/student")
     folder = finished()
-    (folder / "adapter" / "adapter_model.safetensors").unlink()
-    with pytest.raises(UserError, match="has no adapter to push"):
-        push(folder, "ada/student")
+    for part in ("adapter_config.json", "adapter_model.safetensors"):
+        (folder / "adapter" / part).unlink()
+        with pytest.raises(UserError, match=f"has no adapter to push: .* lacks {part}"):
+            push(folder, "ada/student")
     assert hub.requests == []
