@@ -13,7 +13,7 @@ from distill.config import ModelRef, RunConfig, model_path
 from distill.data.sources import problems_for
 from distill.demands import heard
 from distill.errors import UserError
-from distill.hub import look_up
+from distill.hub import look_up, weight_files
 from distill.progress import OnProgress, ShouldStop, check
 from distill.references import on_the_hub
 
@@ -21,9 +21,9 @@ if TYPE_CHECKING:
     from huggingface_hub import DryRunFileInfo
 
 Progress = Callable[[str], OnProgress]  # a text -> whom to tell (done, in all)
-_LOADED = ["*.safetensors", "*.json", "*.jinja", "*.model", "*.txt"]
-# Folders hold other formats or other models, and a "consolidated" file holds the same weights in another layout.
-_NOT_LOADED = ["*/*", "consolidated*"]
+# Beside the weights that the index names: others hold the same weights in another layout, or other models. Where there
+# is one whole file too, transformers reads that one.
+_LOADED = ["model.safetensors", "*.json", "*.jinja", "*.model", "*.txt"]
 
 
 def fetch(config: RunConfig, progress: Progress, should_stop: ShouldStop | None = None) -> None:
@@ -61,7 +61,9 @@ def _missing(ref: ModelRef) -> list[DryRunFileInfo]:
     from huggingface_hub import snapshot_download
 
     repository, gguf = on_the_hub(path)
-    wanted = {"allow_patterns": [gguf]} if gguf else {"allow_patterns": _LOADED, "ignore_patterns": _NOT_LOADED}
+    wanted = {"allow_patterns": [gguf]}
+    if not gguf:  # folders hold other formats or other models
+        wanted = {"allow_patterns": [*weight_files(ref), *_LOADED], "ignore_patterns": ["*/*"]}
     try:
         found = snapshot_download(repository, revision=ref.revision, dry_run=True, **wanted)
     except Exception as error:  # of the library, the network, the disk

@@ -68,6 +68,12 @@ def look_up(ref: ModelRef | str, token: str | None = None) -> ModelFacts:
     return describe_model(ref)
 
 
+def weight_files(ref: ModelRef | str, token: str | None = None) -> list[str]:
+    """The names of the files that hold a Hub model's weights, by its index. Raises as `look_up`."""
+    path, revision = model_path(ref), None if isinstance(ref, str) else ref.revision
+    return _Repository.of(str(path), revision, token)._weights()
+
+
 @dataclass(frozen=True)
 class _Repository:
     """A model's repository on the Hub at one commit: `files` {name: bytes}; `gguf`: the one that is wanted of them."""

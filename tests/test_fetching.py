@@ -54,6 +54,19 @@ def test_a_run_finds_all_that_it_loads_and_nothing_else_was_fetched(hub, tiny_fo
     assert hub.served["org/student/model.safetensors"] == size
 
 
+def test_of_several_weight_files_those_of_the_index_are_fetched(hub, tiny, tmp_path):
+    model, tokenizer = tiny("qwen2-tiny")
+    model.save_pretrained(tmp_path / "parts", max_shard_size="400KB")
+    tokenizer.save_pretrained(tmp_path / "parts")
+    parts = {path.name for path in (tmp_path / "parts").glob("*.safetensors")}
+    (tmp_path / "parts" / "vision.safetensors").write_bytes(b"0" * 1000)
+    hub.add_model("org/parts", tmp_path / "parts")
+    fetch_models([ModelRef(model="org/parts")], Told())
+    served = {name.removeprefix("org/parts/") for name, n in hub.served.items() if n and "/parts/" in name}
+    assert len(parts) > 1 and {name for name in served if name.endswith(".safetensors")} == parts
+    assert describe_model("org/parts").fetched
+
+
 def test_stop_is_heard_between_files_and_what_is_there_stays(hub):
     served = []
 
