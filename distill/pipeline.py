@@ -7,15 +7,11 @@ nothing of processes, of the command line or of the page.
 
 from __future__ import annotations
 
-import json
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import fields, replace
 from functools import partial
 from pathlib import Path
-
-import psutil
 
 from distill import events, together
 from distill.config import RunConfig
@@ -25,13 +21,14 @@ from distill.errors import UserError
 from distill.evaluation.answers import Answers
 from distill.evaluation.during import during, evaluated
 from distill.evaluation.shared import answer_together
-from distill.events import EventWriter, Stage, Status, Warning, latest_by_step, read
+from distill.events import EventWriter, Status, Warning, latest_by_step, read
 from distill.gather import Asking
 from distill.generation import end_also_at
 from distill.hardware import Hardware, visible_gpus
 from distill.preflight import check_pairs
 from distill.preparing import Preparation
 from distill.progress import Stopped
+from distill.seconds import Clock
 from distill.training.callbacks import EpochKeeper, Reporter
 from distill.training.dataset import TrainingSet
 from distill.training.kept import save_adapter
@@ -40,6 +37,7 @@ from distill.training.sharding import spread as spread_weights
 from distill.training.student import cautions, load_adapter, load_student
 from distill.training.tracking import Trackers
 from distill.training.trainer import DistillTrainer, NotANumberError, checkpoints, processes_of, training_arguments
+from distill.voice import Voice
 
 
 class Pipeline:
@@ -56,11 +54,8 @@ class Pipeline:
         self.checkpoints = folder / "checkpoints"
         self.answers = Answers.load(folder / "answers.json")
         self.answers.keeps = together.is_main()
-        self.seconds = _read_seconds(folder)
-        self._earlier = self.seconds.get("total", 0.0)  # what earlier sittings took
-        self._began = _beginning()
-        said, _ = read(folder / "events.jsonl")
-        self._warned = {(e.code, e.text) for e in said if isinstance(e, Warning)}
+        self.clock = Clock(folder)
+        self.voice = Voice(writer, read(folder / "events.jsonl")[0])
         self.keeps_model_on_failure = False
         self.callbacks = []  # more of transformers' TrainerCallbacks, for whoever watches closer
         self.steps = config.budget.steps  # in all; where epochs are asked for, known once the texts are
@@ -70,25 +65,25 @@ class Pipeline:
 
     def run(self) -> None:
         """All stages that are not done yet."""
-        self._say("preparing")
-        with self._timed("prepare"):
+        self.voice.say("preparing")
+        with self.clock.timed("prepare"):
             self.load()
         self.evaluate("before")
-        with self._timed("signals"):
+        with self.clock.timed("signals"):
             train, probe = self.ask_teachers()
-        with self._timed("prepare"):
+        with self.clock.timed("prepare"):
             self.build(train, probe)
-        self._say("training")
-        with self._timed("train"):
+        self.voice.say("training")
+        with self.clock.timed("train"):
             self.train(train, probe)
-        self._say("evaluating")
+        self.voice.say("evaluating")
         self.evaluate("after")
 
     def load(self) -> None:
         """Draw the problems and load the student."""
-        self._stage("load", "loading the student", 0, 1)
-        self.pairs = check_pairs(self.config, self._warn)
-        self.problems = problems_for(self.config, self._warn)
+        self.voice.stage("load", "loading the student", 0, 1)
+        self.pairs = check_pairs(self.config, self.voice.warn)
+        self.problems = problems_for(self.config, self.voice.warn)
         config = self.config
         sharded, hardware = together.is_sharded(), self.hardware
         self.student, self.tokenizer = load_student(
@@ -101,23 +96,23 @@ class Pipeline:
         if sharded:
             spread_weights(self.student, hardware.device, config.student.name)
         if (gpus := visible_gpus(hardware)) > 1 and together.size() == 1:
-            self._warn(
+            self.voice.warn(
                 "gpus_unused",
                 f"{gpus} GPUs are visible, and one of them trains: accelerate launch -m distill.worker "
                 f"{self.folder} trains on all.",
             )
         for code, text in cautions(self.student, config.lora, self.hardware):
-            self._warn(code, text)
+            self.voice.warn(code, text)
         end_also_at(self.student, self.tokenizer, [p.teacher_end for p in self.pairs.values() if p.same_tokenizer])
-        self._stage("load", "the student is loaded", 1, 1)
+        self.voice.stage("load", "the student is loaded", 1, 1)
 
     def evaluate(self, phase: str) -> None:
         """Have the student answer the held-out problems, unless it has in this phase."""
         if not self.answers.has(phase):
             asked = self.problems["held_out"] + self.problems["new_phrasing"]
             text = f"the student answers {len(asked)} problems, {phase} distillation"
-            with self._timed("evaluate"), self._weights(phase):
-                answers = self._answer(asked, self._progress(f"evaluate-{phase}", text), phase)
+            with self.clock.timed("evaluate"), self._weights(phase):
+                answers = self._answer(asked, self.voice.progress(f"evaluate-{phase}", text), phase)
             self.answers.put(phase, answers)
         for split, score in self.answers.scores(phase).items():
             self.writer.write(evaluated(phase, split, 0 if phase == "before" else self.steps, score))
@@ -126,7 +121,7 @@ class Pipeline:
         """Ask the teachers, one after another: about the training and probe texts, and before that for answers."""
         # Of several processes one asks the teachers, and so it is the one that may be asked to stop meanwhile.
         stop = self.should_stop if together.is_main() else (lambda: False)
-        asking = Asking(self.config, self.hardware, self._progress, self._warn, stop)
+        asking = Asking(self.config, self.hardware, self.voice.progress, self.voice.warn, stop)
         self.preparation = Preparation(asking, self.student, self.tokenizer, self.problems, self.families, self.pairs)
         return self.preparation.gather()
 
@@ -157,7 +152,8 @@ class Pipeline:
             train_dataset=train,
             data_collator=train.collate,
             callbacks=[
-                Trackers(config.report_to, self.folder, reached, self._warn),  # they open before the first number comes
+                # They open before the first number comes.
+                Trackers(config.report_to, self.folder, reached, self.voice.warn),
                 reporter,
                 *self._epoch_keeper(),
                 *self.callbacks,
@@ -167,7 +163,7 @@ class Pipeline:
         if last is not None:
             self.writer.write(Status(state="training", resumed_from=reached))
             if (saved := processes_of(last)) != together.size():
-                self._warn(
+                self.voice.warn(
                     "processes_changed",
                     f"The number of processes was {saved} up to step {reached} and is {together.size()} now: what is "
                     "drawn at random from here on, such as dropout, is drawn anew.",
@@ -193,8 +189,8 @@ class Pipeline:
                 f"{self.config.budget.accumulation}: raise data.train or lower budget.batch_size."
             )
         if whole < len(train):
-            unused = len(train) - whole
-            self._warn("texts_unused", f"{unused} of {len(train)} training texts are unused: a step takes {window}.")
+            of = f"{len(train) - whole} of {len(train)} training texts are unused"
+            self.voice.warn("texts_unused", f"{of}: a step takes {window}.")
         return replace(train, examples=train.examples[:whole])
 
     def _epoch_keeper(self) -> list[EpochKeeper]:
@@ -212,6 +208,11 @@ class Pipeline:
         return next(reversed(checkpoints(self.checkpoints)), None)
 
     # --- while it goes on --------------------------------------------------------------------------------------------
+
+    @property
+    def seconds(self) -> dict[str, float]:
+        """How long each part has taken (s), and "total"; see `Clock`."""
+        return self.clock.seconds
 
     @property
     def families(self) -> list[str]:
@@ -256,62 +257,6 @@ class Pipeline:
         rate = self.config.budget.learning_rate
         return f"{error}; {kept}: lower budget.learning_rate (now {rate:g}) and resume, or start again."
 
-    def _say(self, state: str) -> None:
-        self.writer.write(Status(state=state))
-
-    def _stage(self, name: str, text: str, done: int, total: int, seconds_left: float | None = None) -> None:
-        self.writer.write(Stage(name=name, text=text, done=done, total=total, seconds_left=seconds_left))
-
-    def _progress(self, name: str, text: str) -> Callable[[int, int], None]:
-        """A progress callback that writes stage events with an estimate, at most two a second.
-
-        What is there at the first call was found, not made: it says nothing of how long the rest will take.
-        """
-        began = last = time.monotonic()
-        found: int | None = None
-        self._stage(name, text, 0, 1)
-
-        def report(done: int, total: int) -> None:
-            nonlocal last, found, began
-            now = time.monotonic()
-            if found is None:
-                found, began, last = done, now, 0.0
-            if done == total or now - last > 0.5:
-                last = now
-                left = (now - began) / (done - found) * (total - done) if done > found else None
-                self._stage(name, text, done, total, left)
-
-        return report
-
-    def _warn(self, code: str, text: str) -> None:
-        """Once a run, however often it is resumed."""
-        if (code, text) not in self._warned:
-            self._warned.add((code, text))
-            self.writer.write(Warning(code=code, text=text))
-
-    @contextmanager
-    def _timed(self, name: str) -> Iterator[None]:
-        began = time.monotonic()
-        try:
-            yield
-        finally:
-            self.seconds[name] = self.seconds.get(name, 0.0) + time.monotonic() - began
-            self.seconds["total"] = self._earlier + time.time() - self._began
-            if together.is_main():
-                part = self.folder / "seconds.part"
-                part.write_text(json.dumps(self.seconds))
-                part.replace(self.folder / "seconds.json")
-
-
-_sat = False  # whether this process has been at a run before
-
-
-def _beginning() -> float:
-    """When this sitting began, in Unix time: with the process, unless that has been at a run before, as in slices."""
-    global _sat
-    first, _sat = not _sat, True
-    return psutil.Process().create_time() if first else time.time()
-
 
 def _step_of(checkpoint: Path) -> int:
     return int(checkpoint.name.rsplit("-", 1)[1])
@@ -322,10 +267,3 @@ def _readings(said: list[events.Event], reached: int) -> list[Reading]:
     names = [field.name for field in fields(Reading)]
     probes = [probe for probe in latest_by_step(said, events.Probe) if probe.step <= reached]
     return [Reading(**{name: getattr(probe, name) for name in names}) for probe in probes]
-
-
-def _read_seconds(folder: Path) -> dict[str, float]:
-    try:
-        return json.loads((folder / "seconds.json").read_text())
-    except (OSError, ValueError):
-        return {}

@@ -19,7 +19,7 @@ FLOORS = [
     {"training", "evaluation", "processes", "turns", "views", "runs", "owners"},
     {"publish", "push", "finish", "gather", "pipeline", "worker", "zoo", "terminal", "preview"}
     | {"slices", "fetching", "zero"}
-    | {"asked", "assemble", "learning", "preparing"}
+    | {"asked", "assemble", "learning", "preparing", "seconds", "voice"}
     | {"machine", "costs", "estimate", "preflight"}
     | {"footprint", "offers", "room", "doctor", "host"}
     | {"logged", "jobs", "follower", "remote", "boot"},
