@@ -20,7 +20,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from benchmarks.common import report
 from distill import config as configs
-from distill import runs
+from distill import run_list, runs
 from distill.events import EventWriter, Metric, Status, latest_by_step, to_json
 from distill.processes import live_process, remember
 
@@ -107,8 +107,8 @@ def a_list(parent: Path) -> float:
         with EventWriter(folder / "events.jsonl") as writer:
             writer.write(Status(state="done"))
         (folder / "report.json").write_text('{"steps": 1}')
-    runs.list_runs(parent)
-    return milliseconds(lambda: runs.list_runs(parent), 10)
+    run_list.list_runs(parent)
+    return milliseconds(lambda: run_list.list_runs(parent), 10)
 
 
 def milliseconds(action: Callable[[], object], times: int = LOOKS) -> float:

@@ -13,7 +13,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from distill import assets, config, jobs, runs, terminal
+from distill import assets, config, jobs, run_list, runs, terminal
 from distill import estimate as estimates
 from distill.errors import UserError
 from distill.events import to_json
@@ -44,7 +44,7 @@ def run(args: argparse.Namespace) -> int:
 
 def resume(args: argparse.Namespace) -> int:
     """Go on with a stopped, crashed or failed run, in the foreground."""
-    folder = runs.find(args.run, args.runs)
+    folder = run_list.find(args.run, args.runs)
     seen = runs.view(folder)
     if seen.config:
         config.check_models(seen.config)
@@ -58,7 +58,7 @@ def resume(args: argparse.Namespace) -> int:
 
 def stop(args: argparse.Namespace) -> int:
     """Ask a run to save and leave, and wait until it has."""
-    folder = runs.find(args.run, args.runs)
+    folder = run_list.find(args.run, args.runs)
     runs.stop(folder, grace=GRACE, wait=True)
     seen = runs.view(folder)
     print(f"Run {seen.id} is {seen.state} at step {seen.step} of {seen.steps}.")
@@ -67,7 +67,7 @@ def stop(args: argparse.Namespace) -> int:
 
 def list_runs(args: argparse.Namespace) -> int:
     """All runs, the newest first."""
-    found = runs.list_runs(args.runs)
+    found = run_list.list_runs(args.runs)
     print(terminal.runs_table(found) if found else "There are no runs yet: python -m distill run tiny makes one.")
     return 0
 
@@ -78,7 +78,7 @@ def show(args: argparse.Namespace) -> int:
     if args.what in presets:
         return _show_preset(args)
     try:
-        seen = runs.view(runs.find(args.what, args.runs))
+        seen = runs.view(run_list.find(args.what, args.runs))
     except config.ConfigError as error:
         if nearest(args.what, presets):
             raise config.ConfigError(
@@ -122,7 +122,7 @@ def evaluate(args: argparse.Namespace) -> int:
     """Judge a run's student again, on as many held-out problems as asked for, its own or others."""
     from distill.evaluation.again import evaluate_run
 
-    result = evaluate_run(runs.find(args.run, args.runs), args.problems, args.json, args.adapter, args.overrides)
+    result = evaluate_run(run_list.find(args.run, args.runs), args.problems, args.json, args.adapter, args.overrides)
     print(to_json(result) if args.json else terminal.summary(result))
     return 0
 
@@ -131,7 +131,7 @@ def push(args: argparse.Namespace) -> int:
     """Keep a finished run in a repository of the Hub."""
     from distill.push import push as push_run
 
-    print(push_run(runs.find(args.run, args.runs), args.to, private=not args.public))
+    print(push_run(run_list.find(args.run, args.runs), args.to, private=not args.public))
     return 0
 
 

@@ -15,7 +15,7 @@ from functools import lru_cache
 from pathlib import Path
 from statistics import median
 
-from distill import costs, demands, footprint, runs
+from distill import costs, demands, footprint, run_list, runs
 from distill.config import ColumnsConfig, RunConfig
 from distill.costs import Job
 from distill.data.gym import mean_characters
@@ -78,7 +78,7 @@ def estimate(config: RunConfig, machine: Machine, earlier: Iterable[RunView] | N
         return Estimate(notes=said, obstacle=_cannot_start(config, machine, models))
     said += demands.notes(config)
     job = Job(config, student, teachers, characters)
-    stages, alike = _corrected(job, machine, runs.list_runs() if earlier is None else earlier)
+    stages, alike = _corrected(job, machine, run_list.list_runs() if earlier is None else earlier)
     if teachers:
         said.append("less if these teachers have been asked before")
     if alike:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from distill import assets, runs
+from distill import assets, run_list
 from distill.config import load
 from distill.estimate import estimate, memory, text
 from distill.machine import Machine
@@ -82,5 +82,5 @@ def cards(machine: Machine) -> list[Card]:
     def place(name: str) -> tuple[int, int, str]:
         return list(GROUPS).index(group(name)), _ORDER.index(name) if name in _ORDER else len(_ORDER), name
 
-    earlier = runs.list_runs()
+    earlier = run_list.list_runs()
     return [card(name, machine, earlier) for name in sorted(assets.preset_names(), key=place)]

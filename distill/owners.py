@@ -17,7 +17,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from distill.errors import UserError
-from distill.runs import home, list_runs
+from distill.run_list import list_runs
+from distill.runs import home
 
 _FILE = "owner.json"
 _SIGNED_IN = "name:"  # what the id of a visitor who signed in begins with

@@ -1,4 +1,4 @@
-"""Run folders: create, start, view, stop, resume, delete, prune. Whoever shows runs reads them here.
+"""Run folders: create, start, view, stop, resume, delete. Whoever shows a run reads it here.
 
 A run is a folder with config.yaml, events.jsonl, stdout.log and what the worker saves. This module starts the worker by
 name and knows nothing of what it does; it imports neither torch nor gradio.
@@ -8,25 +8,24 @@ from __future__ import annotations
 
 import contextlib
 import os
-import re
 import secrets
 import shutil
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import filelock
 
+from distill import budget_edits
 from distill import config as configs
 from distill.assets import ROOT
-from distill.config import BudgetConfig, ConfigError, RunConfig
+from distill.config import ConfigError, RunConfig
 from distill.errors import UserError
 from distill.events import FINAL, EventWriter, Status
-from distill.overrides import split
 from distill.processes import Process, claim, live_process, remember
 from distill.references import absolute
 from distill.views import RunView, forget, view
@@ -38,16 +37,14 @@ __all__ = [
     "claim",
     "create",
     "delete",
-    "edited",
-    "find",
-    "find_id",
     "follow",
     "home",
-    "list_runs",
-    "prune",
+    "is_run",
     "resume",
+    "start",
+    "stop",
+    "view",
 ]
-__all__ += ["start", "stop", "view"]
 
 # How long OpenMP's threads spin for one another. Unbounded, as by default, a browser on one of two cores makes training
 # more than five times as slow; with this twice, and on a quiet machine it costs one part in twenty.
@@ -95,6 +92,11 @@ def create(config: RunConfig, runs_dir: str | os.PathLike[str] | None = None) ->
         reason = (error.strerror or str(error)).lower()
         raise ConfigError(f"Runs can't be written to {parent} ({reason}): choose another with --runs.") from error
     return folder
+
+
+def is_run(folder: Path) -> bool:
+    """Whether a run is kept in this folder."""
+    return (folder / "config.yaml").is_file()
 
 
 def alive(folder: str | os.PathLike[str]) -> bool:
@@ -199,7 +201,7 @@ def resume(
         if seen.state == "done":
             raise UserError(f"Run {folder.name} is done, so there is nothing to resume: start a new one with run.")
         if overrides:
-            _edit_budget(folder, overrides, seen)
+            budget_edits.edit(folder, overrides, seen)
         (folder / "STOP").unlink(missing_ok=True)
         (folder / "process.json").unlink(missing_ok=True)  # or the run would look crashed until its worker has started
         _say(folder, Status(state="queued", reason="resumed"))
@@ -235,7 +237,7 @@ def _has_ended(seen: RunView) -> bool:
 def delete(folder: str | os.PathLike[str]) -> None:
     """Remove a run that isn't running. Raises UserError."""
     folder = Path(folder).resolve()
-    if not _is_run(folder):
+    if not is_run(folder):
         raise UserError(f"{folder} is no run folder, so it is left alone.")
     _let_leave(folder)
     _refuse_alive(folder, "can't be deleted: it is being trained")
@@ -244,84 +246,6 @@ def delete(folder: str | os.PathLike[str]) -> None:
     except OSError as error:
         raise UserError(f"Run {folder.name} can't be deleted: {(error.strerror or str(error)).lower()}.") from error
     forget(folder)
-
-
-def prune(keep: int, runs_dir: str | os.PathLike[str] | None = None) -> list[str]:
-    """Delete all but the newest `keep` runs and those running; the ids of what was deleted."""
-    gone = []
-    for run in list_runs(runs_dir)[max(0, keep) :]:
-        if not alive(run.folder):
-            delete(run.folder)
-            gone.append(run.id)
-    return gone
-
-
-def list_runs(runs_dir: str | os.PathLike[str] | None = None) -> list[RunView]:
-    """Every run of a folder of runs, the newest first."""
-    parent = Path(runs_dir) if runs_dir is not None else home().runs
-    try:
-        folders = [folder for folder in parent.iterdir() if _is_run(folder)]
-    except OSError:
-        return []
-    found = []
-    for folder in folders:
-        with contextlib.suppress(ConfigError):  # deleted meanwhile
-            found.append(view(folder))
-    return sorted(found, key=lambda run: run.created, reverse=True)
-
-
-def find(ref: str | os.PathLike[str], runs_dir: str | os.PathLike[str] | None = None) -> Path:
-    """The folder of the run that an id, the start of one, or a path means. Raises ConfigError."""
-    text = str(ref)
-    parent = Path(runs_dir) if runs_dir is not None else home().runs
-    if text and _is_run(Path(text)):
-        return Path(text).resolve()
-    ids = [run.id for run in list_runs(parent)]
-    found = [text] if text in ids else [name for name in ids if text and name.startswith(text.lower())]
-    if len(found) == 1:
-        return (parent / found[0]).resolve()
-    if found:
-        raise ConfigError(f"{text!r} is the start of {len(found)} runs ({', '.join(found)}): give more of it.")
-    there = f"the newest is {ids[0]}, and list shows all" if ids else "there is none yet"
-    raise ConfigError(f"There is no run {text!r} in {parent}: {there}.")
-
-
-def find_id(run_id: str, runs_dir: str | os.PathLike[str] | None = None) -> Path:
-    """As `find`, but for ids alone: what a page may be asked for by strangers is no path. Raises ConfigError."""
-    if not re.fullmatch(r"[0-9a-f]{1,12}", str(run_id)):
-        raise ConfigError(f"There is no run {str(run_id)[:40]!r} here.")
-    whole = (Path(runs_dir) if runs_dir is not None else home().runs) / run_id
-    return whole.resolve() if _is_run(whole) else find(run_id, runs_dir)  # whole: no look at all the others
-
-
-def edited(folder: str | os.PathLike[str], overrides: Sequence[str]) -> RunConfig:
-    """The run's config with overrides of its budget. Raises ConfigError for one that is wrong or not of the budget."""
-    for override in overrides:
-        keys, _ = split(override)
-        if keys[0] != "budget" or len(keys) < 2:
-            raise ConfigError(
-                f"{'.'.join(keys)} can't be changed in a run that has begun: resume can change budget only."
-            )
-    return configs.load(str(Path(folder) / "config.yaml"), list(overrides))
-
-
-def _edit_budget(folder: Path, overrides: Sequence[str], seen: RunView) -> None:
-    changed = edited(folder, overrides)
-    _check_goal(changed.budget, seen)
-    new = folder / "config.yaml.new"
-    new.write_text(configs.to_yaml(changed), encoding="utf-8")
-    new.replace(folder / "config.yaml")
-
-
-def _check_goal(budget: BudgetConfig, seen: RunView) -> None:
-    """Raise ConfigError where a run has done more already than `budget` asks for."""
-    before = seen.config.budget.epochs if seen.config else None
-    if budget.epochs is None and budget.steps < seen.step:
-        raise ConfigError(f"budget.steps is {budget.steps}, but the run is at step {seen.step} already: give more.")
-    if budget.epochs is not None and before and budget.epochs * seen.steps < before * seen.step:
-        raise ConfigError(
-            f"budget.epochs is {budget.epochs}, but the run is at step {seen.step}, in a later one: give more."
-        )
 
 
 def _let_leave(folder: Path) -> None:
@@ -348,10 +272,6 @@ def _see_off(folder: Path, process: Process, grace: float | None) -> None:
             ways.pop(0)()
             ends = time.monotonic() + grace
         time.sleep(0.1)
-
-
-def _is_run(folder: Path) -> bool:
-    return (folder / "config.yaml").is_file()
 
 
 def _say(folder: Path, status: Status) -> None:

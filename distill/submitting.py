@@ -7,7 +7,7 @@ import contextlib
 import sys
 import time
 
-from distill import config, jobs, runs, terminal
+from distill import config, jobs, run_list, runs, terminal
 from distill.config import RunConfig
 from distill.errors import UserError
 from distill.estimate import estimate, text
@@ -37,7 +37,7 @@ def submit(args: argparse.Namespace) -> int:
 
 def follow(args: argparse.Namespace) -> int:
     """Watch a Job until it is over. Ctrl-C leaves it alone."""
-    folder = runs.find(args.run, args.runs)
+    folder = run_list.find(args.run, args.runs)
     if jobs.ticket(folder) is None:
         raise UserError(f"Run {folder.name} is no Job of Hugging Face: python -m distill show {folder.name} shows it.")
     with contextlib.suppress(UserError):  # followed already, or over
@@ -68,7 +68,7 @@ def _asked(args: argparse.Namespace) -> RunConfig:
         return config.load(args.source, args.overrides)
     except config.ConfigError as unknown:
         try:
-            folder = runs.find(args.source, args.runs)
+            folder = run_list.find(args.source, args.runs)
         except config.ConfigError:
             raise unknown from None
         return config.load(folder / "config.yaml", args.overrides)

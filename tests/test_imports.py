@@ -16,7 +16,7 @@ FLOORS = [
     | {"method_words", "demands", "redaction", "oauth", "trackers"},
     {"data", "teachers", "generation"},
     {"objectives"},
-    {"training", "evaluation", "processes", "turns", "views", "runs", "owners"},
+    {"training", "evaluation", "processes", "turns", "views", "runs", "owners"} | {"budget_edits", "run_list"},
     {"publish", "push", "finish", "gather", "pipeline", "worker", "zoo", "terminal", "preview"}
     | {"slices", "fetching", "zero"}
     | {"asked", "assemble", "learning", "preparing", "seconds", "voice"}
@@ -31,6 +31,7 @@ SLOW = {"torch", "transformers", "peft", "accelerate", "datasets", "gradio", "nu
 QUICK = ["config", "events", "hardware", "runs", "turns", "owners", "processes", "views", "terminal", "cli", "__main__"]
 QUICK += ["settings", "preview", "data.sources", "timeline", "facts", "machine", "costs", "estimate", "preflight"]
 QUICK += ["demands", "method_words", "footprint", "offers", "doctor", "host", "push", "oauth", "hub", "room"]
+QUICK += ["budget_edits", "run_list"]
 
 
 def sources():

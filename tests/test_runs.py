@@ -238,31 +238,7 @@ def test_resume_changes_the_budget_only_and_never_goes_back(folder):
     assert (folder / "config.yaml").read_text() == before and (folder / "STOP").exists()
 
 
-# --- lists ---
-
-
-def test_runs_are_listed_newest_first_and_found(tmp_path):
-    made = [runs.create(load("tiny"), tmp_path) for _ in range(3)]
-    (tmp_path / "no-run").mkdir()
-    assert [run.folder for run in runs.list_runs(tmp_path)] == made[::-1]
-    assert runs.list_runs(tmp_path / "nowhere") == []
-    assert runs.find(made[0].name, tmp_path) == runs.find(str(made[0])) == made[0]
-    assert runs.find(made[1].name[:11], tmp_path) == made[1]
-    assert f"the newest is {made[2].name}" in refused(runs.find, "zz", tmp_path, error=ConfigError)
-    assert "There is no run ''" in refused(runs.find, "", tmp_path, error=ConfigError)
-    twin = made[0].with_name(made[0].name[:6] + "aaaaaa")
-    made[0].rename(made[0].with_name(made[0].name[:6] + "bbbbbb"))
-    made[1].rename(twin)
-    assert "is the start of 2 runs" in refused(runs.find, twin.name[:6], tmp_path, error=ConfigError)
-
-
-def test_prune_keeps_the_newest_and_the_living(tmp_path):
-    made = [runs.create(load("tiny"), tmp_path) for _ in range(4)]
-    living = claimant(made[0])
-    assert runs.prune(1, tmp_path) == [made[2].name, made[1].name]
-    assert [run.folder for run in runs.list_runs(tmp_path)] == [made[3], made[0]]
-    living.kill()
-    living.wait()
+# --- deleted, and seen off ---
 
 
 def test_only_runs_are_deleted(tmp_path, folder):
@@ -297,11 +273,3 @@ def test_a_worker_that_hears_nothing_is_killed_in_the_end(tmp_path):
     runs.stop(folder, grace=0.3, wait=True)
     assert deaf.wait(5) == -signal.SIGKILL
     assert runs.view(folder).resumable
-
-
-@pytest.mark.parametrize("asked", ["..", "/etc", "", "zz", "0" * 13, "a/b"])
-def test_a_page_finds_runs_by_id_alone(tmp_path, asked):
-    folder = runs.create(load("tiny"), tmp_path)
-    assert runs.find_id(folder.name, tmp_path) == runs.find_id(folder.name[:6], tmp_path) == folder.resolve()
-    with pytest.raises(ConfigError, match="There is no run"):
-        runs.find_id(asked, tmp_path)

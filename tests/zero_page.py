@@ -34,7 +34,7 @@ from gradio_client import Client  # noqa: E402
 from zero_cases import QUESTION, RUN  # noqa: E402
 
 import app  # noqa: E402
-from distill import runs, turns, zero  # noqa: E402
+from distill import run_list, runs, turns, zero  # noqa: E402
 from distill.errors import UserError  # noqa: E402
 from distill.events import Metric, Status, read  # noqa: E402
 
@@ -54,7 +54,7 @@ def main() -> dict:
     started = client.submit("tiny", RUN, api_name="/start")
     until(lambda: started.outputs())
     said = started.outputs()[0]
-    folder = runs.find_id(said["run"])
+    folder = run_list.find_id(said["run"])
     seen = {"cuda_in_the_page": torch.cuda.is_initialized(), "queued": runs.view(folder).state}
 
     def worker() -> int:

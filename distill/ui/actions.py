@@ -14,7 +14,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from distill import assets, runs, zero
+from distill import assets, run_list, runs, zero
+from distill.budget_edits import edited
 from distill.config import ConfigError, RunConfig, check_models
 from distill.errors import UserError
 from distill.estimate import Machine, estimate, text
@@ -76,7 +77,7 @@ def _begin() -> runs.Begin | None:
 
 def stop(run_id: str, visitor: Visitor) -> str:
     """Ask a run to save its model and leave; its id. Raises UserError where it isn't the visitor's or isn't running."""
-    folder = runs.find_id(run_id)
+    folder = run_list.find_id(run_id)
     visitor.check(folder, "stop")
     runs.stop(folder)
     return folder.name
@@ -87,10 +88,10 @@ def resume(run_id: str, visitor: Visitor, overrides: Sequence[str] = ()) -> str:
 
     For a stranger what holds for a new run holds for this one: it may not be made longer, or one more, than may be.
     """
-    folder = runs.find_id(run_id)
+    folder = run_list.find_id(run_id)
     visitor.check(folder, "resume")
     if overrides and not visitor.local:
-        check_machine(runs.edited(folder, overrides), public=True)
+        check_machine(edited(folder, overrides), public=True)
     with _starting:
         if not visitor.local:
             check_share(visitor)
@@ -101,7 +102,7 @@ def resume(run_id: str, visitor: Visitor, overrides: Sequence[str] = ()) -> str:
 
 def delete(run_id: str, visitor: Visitor) -> str:
     """Remove a run and all that it made; its id. Raises UserError where it isn't the visitor's or still goes on."""
-    folder = runs.find_id(run_id)
+    folder = run_list.find_id(run_id)
     visitor.check(folder, "delete")
     if runs.alive(folder) and not runs.view(folder).final:
         raise UserError(f"Run {folder.name} is still going: stop it first, then delete it.")
@@ -126,14 +127,14 @@ def check_machine(config: RunConfig, public: bool) -> None:
 
 def check_share(visitor: Visitor) -> None:
     """Raises UserError where the visitor has as many runs going or waiting as one may."""
-    mine = sum(not run.final and visitor.owns(run.folder) for run in runs.list_runs())
+    mine = sum(not run.final and visitor.owns(run.folder) for run in run_list.list_runs())
     if mine >= MOST_OF_ONE:
         raise UserError(f"{mine} of your runs are going or waiting, as many as one visitor may have: stop one first.")
 
 
 def check_queue() -> None:
     """Raises UserError where as many runs wait as may."""
-    waiting = sum(run.state == "queued" and runs.alive(run.folder) for run in runs.list_runs())
+    waiting = sum(run.state == "queued" and runs.alive(run.folder) for run in run_list.list_runs())
     if waiting >= MOST_WAITING:
         raise UserError(f"{waiting} runs are waiting already, which is as many as may: try again when one is done.")
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import gradio as gr
 
-from distill import assets, runs, zero
+from distill import assets, run_list, zero
 from distill import config as configs
 from distill.errors import UserError
 from distill.hardware import is_zerogpu
@@ -84,7 +84,7 @@ def _lasting(begin: Callable[..., dict[str, Any]]) -> Callable[..., Iterator[dic
     @functools.wraps(begin)
     def lasting(*args: Any, **kwargs: Any) -> Iterator[dict[str, Any]]:
         said = begin(*args, **kwargs)
-        with closing(zero.carry_out(runs.find_id(said["run"]))) as beats:
+        with closing(zero.carry_out(run_list.find_id(said["run"]))) as beats:
             yield said
             for _ in beats:
                 yield said

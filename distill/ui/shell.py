@@ -16,7 +16,7 @@ from typing import Any
 
 import gradio as gr
 
-from distill import runs, zero
+from distill import run_list, runs, zero
 from distill.errors import UserError
 from distill.hardware import is_zerogpu
 from distill.owners import Visitor, hand_over, new_token, visitor
@@ -135,7 +135,7 @@ class Shell:
 
         def lasting(run_id: str, token: str, *values: Any) -> Iterator[Any]:
             first = acted(run_id, token, *values)
-            with closing(zero.carry_out(runs.find_id(first[0] if opens else first))) as beats:
+            with closing(zero.carry_out(run_list.find_id(first[0] if opens else first))) as beats:
                 yield first
                 for _ in beats:
                     yield [gr.skip() for _ in outputs] if opens else gr.skip()
@@ -192,7 +192,7 @@ def shown(run_id: str) -> RunView | None:
         waiting = [run for run in every if run.state == "queued"]
         return at_work() or next(iter([*reversed(waiting), *every]), None)
     try:
-        return runs.view(runs.find_id(run_id))
+        return runs.view(run_list.find_id(run_id))
     except UserError:
         return None
 
@@ -219,7 +219,7 @@ def recent_runs(fresh: bool = False) -> list[RunView]:
     where = str(runs.home().runs.resolve())
     when, of, every = _recent
     if fresh or of != where or time.monotonic() - when > 1.0:
-        every = runs.list_runs()
+        every = run_list.list_runs()
         _recent = (time.monotonic(), where, every)
     return every
 

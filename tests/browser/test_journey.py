@@ -7,7 +7,7 @@ import signal
 
 from page_cases import open_tab, wait_for
 
-from distill import runs
+from distill import run_list, runs
 from distill.events import Evaluation, EventWriter, Sample, Warning
 
 DONE = 240  # seconds the whole tiny preset may take on two busy cores
@@ -44,7 +44,7 @@ def test_the_whole_journey_on_the_tiny_preset(visit, server):
     wait_for(lambda: int(until_line(page, r"step (\d+) of 140")[1]) > step, 30, "the step doesn't move")
     until_line(page, r"· done", DONE)
     until_line(other, r"· done")
-    run = runs.list_runs(server.home / "runs")[0]
+    run = run_list.list_runs(server.home / "runs")[0]
     assert run.report["after"]["accuracy"] > run.report["before"]["accuracy"] + 0.3
     open_tab(page, "Insight")
     wait_for(lambda: "gemma2-tiny" in page.locator("#tab-insight").inner_text())
@@ -65,7 +65,7 @@ def test_a_stranger_watches_but_can_not_stop_and_the_owner_can(visit, server, st
     mine, other = visit(), visit()
     mine.get_by_role("button", name="Start now").click()
     until_line(mine, r"preparing|training|student|teacher|waiting", 60)
-    run = runs.list_runs(server.home / "runs")[0].id
+    run = run_list.list_runs(server.home / "runs")[0].id
     other.goto(f"{server.url}/?run={run}")
     until_line(other, run[:6])
     wait_for(lambda: mine.locator("#stop").is_enabled(), 20, "the owner can't stop")

@@ -6,7 +6,7 @@ import filelock
 import pytest
 
 from distill import config as configs
-from distill import runs
+from distill import run_list, runs
 from distill.config import ConfigError
 from distill.errors import UserError
 from distill.events import EventWriter, Status
@@ -54,7 +54,7 @@ def test_nothing_is_left_of_a_start_that_fails(home, monkeypatch):
     monkeypatch.setattr(sys, "executable", str(home / "no-python"))
     with pytest.raises(UserError):
         actions.start(tiny(), LOCAL, public=False)
-    assert runs.list_runs() == [] and list((home / "runs").glob("*/config.yaml")) == []
+    assert run_list.list_runs() == [] and list((home / "runs").glob("*/config.yaml")) == []
 
 
 def test_no_more_wait_than_may(home):
@@ -63,7 +63,7 @@ def test_no_more_wait_than_may(home):
         runs.claim(runs.create(tiny()))
     with pytest.raises(UserError, match="8 runs are waiting already"):
         actions.start(tiny(), LOCAL, public=False)
-    assert len(runs.list_runs()) == actions.MOST_WAITING + 1
+    assert len(run_list.list_runs()) == actions.MOST_WAITING + 1
 
 
 @pytest.mark.parametrize(
@@ -81,7 +81,7 @@ def test_no_more_wait_than_may(home):
 def test_a_public_server_reads_nothing_of_its_disk(home, overrides):
     with pytest.raises(ConfigError, match=r"public server"):
         actions.start(tiny(*overrides), LOCAL, public=True)
-    assert runs.list_runs() == []
+    assert run_list.list_runs() == []
 
 
 def test_uploads_and_the_hub_are_fine_on_a_public_server(home):
@@ -116,7 +116,7 @@ def test_what_is_published_does_not_say_where_an_upload_lies(tmp_path, monkeypat
 def test_an_unknown_model_is_refused_before_there_is_a_run(home):
     with pytest.raises(ConfigError, match="nobody"):
         actions.start(tiny("student=nobody"), LOCAL, public=False)
-    assert runs.list_runs() == []
+    assert run_list.list_runs() == []
 
 
 def test_what_this_machine_can_not_do_is_refused_wherever_it_is_asked_for():

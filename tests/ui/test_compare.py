@@ -9,7 +9,7 @@ import pytest
 from adapted_cases import MOST, adapted_run
 
 from distill import config as configs
-from distill import runs
+from distill import run_list, runs
 from distill.data.problems import showcase
 from distill.errors import ConfigError, UserError
 from distill.evaluation.score import Score, compare
@@ -300,7 +300,7 @@ def test_a_question_is_answered_by_both_and_by_the_teachers(adapted):
     assert [step.side for step in last.said] == ["before", "after", "teacher:1"]
     assert last.names == ("gemma2-tiny",) and "gemma2-tiny" in sides.teachers(last)
     assert heard[-1][0] == sides.outcome(last) != ""
-    once = generate_once(runs.find(adapted), "2 apples and 2 apples?", "4")
+    once = generate_once(run_list.find(adapted), "2 apples and 2 apples?", "4")
     for side in sides.SIDES:
         assert once[side]["text"] == last.step(side).text and isinstance(once[side]["right"], bool)
     assert once["digests"] == {"model": last.base, "adapter": last.adapter} and len(last.adapter) == 64
@@ -336,7 +336,7 @@ def test_nothing_to_answer_is_one_sentence(adapted, asked, reason):
 
 
 def test_without_an_adapter_or_a_run_it_is_one_sentence(adapted):
-    (runs.find(adapted) / "adapter" / "adapter_model.safetensors").unlink()
+    (run_list.find(adapted) / "adapter" / "adapter_model.safetensors").unlink()
     heard = answering.answer(adapted, "own", "", None, "2 + 2?", "", False)
     assert next(heard)[1].going
     assert next(heard) == ("", Live((adapted, "own", ""), "2 + 2?", None, going=False))  # Stop goes away again

@@ -8,7 +8,7 @@ from configure_cases import edited
 from test_uploaded import ROWS
 
 from distill import config as configs
-from distill import runs
+from distill import run_list, runs
 from distill.config import ConfigError
 from distill.errors import UserError
 from distill.owners import new_token, visitor
@@ -169,7 +169,7 @@ def test_start_is_refused_while_anything_is_wrong(reactions, values, monkeypatch
     )
     with pytest.raises(UserError, match=r"at least 1|needs the package bitsandbytes"):
         reactions.start(VISITOR, "", *sent(**values))
-    assert runs.list_runs() == []
+    assert run_list.list_runs() == []
 
 
 def test_what_the_browser_kept_is_there_again(reactions, form):

@@ -1,0 +1,42 @@
+"""Which runs there are: listed, found and pruned."""
+
+import os
+
+import pytest
+
+from distill import run_list, runs
+from distill.config import ConfigError, load
+from distill.processes import remember
+
+
+def test_runs_are_listed_newest_first_and_found(tmp_path):
+    made = [runs.create(load("tiny"), tmp_path) for _ in range(3)]
+    (tmp_path / "no-run").mkdir()
+    assert [run.folder for run in run_list.list_runs(tmp_path)] == made[::-1]
+    assert run_list.list_runs(tmp_path / "nowhere") == []
+    assert run_list.find(made[0].name, tmp_path) == run_list.find(str(made[0])) == made[0]
+    assert run_list.find(made[1].name[:11], tmp_path) == made[1]
+    with pytest.raises(ConfigError, match=f"the newest is {made[2].name}"):
+        run_list.find("zz", tmp_path)
+    with pytest.raises(ConfigError, match="There is no run ''"):
+        run_list.find("", tmp_path)
+    twin = made[0].with_name(made[0].name[:6] + "aaaaaa")
+    made[0].rename(made[0].with_name(made[0].name[:6] + "bbbbbb"))
+    made[1].rename(twin)
+    with pytest.raises(ConfigError, match="is the start of 2 runs"):
+        run_list.find(twin.name[:6], tmp_path)
+
+
+def test_prune_keeps_the_newest_and_the_living(tmp_path):
+    made = [runs.create(load("tiny"), tmp_path) for _ in range(4)]
+    remember(made[0], os.getpid())
+    assert run_list.prune(1, tmp_path) == [made[2].name, made[1].name]
+    assert [run.folder for run in run_list.list_runs(tmp_path)] == [made[3], made[0]]
+
+
+@pytest.mark.parametrize("asked", ["..", "/etc", "", "zz", "0" * 13, "a/b"])
+def test_a_page_finds_runs_by_id_alone(tmp_path, asked):
+    folder = runs.create(load("tiny"), tmp_path)
+    assert run_list.find_id(folder.name, tmp_path) == run_list.find_id(folder.name[:6], tmp_path) == folder.resolve()
+    with pytest.raises(ConfigError, match="There is no run"):
+        run_list.find_id(asked, tmp_path)
