@@ -25,7 +25,7 @@ from trl.experimental.gkd import GKDConfig, GKDTrainer
 
 from benchmarks.common import report
 from distill.assets import ZOO
-from distill.data.prompts import Example, collate
+from distill.data.encoding import Example, collate
 from distill.hardware import detect
 from distill.objectives.gkd import GkdObjective
 from distill.teachers.live import LiveTeacher

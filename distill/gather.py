@@ -15,7 +15,8 @@ from transformers import PreTrainedTokenizerBase
 
 from distill.asked import Blocks, of_probe, of_train
 from distill.config import ModelRef, RunConfig, model_path
-from distill.data.prompts import Example, encode_many, template_of
+from distill.data.encoding import Example, encode_many
+from distill.data.prompts import template_of
 from distill.demands import heard
 from distill.errors import UserError
 from distill.hardware import Hardware

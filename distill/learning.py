@@ -15,8 +15,8 @@ from transformers import PreTrainedTokenizerBase
 
 from distill.config import RunConfig, model_path, teachers_of
 from distill.data.chosen import Chosen, choose, deal, spread
+from distill.data.encoding import encode_many
 from distill.data.problems import Problem
-from distill.data.prompts import encode_many
 from distill.demands import wants_answers, wants_solutions
 from distill.errors import UserError
 from distill.gather import Asking, Texts

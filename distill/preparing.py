@@ -16,9 +16,9 @@ from transformers import PreTrainedTokenizerBase
 from distill import together
 from distill.assemble import blocks_of, build, compares_layers, layer_maps, load_live, observer, outlook, readers_of
 from distill.config import teachers_of
+from distill.data.encoding import cut
 from distill.data.pairs import Pair
 from distill.data.problems import Problem
-from distill.data.prompts import cut
 from distill.gather import Asking, Said, Texts, ask, say_unheard, training_set
 from distill.generation import end_tokens
 from distill.learning import Counts, learning_texts

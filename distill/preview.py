@@ -48,7 +48,8 @@ def preview(config: RunConfig, n: int = ROWS) -> list[dict[str, Any]]:
         counts |= {"held_out": config.data.held_out, "validation": config.data.validation}
     problems = problems_for(config, lambda code, text: None, counts)["train"]
 
-    from distill.data.prompts import encode_many, end_token, template_of  # seconds, once the data are known to be good
+    from distill.data.encoding import encode_many  # seconds, once the data are known to be good
+    from distill.data.prompts import end_token, template_of
     from distill.models import load_tokenizer
 
     tokenizer = load_tokenizer(configs.model_path(config.student), config.student.revision, config.student.name)

@@ -24,7 +24,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from distill.data.prompts import IGNORED
+from distill.data.encoding import IGNORED
 from distill.losses.head import Head
 
 Batch = Mapping[str, Any]

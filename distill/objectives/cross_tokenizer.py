@@ -23,7 +23,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from distill.data.prompts import IGNORED
+from distill.data.encoding import IGNORED
 from distill.losses.chunked import in_chunks, logprobs_of
 from distill.losses.cross_tokenizer import Bridge, alm, projected_kl, shared_kl, uld_topk
 from distill.losses.head import Head

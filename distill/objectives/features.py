@@ -21,7 +21,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from distill.data.prompts import IGNORED
+from distill.data.encoding import IGNORED
 from distill.losses.cka import SMALLEST_BATCH
 from distill.losses.features import (
     centred_cosine,

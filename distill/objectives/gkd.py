@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from distill.data.prompts import IGNORED
+from distill.data.encoding import IGNORED
 from distill.losses.chunked import divergence_of_states
 from distill.objectives.base import Batch, Objective, ObjectiveOutput, StudentOutputs, items_of
 from distill.objectives.shares import Shares

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from distill.data.prompts import IGNORED
+from distill.data.encoding import IGNORED
 from distill.losses.chunked import divergence_of_states, in_chunks
 from distill.losses.divergences import buckets, divergence, resolved, with_tail
 from distill.losses.head import Head

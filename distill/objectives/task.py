@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from distill.data.prompts import IGNORED
+from distill.data.encoding import IGNORED
 from distill.losses.chunked import logprobs_of
 from distill.objectives.base import Batch, Objective, ObjectiveOutput, StudentOutputs
 

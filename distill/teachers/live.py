@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from distill.data.prompts import IGNORED
+from distill.data.encoding import IGNORED
 from distill.readout import head_of, read_states, refreshed
 
 

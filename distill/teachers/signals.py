@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from distill.data.prompts import IGNORED, Example, collate, cut, encode_many
+from distill.data.encoding import IGNORED, Example, collate, cut, encode_many
 from distill.errors import UserError
 from distill.losses.chunked import logprobs_of
 from distill.losses.cka import layer_at, pool, stack_layers

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from distill.data.prompts import IGNORED, Example, collate
+from distill.data.encoding import IGNORED, Example, collate
 from distill.losses.chunked import ELEMENTS
 from distill.losses.head import Head
 from distill.ragged import Ragged

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from distill.data.prompts import Example, collate
+from distill.data.encoding import Example, collate
 from distill.ragged import Ragged
 
 

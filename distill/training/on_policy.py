@@ -16,7 +16,7 @@ from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from distill import together
-from distill.data.prompts import IGNORED
+from distill.data.encoding import IGNORED
 from distill.generation import generate_ids
 from distill.objectives.base import Batch
 from distill.sampling import Sampling, copies

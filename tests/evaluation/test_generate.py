@@ -7,9 +7,10 @@ from types import SimpleNamespace
 import pytest
 import torch
 
+from distill.data.encoding import collate, encode_many
 from distill.data.grading import Grade
 from distill.data.problems import generate
-from distill.data.prompts import collate, encode_many, render, template_of
+from distill.data.prompts import render, template_of
 from distill.errors import UserError
 from distill.evaluation.generate import answer_problems, score
 from distill.generation import Completion, end_tokens, evaluating, generate_batch, stream

@@ -3,8 +3,8 @@
 import pytest
 import torch
 
+from distill.data.encoding import collate, encode_many
 from distill.data.problems import generate
-from distill.data.prompts import collate, encode_many
 from distill.objectives.base import StudentOutputs
 from distill.objectives.cross_tokenizer import CrossTokenizerObjective
 from distill.readout import head_of, read_states

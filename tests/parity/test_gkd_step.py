@@ -8,8 +8,8 @@ import torch
 from peft import LoraConfig, get_peft_model
 from transformers import TrainingArguments
 
+from distill.data.encoding import encode_many
 from distill.data.problems import generate
-from distill.data.prompts import encode_many
 from distill.generation import end_tokens
 from distill.objectives.gkd import GkdObjective
 from distill.teachers.live import LiveTeacher

@@ -10,8 +10,8 @@ import pytest
 import torch
 from transformers import AutoTokenizer
 
+from distill.data.encoding import encode, encode_many
 from distill.data.problems import generate
-from distill.data.prompts import encode, encode_many
 from distill.ragged import Ragged
 from distill.teachers.alignment import aligned, chunks
 from distill.zoo.tokenizers import ChatFormat, train_tokenizer

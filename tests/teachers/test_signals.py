@@ -6,8 +6,9 @@ import math
 import pytest
 import torch
 
+from distill.data.encoding import encode
 from distill.data.problems import generate
-from distill.data.prompts import encode, render
+from distill.data.prompts import render
 from distill.errors import UserError
 from distill.losses.cka import layer_at
 from distill.progress import Stopped

@@ -7,8 +7,9 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from distill.data.encoding import encode
 from distill.data.problems import generate
-from distill.data.prompts import encode, end_token
+from distill.data.prompts import end_token
 from distill.errors import UserError
 from distill.losses import chunked
 from distill.models import load_model, load_tokenizer

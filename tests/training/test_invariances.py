@@ -13,8 +13,8 @@ import torch.nn.functional as F
 from peft import LoraConfig, get_peft_model
 from transformers import TrainingArguments
 
+from distill.data.encoding import encode_many
 from distill.data.problems import generate
-from distill.data.prompts import encode_many
 from distill.generation import end_tokens
 from distill.objectives.base import StudentOutputs
 from distill.objectives.cross_tokenizer import CrossTokenizerObjective

@@ -19,8 +19,8 @@ from torch.distributed.tensor import DTensor
 
 from distill import together, worker
 from distill.assets import ZOO
+from distill.data.encoding import encode_many
 from distill.data.problems import generate
-from distill.data.prompts import encode_many
 from distill.evaluation.shared import answer_together
 from distill.generation import end_tokens
 from distill.hardware import Hardware

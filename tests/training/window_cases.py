@@ -5,8 +5,8 @@ import copy
 import torch
 from peft import LoraConfig, get_peft_model
 
+from distill.data.encoding import encode_many
 from distill.data.problems import generate
-from distill.data.prompts import encode_many
 from distill.objectives.geometry import GeometryObjective
 from distill.objectives.task import TaskObjective
 from distill.training.dataset import TrainingSet
