@@ -19,7 +19,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-from distill import jobs
+from distill import hub_errors, jobs
 from distill.errors import UserError
 from distill.events import FINAL, Error, EventWriter, Stage, Status, Warning
 from distill.logged import Reader, is_marked
@@ -200,7 +200,7 @@ class Mirror:
                 return do()
             except Exception as error:
                 reason = jobs.why(error, f"The Hub could not be {what}" if what.startswith("asked") else f"Not {what}")
-                if not jobs.unreachable(error):
+                if not hub_errors.unreachable(error):
                     raise UserError(reason) from error
             if not said:
                 said = True

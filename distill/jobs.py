@@ -20,13 +20,13 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from distill import assets, runs
+from distill import assets, hub_errors, runs
 from distill import config as configs
 from distill.config import ConfigError, RunConfig
 from distill.errors import UserError
 from distill.estimate import Estimate, estimate
+from distill.hub_errors import TOKENS
 from distill.machine import Machine
-from distill.redaction import redacted
 from distill.references import absolute
 from distill.room import look_up_all
 from distill.views import forget
@@ -42,7 +42,11 @@ _BOOT = "import os; exec(os.environ['DISTILL_BOOT'])"
 _CODE = ("distill/**/*.py", "assets/presets/*", "assets/problems/*", "assets/zoo/**/*", "assets/*.yaml")
 _TIMES = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 _CREDITS = "https://huggingface.co/settings/billing"
-_TOKENS = "https://huggingface.co/settings/tokens"
+_REFUSALS = {
+    401: "the Hub does not know that token{hint}; it may have run out, so log in again (hf auth login).",
+    402: f"Jobs are paid for by the minute and the account has no credit{{hint}}; {_CREDITS} has more.",
+    403: f"the token may not{{hint}}; it must be one that may write and start Jobs: {TOKENS}.",
+}
 
 
 @dataclass(frozen=True)
@@ -256,12 +260,12 @@ def _keep(api: HfApi, folder: Path, made: Ticket, price: str) -> None:
 
 def signed_in() -> HfApi:
     """The Hub, asked with this machine's token. Raises UserError where there is none."""
-    from huggingface_hub import HfApi, constants, get_token
+    from huggingface_hub import HfApi
 
-    token = None if constants.HF_HUB_DISABLE_IMPLICIT_TOKEN else get_token()
+    token = hub_errors.own_token()
     if not token:
         raise UserError(
-            f"Jobs need a token of Hugging Face: make one that may write and start Jobs at {_TOKENS}, then hf auth "
+            f"Jobs need a token of Hugging Face: make one that may write and start Jobs at {TOKENS}, then hf auth "
             "login, or set HF_TOKEN."
         )
     return HfApi(token=token)
@@ -269,34 +273,4 @@ def signed_in() -> HfApi:
 
 def why(error: BaseException, what: str) -> str:
     """One sentence on why the Hub refused; `what` could not be done, in words."""
-    from huggingface_hub.errors import HfHubHTTPError, OfflineModeIsEnabled
-
-    chain = [error]
-    while (before := chain[-1].__cause__ or chain[-1].__context__) is not None and before not in chain:
-        chain.append(before)
-    refusal = next((one for one in chain if isinstance(one, HfHubHTTPError)), None)
-    if refusal is None:
-        if isinstance(error, OfflineModeIsEnabled):
-            return f"{what}: HF_HUB_OFFLINE keeps this machine off the network."
-        if unreachable(error):
-            return f"{what}: the Hub can't be reached ({type(chain[-1]).__name__}), so look at the network, try again."
-        return f"{what} ({type(error).__name__}: {redacted(str(error).strip().split(chr(10))[0][:200]).rstrip('.')})."
-    said = redacted((refusal.server_message or "").strip().split("\n")[0][:200]).rstrip(".")
-    hint = f" ({said})" if said else ""
-    status = refusal.response.status_code
-    if status == 401:
-        return f"{what}: the Hub does not know that token{hint}; it may have run out, so log in again (hf auth login)."
-    if status == 402:
-        return f"{what}: Jobs are paid for by the minute and the account has no credit{hint}; {_CREDITS} has more."
-    if status == 403:
-        return f"{what}: the token may not{hint}; it must be one that may write and start Jobs: {_TOKENS}."
-    return f"{what}: the Hub answered with {status}{hint}."
-
-
-def unreachable(error: BaseException) -> bool:
-    """Whether an error is of the network or of a server in trouble, so that trying again may help."""
-    from huggingface_hub.errors import HfHubHTTPError
-
-    if isinstance(error, HfHubHTTPError):
-        return error.response.status_code >= 500 or error.response.status_code == 429
-    return type(error).__module__.startswith("http") or isinstance(error, OSError)
+    return hub_errors.why(error, what, _REFUSALS)

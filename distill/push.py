@@ -11,11 +11,11 @@ import re
 from pathlib import Path, PureWindowsPath
 from typing import TYPE_CHECKING, Any
 
-from distill import assets, runs
+from distill import assets, hub_errors, runs
 from distill import config as configs
 from distill.errors import UserError
+from distill.hub_errors import TOKENS
 from distill.publish import model_card
-from distill.redaction import redacted
 
 if TYPE_CHECKING:
     from huggingface_hub import HfApi
@@ -24,7 +24,16 @@ _WEIGHTS, _ADAPTER = "adapter_model.safetensors", "adapter_config.json"
 _BESIDE = ("report.json", "config.yaml", "gate.safetensors", "heads.safetensors")
 # A path inside a sentence: at least two parts, and not the end of a URL, of a fraction or of a Hub id.
 _PATH = re.compile(r"(?<![\w:/.~-])~?/(?:[\w.@+-]+/)+([\w.@+-]*)|\b[A-Za-z]:\\(?:[^\\\s\"']+\\)+([^\\\s\"']*)")
-_SETTINGS = "https://huggingface.co/settings/tokens"
+_OTHER_NAME = "the Hub does not take it as {repo}{hint}: try another name."
+_NOT_YOURS = (
+    f"the token may not write to {{repo}}{{hint}}: is the name before the '/' yours, and may the token write? {TOKENS} "
+    "shows what it may."
+)
+_REFUSALS = {
+    401: "the Hub does not know that token{hint}: it may have run out, so sign in or log in again.",
+    **dict.fromkeys((403, 404), _NOT_YOURS),
+    **dict.fromkeys((400, 409, 422), _OTHER_NAME),
+}
 
 
 def push(folder: Path, repo_id: str, token: str | None = None, private: bool = True) -> str:
@@ -35,12 +44,12 @@ def push(folder: Path, repo_id: str, token: str | None = None, private: bool = T
     UserError, one sentence, where the run is not done, the name or the token won't do, or the Hub can't be reached.
     """
     files = contents(folder, repo_id)
-    from huggingface_hub import HfApi, constants, get_token
+    from huggingface_hub import HfApi
 
-    token = token or (None if constants.HF_HUB_DISABLE_IMPLICIT_TOKEN else get_token())
+    token = token or hub_errors.own_token()
     if not token:
         raise UserError(
-            f"There is no token for the Hub: make one that may write at {_SETTINGS}, then run hf auth login or set "
+            f"There is no token for the Hub: make one that may write at {TOKENS}, then run hf auth login or set "
             "HF_TOKEN."
         )
     _check_name(repo_id)
@@ -51,7 +60,8 @@ def push(folder: Path, repo_id: str, token: str | None = None, private: bool = T
     except UserError:
         raise
     except Exception as error:  # of several libraries: of the Hub, of HTTP, of what carries large files
-        raise UserError(_why(error, repo_id)) from error
+        refusals = {status: text.replace("{repo}", repo_id) for status, text in _REFUSALS.items()}
+        raise UserError(hub_errors.why(error, "Not pushed, and nothing is lost", refusals)) from error
     return f"{api.endpoint}/{repo_id}"
 
 
@@ -163,34 +173,3 @@ def _upload(api: HfApi, repo_id: str, run: str, files: dict[str, Path | bytes]) 
 
     added = [CommitOperationAdd(name, content) for name, content in files.items()]
     api.create_commit(repo_id, added, commit_message=f"Add the adapter of run {run}, its report and its card")
-
-
-def _why(error: BaseException, repo_id: str) -> str:
-    """One sentence on why the Hub didn't take it."""
-    from huggingface_hub import constants
-    from huggingface_hub.errors import HfHubHTTPError, OfflineModeIsEnabled
-
-    chain = [error]
-    while (before := chain[-1].__cause__ or chain[-1].__context__) is not None and before not in chain:
-        chain.append(before)
-    refusal = next((one for one in chain if isinstance(one, HfHubHTTPError)), None)
-    if refusal is not None:
-        said = redacted((refusal.server_message or "").strip().split("\n")[0][:200]).rstrip(".")
-        hint = f" ({said})" if said else ""
-        status = refusal.response.status_code
-        if status == 401:
-            return f"The Hub does not know that token{hint}: it may have run out, so sign in or log in again."
-        if status in (403, 404):
-            return (
-                f"That token may not write to {repo_id}{hint}: is the name before the '/' yours, and may the token "
-                f"write? {_SETTINGS} shows what it may."
-            )
-        if status in (400, 409, 422):
-            return f"The Hub does not take it as {repo_id}{hint}: try another name."
-        return f"The Hub answered with {status}{hint}: nothing is lost, try again later."
-    if isinstance(error, OfflineModeIsEnabled):
-        return "HF_HUB_OFFLINE keeps this machine off the network: unset it to reach the Hub."
-    if any(type(one).__module__.startswith("http") or isinstance(one, OSError) for one in chain):
-        return f"The Hub can't be reached at {constants.ENDPOINT}: nothing is lost, try again when there is a network."
-    first = redacted(str(error).strip().split("\n")[0][:200]).rstrip(".")
-    return f"The Hub did not take the files ({type(error).__name__}: {first}): nothing is lost, try again."

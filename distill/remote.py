@@ -19,7 +19,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from distill import config as configs
-from distill.jobs import RESULTS, unreachable
+from distill.hub_errors import unreachable
+from distill.jobs import RESULTS
 from distill.logged import marked
 from distill.redaction import guard_output
 

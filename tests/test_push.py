@@ -179,9 +179,9 @@ def test_public_only_where_that_is_said(hub, finished):
 @pytest.mark.parametrize(
     ("name", "token", "words"),
     [
-        ("ada/student", READ_ONLY, "That token may not write to ada/student"),
-        ("bob/student", TOKEN, "That token may not write to bob/student"),
-        ("ada/student", "hf_UnknownToken1234567890", "The Hub does not know that token"),
+        ("ada/student", READ_ONLY, "the token may not write to ada/student"),
+        ("bob/student", TOKEN, "the token may not write to bob/student"),
+        ("ada/student", "hf_UnknownToken1234567890", "the Hub does not know that token"),
         ("student", TOKEN, "'student' can't be a repository's name"),
         ("ada/a b", TOKEN, "'ada/a b' can't be a repository's name"),
         ("ada/x/y", TOKEN, "can't be a repository's name"),
@@ -190,7 +190,7 @@ def test_public_only_where_that_is_said(hub, finished):
 def test_what_the_hub_refuses_is_one_sentence(hub, finished, name, token, words):
     with pytest.raises(UserError) as caught:
         push(finished(), name, token)
-    assert str(caught.value).startswith(words) or words in str(caught.value)
+    assert words in str(caught.value)
     assert "\n" not in str(caught.value) and token not in str(caught.value)
     assert hub.commits == []
 
@@ -212,7 +212,7 @@ def test_without_a_network_it_says_so(hub, finished, monkeypatch):
     with socket.socket() as closed:
         closed.bind(("127.0.0.1", 0))
         monkeypatch.setattr(constants, "ENDPOINT", f"http://127.0.0.1:{closed.getsockname()[1]}")
-    with pytest.raises(UserError, match=r"^The Hub can't be reached"):
+    with pytest.raises(UserError, match=r"^Not pushed, and nothing is lost: the Hub can't be reached"):
         push(finished(), "ada/student")
 
 

@@ -1,0 +1,56 @@
+"""Who asks the Hub, and why it refused, in one sentence: what pushing a run and Jobs have in common.
+
+It knows nothing of what was asked: whoever asks says that, and what the Hub's statuses mean there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from distill.redaction import redacted
+
+TOKENS = "https://huggingface.co/settings/tokens"
+
+
+def own_token() -> str | None:
+    """The token of this machine, None where there is none or it is switched off, as on a public server."""
+    from huggingface_hub import constants, get_token
+
+    return None if constants.HF_HUB_DISABLE_IMPLICIT_TOKEN else get_token()
+
+
+def why(error: BaseException, what: str, sentences: Mapping[int, str]) -> str:
+    """One sentence on why the Hub refused; `what` could not be done, in words.
+
+    `sentences`: what a status means, to follow a colon, with {hint} where the words of the Hub belong.
+    """
+    from huggingface_hub import constants
+    from huggingface_hub.errors import HfHubHTTPError, OfflineModeIsEnabled
+
+    chain = [error]
+    while (before := chain[-1].__cause__ or chain[-1].__context__) is not None and before not in chain:
+        chain.append(before)
+    refusal = next((one for one in chain if isinstance(one, HfHubHTTPError)), None)
+    if refusal is not None:
+        said, status = _first_line(refusal.server_message or ""), refusal.response.status_code
+        sentence = sentences.get(status, f"the Hub answered with {status}{{hint}}.")
+        return f"{what}: {sentence.replace('{hint}', f' ({said})' if said else '')}"
+    if isinstance(error, OfflineModeIsEnabled):
+        return f"{what}: HF_HUB_OFFLINE keeps this machine off the network."
+    if any(map(unreachable, chain)):
+        where = f"{constants.ENDPOINT} ({type(chain[-1]).__name__})"
+        return f"{what}: the Hub can't be reached at {where}, so look at the network, then try again."
+    return f"{what} ({type(error).__name__}: {_first_line(str(error))})."
+
+
+def unreachable(error: BaseException) -> bool:
+    """Whether an error is of the network or of a server in trouble, so that trying again may help."""
+    from huggingface_hub.errors import HfHubHTTPError
+
+    if isinstance(error, HfHubHTTPError):
+        return error.response.status_code >= 500 or error.response.status_code == 429
+    return type(error).__module__.startswith("http") or isinstance(error, OSError)
+
+
+def _first_line(text: str) -> str:
+    return redacted(text.strip().split("\n")[0][:200]).rstrip(".")
