@@ -52,7 +52,12 @@ def on_the_hub(path: str) -> tuple[str, str | None]:
 def is_hub_id(model: str) -> bool:
     """Whether it is shaped like a model's id on the Hub, or like a GGUF file of one."""
     repository, gguf = on_the_hub(model)
-    return bool(_HUB_ID.fullmatch(repository)) and (gguf is None or bool(_HUB_FILE.fullmatch(gguf)))
+    return is_repository(repository) and (gguf is None or bool(_HUB_FILE.fullmatch(gguf)))
+
+
+def is_repository(name: str) -> bool:
+    """Whether it is shaped like the name of a repository of the Hub, of a model or of a data set."""
+    return bool(_HUB_ID.fullmatch(name))
 
 
 def _named(ref: ModelRef | str) -> tuple[str, str | None]:
@@ -80,7 +85,7 @@ def _place(model: str) -> Path | str:
     if path.is_absolute() or model.startswith((".", "~")) or len(path.parts) > 2:
         raise ConfigError(f"There is no folder {model}: give one that holds a model.")
     # "zoo/qwen2-tny" is shaped like a Hub id too; only the Hub can say that it isn't one.
-    if _HUB_ID.fullmatch(model):
+    if is_repository(model):
         return model
     names = assets.zoo_names()
     hint = f"did you mean {nearest(model, names)!r}?" if nearest(model, names) else instead(model, names)

@@ -29,6 +29,7 @@ from distill.data.tables import (
 )
 from distill.demands import heard
 from distill.errors import UserError
+from distill.references import is_repository
 from distill.wording import instead
 
 __all__ = ["Row", "columns_of", "guess_columns", "problems_for", "read_rows", "split_of_question", "split_problems"]
@@ -49,7 +50,6 @@ _NEEDED = {"train": 1, "probe": 4, "validation": 1}  # problems without which a 
 _LOOKED_AT = 50  # held-out solutions that are compared with their answers
 _FAMILIES = 64  # more families than that make no table that can be read
 _MARKS = re.compile(r"<<[\s\d.,+\-*/()%$x:]*=[\s\d.,+\-*/()%$]*>>")  # GSM8K's calls of a calculator: <<48/2=24>>
-_HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
 
 
 def problems_for(config: RunConfig, warn: Warn, counts: Mapping[str, int] | None = None) -> dict[str, list[Problem]]:
@@ -206,7 +206,7 @@ def _hub_rows(data: DataConfig) -> list[Row]:
     """The rows of a data set of the Hub, or of a folder of data files. Nothing in it is run."""
     folder = Path(os.path.expanduser(data.dataset))
     # Without this, a name such as "text" would mean every text file of the working folder.
-    if not folder.is_dir() and not _HUB_ID.fullmatch(data.dataset):
+    if not folder.is_dir() and not is_repository(data.dataset):
         raise ConfigError(
             f"{data.dataset!r}, which data.dataset names, is no Hub data set (organisation/name) and no folder that "
             "exists: give one."

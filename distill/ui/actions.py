@@ -22,7 +22,7 @@ from distill.estimate import Machine, estimate, text
 from distill.hardware import is_zerogpu
 from distill.owners import Visitor
 from distill.preflight import refuse_foreseen
-from distill.references import is_hub_id, on_the_hub
+from distill.references import is_hub_id, is_repository, on_the_hub
 from distill.room import check_room
 from distill.views import forget
 from distill.wording import nearest
@@ -31,7 +31,6 @@ MOST_WAITING = 8  # runs in the queue: whoever comes later would wait for hours
 MOST_OF_ONE = 3  # a visitor's runs that go on or wait, on a public server
 LONGEST_HOURS = 6  # a run on a public server
 
-_HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
 UPLOAD = re.compile(r"[0-9a-f]{64}\.(jsonl|csv|parquet)")  # what an uploaded file is stored as
 _STORED = re.compile(r"\b([0-9a-f]{8})[0-9a-f]{56}(\.(?:jsonl|csv|parquet))\b")
 _starting = threading.Lock()  # or visitors who press at once would all find room in the queue
@@ -213,4 +212,4 @@ def _model_on_the_hub(model: str) -> bool:
 
 def _on_the_hub(name: str) -> bool:
     """Whether a name is shaped like the Hub's and is no folder beside the server."""
-    return bool(_HUB_ID.fullmatch(name)) and not Path(name).exists()
+    return is_repository(name) and not Path(name).exists()

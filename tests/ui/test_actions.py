@@ -76,6 +76,7 @@ def test_no_more_wait_than_may(home):
         ["data.source=file", "data.path=upload.csv"],
         ["data.source=hub", "data.dataset=/etc"],
         ["data.source=hub", "data.dataset=csv"],
+        ["data.source=hub", "data.dataset=org/name/file.gguf"],
     ],
 )
 def test_a_public_server_reads_nothing_of_its_disk(home, overrides):
