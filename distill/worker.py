@@ -200,6 +200,8 @@ def _check_shared(config: configs.RunConfig) -> None:
     """Raise ConfigError where the run would not be the same run on several processes."""
     if together.size() == 1:
         return
+    if together.is_sharded() and config.lora.quantize:
+        raise ConfigError("A quantised student can't be spread over GPUs: remove lora.quantize, or --use_fsdp.")
     batch_size, _ = together.shares(config.budget.batch_size, config.budget.accumulation)
     if config.geometry and config.geometry.window == "bank":
         raise ConfigError("objectives.geometry.window is 'bank', which one process fills: set it to gradcache.")

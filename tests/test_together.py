@@ -5,13 +5,15 @@ from itertools import product
 
 import pytest
 import torch
+from torch.testing._internal.distributed.fake_pg import FakeStore
 
 from distill import runs, together, worker
 from distill.__main__ import main
+from distill.config import RunConfig
 from distill.errors import ConfigError
 from distill.hardware import Hardware, visible_gpus
 from distill.progress import Stopped
-from distill.settings import BudgetConfig
+from distill.settings import BudgetConfig, LoraConfig
 from distill.training.trainer import training_arguments
 
 
@@ -59,6 +61,19 @@ def test_what_the_launcher_is_told_is_heeded_or_refused(tmp_path, monkeypatch):
     with pytest.raises(ConfigError, match="DeepSpeed"):
         together.join()
     assert worker.main([str(tmp_path)]) == worker.WRONG_CONFIG
+
+
+def test_a_quantised_student_is_not_spread_and_that_is_said_before_it_is_loaded(monkeypatch):
+    monkeypatch.setattr(together, "_sharded", True)
+    config = RunConfig(student="student-tiny", lora={"quantize": "4bit"}, objectives=["task"])
+    worker._check_shared(config)  # alone there is nobody to spread it over
+    torch.distributed.init_process_group("fake", store=FakeStore(), rank=0, world_size=2)
+    try:
+        with pytest.raises(ConfigError, match=r"remove lora\.quantize, or --use_fsdp"):
+            worker._check_shared(config)
+        worker._check_shared(config.model_copy(update={"lora": LoraConfig()}))
+    finally:
+        torch.distributed.destroy_process_group()
 
 
 def test_a_process_that_sees_three_gpus_trains_on_one(tmp_path, monkeypatch):
