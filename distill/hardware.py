@@ -39,11 +39,11 @@ def detect() -> Hardware:
         return Hardware("zerogpu", cores, memory, "bfloat16", f"ZeroGPU (a GPU in slices), {machine}")
     import torch
 
-    if torch.cuda.is_available():
+    if torch.cuda.is_available() and not cpu_asked():
         properties = torch.cuda.get_device_properties(0)
         gpu = f"{'ZeroGPU, ' if lent else ''}{properties.name} with {properties.total_memory / GIB:.0f} GB"
         return Hardware("cuda", cores, memory, cuda_dtype(properties.major), f"{gpu}, {machine}")
-    if torch.backends.mps.is_available():
+    if torch.backends.mps.is_available() and not cpu_asked():
         return Hardware("mps", cores, memory, "float32", f"Apple GPU, {machine}")
     # bfloat16 is emulated on most CPUs, and many times slower there.
     return Hardware("cpu", cores, memory, "float32", f"CPU, {machine}")
@@ -75,6 +75,11 @@ def visible_gpus(hardware: Hardware) -> int:
 def is_zerogpu() -> bool:
     """Whether this is a ZeroGPU Space, by the rule of the `spaces` package."""
     return os.environ.get("SPACES_ZERO_GPU", "").lower() in ("1", "t", "true")
+
+
+def cpu_asked() -> bool:
+    """Whether a GPU, if there is one, is to be left alone, as after `accelerate launch --cpu`."""
+    return os.environ.get("ACCELERATE_USE_CPU", "false").lower() in ("1", "true")
 
 
 def enter_slice() -> None:

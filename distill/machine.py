@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-from distill.hardware import cpu_cores, cuda_dtype, is_zerogpu, memory_gb
+from distill.hardware import cpu_asked, cpu_cores, cuda_dtype, is_zerogpu, memory_gb
 from distill.runs import home
 
 _PATIENCE = 5.0  # seconds for nvidia-smi, which hangs where a driver is broken
@@ -59,6 +59,8 @@ def _accelerator() -> tuple[str, float | None, str]:
     """(device, GiB of GPU memory, number type)."""
     if is_zerogpu():
         return "zerogpu", _ZEROGPU_GB, "bfloat16"
+    if cpu_asked():
+        return "cpu", None, "float32"
     found = _nvidia(os.environ.get("CUDA_VISIBLE_DEVICES"))
     if found is not None:
         return "cuda", found[0], cuda_dtype(found[1])

@@ -17,6 +17,7 @@ from functools import cache
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from distill.errors import ConfigError, UserError
+from distill.hardware import cpu_asked
 from distill.progress import Stopped
 
 if TYPE_CHECKING:
@@ -55,8 +56,8 @@ def join() -> None:
         return
     import torch
 
-    beside, gpus = processes_here(), torch.cuda.device_count()
-    if gpus and os.environ.get("ACCELERATE_USE_CPU", "false").lower() not in ("1", "true"):
+    beside, gpus = processes_here(), 0 if cpu_asked() else torch.cuda.device_count()
+    if gpus:
         if beside > gpus:
             raise ConfigError(
                 f"{beside} processes were started here, and there are {gpus} GPUs: launch with --num_processes {gpus}."

@@ -6,8 +6,10 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 
 from distill import hardware
+from distill.machine import Machine
 
 
 @pytest.fixture(autouse=True)
@@ -43,6 +45,17 @@ def test_zerogpu_is_known_without_touching_torch():
         [sys.executable, "-c", code], cwd=Path(__file__).parents[1], env=environment, capture_output=True, text=True
     )
     assert done.stdout == "zerogpu False\n"
+
+
+def test_a_launcher_may_ask_for_the_cpu_of_a_machine_with_a_gpu(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)  # nothing more of it may be asked
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: True)
+    monkeypatch.setattr("distill.machine._nvidia", lambda visible: (24.0, 8))
+    monkeypatch.setenv("ACCELERATE_USE_CPU", "true")
+    assert (hardware.detect().device, hardware.detect().dtype) == ("cpu", "float32")
+    assert Machine.here().device == "cpu" and Machine.here().gpu_gb is None
+    monkeypatch.setenv("ACCELERATE_USE_CPU", "false")
+    assert Machine.here().device == "cuda"
 
 
 def test_peak_memory_is_this_programs_own():
