@@ -20,6 +20,7 @@ from distill.footprint import GIB
 from distill.hub import look_up
 from distill.machine import Machine, free_disk_mb
 from distill.references import lower
+from distill.together import processes_here
 from distill.wording import listed
 
 _AT_ONCE = 8  # models that are looked up at a time
@@ -74,6 +75,7 @@ def _check_memory(config: RunConfig, refs: Sequence[ModelRef], facts: Sequence[M
     size, quantize = weight_bytes(machine), config.lora.quantize
     sizes = [model.parameters * size / GIB for model in facts]
     sizes[0] = footprint.student_bytes(facts[0].parameters, quantize, size) / GIB
+    beside, copies = processes_here(), ""  # without GPUs each has a student of its own in main memory
     then = f"choose smaller models, {'' if quantize else 'set lora.quantize, '}or take a larger machine"
     room = machine.memory_gb
     if machine.has_gpu and machine.gpu_gb is not None:
@@ -83,12 +85,14 @@ def _check_memory(config: RunConfig, refs: Sequence[ModelRef], facts: Sequence[M
                 f"{_gb(machine.gpu_gb)}: {then}."
             )
         room += machine.gpu_gb  # a teacher that is larger than the GPU is in part in main memory
+    elif beside > 1:
+        sizes[0], copies = sizes[0] * beside, f" in {beside} processes"
     teachers = range(1, len(refs))
     together = [number for number in teachers if demand(config, refs[number].name).live]
     for some in ([max(teachers, key=sizes.__getitem__)] if teachers else [], together):
         needed = sizes[0] + sum(sizes[number] for number in some)
         if needed > room:
-            who = [f"the student {refs[0].name!r} ({_gb(sizes[0])} of weights)"]
+            who = [f"the student {refs[0].name!r} ({_gb(sizes[0])} of weights{copies})"]
             who += [f"the teacher {refs[number].name!r} ({_gb(sizes[number])})" for number in some]
             both = f"are in memory together, {_gb(needed)}," if some else "must be in memory,"
             raise UserError(f"T{listed(who)[1:]} {both} and this machine has {_gb(room)}: {then}.")

@@ -57,6 +57,16 @@ def test_the_student_and_its_largest_teacher_are_held_together(told):
     )
 
 
+def test_each_process_has_a_student_of_its_own(told, monkeypatch):
+    config = taught(told("org/s", 4), told("org/t", 3))
+    check_room(config, Machine(2, 8.0))
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "2")
+    text = refusal(config, Machine(2, 8.0))
+    assert "the student" in text.lower() and "(8.0 GB of weights in 2 processes)" in text and "11.0 GB" in text
+    check_room(config, Machine(2, 8.0, "cuda", 6.0, dtype="float32"))  # each on a GPU
+
+
 def test_teachers_that_stay_are_held_all_at_once(told):
     config = taught(told("org/s", 1), told("org/t", 3), told("org/u", 4), kind="gkd")
     check_room(config, Machine(2, 8.0))
