@@ -122,7 +122,7 @@ def test_a_space_in_four_commands_that_the_installed_cli_takes():
     assert (plain(made["repo_type"]), made["sdk"], plain(made["hardware"])) == ("space", FRONT["sdk"], "zero-a10g")
     assert made["repo_id"] == sent["repo_id"] == "NAME/distill" and plain(sent["repo_type"]) == "space"
     assert sent["local_path"] == sent["path_in_repo"] == "."
-    assert {"runs/*", ".venv/*"} <= set(sent["exclude"])
+    assert {"runs/*", ".venv/*", "*__pycache__/*"} <= set(sent["exclude"])
     with pytest.raises(Exception, match="No such option"):
         parse(["hf", "upload", "NAME/distill", "--kind", "space"])
 
