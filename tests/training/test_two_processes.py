@@ -21,12 +21,15 @@ from distill.events import Metric, Status, latest_by_step, read
 pytestmark = pytest.mark.skipif(not torch.distributed.is_gloo_available(), reason="this torch has no gloo")
 
 
-def two(*command, **environment):
-    """Two processes of one launch, as a launcher would start them."""
+def free_port():
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
-        port = str(listener.getsockname()[1])
-    shared = {"WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
+        return str(listener.getsockname()[1])
+
+
+def two(*command, **environment):
+    """Two processes of one launch, as a launcher would start them."""
+    shared = {"WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": free_port()}
     shared |= {"PYTHONPATH": str(ROOT), "TOKENIZERS_PARALLELISM": "false", "OMP_NUM_THREADS": "1", **environment}
     return [
         subprocess.Popen(
@@ -66,7 +69,7 @@ def launched(tmp_path_factory):
     base = tmp_path_factory.mktemp("two")
     (base / "small.yaml").write_text(yaml.safe_dump(SMALL))
     run = runs.create(configs.load(base / "small.yaml"), base / "runs")
-    processes = two(Path(__file__).with_name("two_processes.py"), base, run, DISTILL_HOME=str(base))
+    processes = two(Path(__file__).with_name("two_processes.py"), base, run, free_port(), DISTILL_HOME=str(base))
     alone = {case: two_processes.train(case) for case in two_processes.CASES}
     wait_for_step(base / "runs", 3)
     processes[1].kill()

@@ -1,12 +1,13 @@
 """Two optimiser steps by the trainer that runs use, the same whether one process makes them or two (gloo).
 
-    python two_processes.py OUT RUN     with RANK, WORLD_SIZE, MASTER_ADDR and MASTER_PORT set
+    python two_processes.py OUT RUN PORT     with RANK, WORLD_SIZE, MASTER_ADDR and MASTER_PORT set
 
 OUT/CASE.RANK.safetensors gets what is trained, OUT/CASE.RANK.json what was reported of the steps. Then they carry out
-the run in the folder RUN, as the worker does.
+the run in the folder RUN, as the worker does, and meet at PORT for that: the first one may not be free again yet.
 """
 
 import json
+import os
 import sys
 import tempfile
 from functools import cache
@@ -154,13 +155,14 @@ def answers_of(student, tokenizer) -> torch.Tensor:
     return torch.tensor([token for answer in found for token in answer.completion.tokens])
 
 
-def main(out: str, run: str) -> int:
+def main(out: str, run: str, port: str) -> int:
     together.join()
     for case in CASES:
         trained, reported = train(case)
         save_file(trained, Path(out) / f"{case}.{together.rank()}.safetensors")
         (Path(out) / f"{case}.{together.rank()}.json").write_text(json.dumps(reported))
     together.leave()
+    os.environ["MASTER_PORT"] = port
     return worker.main([run])
 
 
