@@ -222,6 +222,7 @@ def take_for_the_hub(hub: HubStandIn, monkeypatch, folder: Path) -> None:
     monkeypatch.setattr(constants, "ENDPOINT", hub.url)
     monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", hub.url + "/{repo_id}/resolve/{revision}/{filename}")
     monkeypatch.setattr(huggingface_hub.hf_api.api, "endpoint", hub.url)
+    monkeypatch.setattr("transformers.utils.hub._hf_api", None)  # made once, for the Hub of that moment
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(folder / "cache"))
     monkeypatch.setattr(constants, "HF_TOKEN_PATH", str(folder / "token"))
     for name in ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN"):

@@ -7,9 +7,9 @@ import socket
 import peft
 import pytest
 import torch
-from hub_stand_in import TOKEN
+from hub_stand_in import TOKEN, take_for_the_hub
 from hub_writes import READ_ONLY, HubWrites
-from huggingface_hub import constants, hf_api, snapshot_download
+from huggingface_hub import constants, snapshot_download
 from safetensors.torch import save_file
 from test_publish import report
 from transformers import AutoModelForCausalLM, AutoTokenizer
@@ -28,10 +28,7 @@ CKA = {"qwen2-tiny": {"before": 0.25, "after": 0.5, "null95": 0.02, "n": 128}}
 @pytest.fixture
 def hub(tmp_path, monkeypatch):
     with HubWrites(tmp_path / "hub") as service:
-        monkeypatch.setattr(constants, "ENDPOINT", service.url)
-        monkeypatch.setattr(hf_api.api, "endpoint", service.url)  # made at import, for what has no HfApi of its own
-        template = f"{service.url}/{{repo_id}}/resolve/{{revision}}/{{filename}}"
-        monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
+        take_for_the_hub(service, monkeypatch, tmp_path)
         monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", True)
         monkeypatch.setattr(constants, "HF_HUB_DISABLE_IMPLICIT_TOKEN", False)
         monkeypatch.setenv("HF_TOKEN", TOKEN)
