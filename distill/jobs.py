@@ -27,6 +27,7 @@ from distill.errors import UserError
 from distill.estimate import Estimate, estimate
 from distill.hub_errors import TOKENS
 from distill.machine import Machine
+from distill.preflight import refuse_foreseen
 from distill.references import absolute
 from distill.room import look_up_all
 from distill.views import forget
@@ -121,12 +122,8 @@ def submit(config: RunConfig, flavor: str, timeout: str = "4h", runs_dir: str | 
     """
     config = absolute(config)
     configs.check_models(config)
-    refuse_folders(config)
-    if config.report_to:
-        raise ConfigError(
-            f"report_to names {config.report_to[0]!r}, but a Job has neither that package nor your account there: add "
-            "--set report_to=[] (the page and follow show what the Job reports)."
-        )
+    refuse_local(config)
+    refuse_foreseen(config)
     seconds = duration(timeout)
     api = signed_in()
     try:
@@ -159,8 +156,13 @@ def duration(text: str) -> int:
     return seconds
 
 
-def refuse_folders(config: RunConfig) -> None:
-    """Raises ConfigError for what lies on this machine only; a file of problems is sent along, so that may."""
+def refuse_local(config: RunConfig) -> None:
+    """Raises ConfigError for what is on this machine only; a file of problems is sent along, so that may."""
+    if config.report_to:
+        raise ConfigError(
+            f"report_to names {config.report_to[0]!r}, but a Job has neither that package nor your account there: add "
+            "--set report_to=[] (the page and follow show what the Job reports)."
+        )
     for ref in (config.student, *config.teachers):
         if not assets.zoo_folder(ref.model) and Path(ref.model).expanduser().exists():
             raise ConfigError(

@@ -48,7 +48,7 @@ def elsewhere(config: RunConfig, name: str) -> str:
     """The command line that does the run as a Job of Hugging Face, on the cheapest machine that can, under a line that
     says which; "" where none can, or where the config needs what lies on this machine only."""
     try:
-        jobs.refuse_folders(config)
+        jobs.refuse_local(config)
     except ConfigError:
         return ""
     found = jobs.smallest(config)
