@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 from distill import oauth
 from distill.hardware import is_zerogpu
+from distill.hub_errors import own_token
 from distill.machine import Machine
 from distill.trackers import TRACKERS
 
@@ -120,11 +121,11 @@ def _space(machine: Machine) -> list[Feature]:
 
 def _token() -> Feature:
     """Whether there is a token; it is never shown. A page reached by strangers takes it away (see app.py)."""
-    from huggingface_hub import constants, get_token
+    from huggingface_hub import constants
 
     if constants.HF_HUB_DISABLE_IMPLICIT_TOKEN:
         return Feature("Hub token", False, "not used here, so that strangers can't read what its owner may")
-    if get_token():
+    if own_token():
         return Feature("Hub token", True, "there is one: gated models, private data, pushing and Jobs can be had")
     return Feature(
         "Hub token", False, "none, so no gated models, private data, pushing or Jobs: hf auth login, or set HF_TOKEN"

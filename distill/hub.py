@@ -19,6 +19,7 @@ from dataclasses import dataclass, replace
 from fnmatch import fnmatch
 from typing import TYPE_CHECKING, Any
 
+from distill import hub_errors
 from distill.architectures import refusal
 from distill.errors import ConfigError, UserError
 from distill.facts import ModelFacts, describe_model, of_config, remember
@@ -205,9 +206,9 @@ class _Repository:
 def _said_plainly(model: str, revision: str | None, token: str | None) -> Iterator[None]:
     """What goes wrong in asking the Hub is said in one sentence, with what to do."""
     import httpx2  # what huggingface_hub asks with
-    from huggingface_hub import constants, errors, get_token
+    from huggingface_hub import constants, errors
 
-    signed_in = token or get_token()
+    signed_in = token or hub_errors.own_token()
     try:
         yield
     except errors.GatedRepoError as error:

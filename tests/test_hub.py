@@ -118,6 +118,17 @@ def test_what_is_not_there_or_not_open_is_said_with_what_to_do(hub, folder, monk
     assert look_up("org/private").known
 
 
+def test_a_token_that_is_switched_off_signs_nobody_in(hub, folder, monkeypatch):
+    hub.add_model("org/gated", folder, gated=True)
+    hub.tokens["hf_of_the_server"] = "server"
+    monkeypatch.setenv("HF_TOKEN", "hf_of_the_server")
+    assert "with the account of your token" in refusal("org/gated")
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_DISABLE_IMPLICIT_TOKEN", True)  # as on a public server
+    monkeypatch.setattr(asked, "_refused", {})
+    assert "and set HF_TOKEN to a token of yours" in refusal("org/gated")
+    assert "or set HF_TOKEN to a token that may read it" in refusal("org/none")
+
+
 def test_what_cannot_be_loaded_is_refused_before_it_is_fetched(hub, folder, tmp_path):
     config = json.loads((folder / "config.json").read_text())
 

@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import gradio as gr
-from huggingface_hub import get_token
 
 from distill import oauth
 from distill.errors import UserError
+from distill.hub_errors import own_token
 from distill.owners import Visitor
 from distill.push import push
 from distill.redaction import redacted
@@ -69,7 +69,7 @@ def build(shell: Shell) -> None:
 def why_not(visitor: Visitor, public: bool) -> str:
     """Why this visitor can keep no run on the Hub from here, a sentence of HTML; "" where they can."""
     if not public:
-        if get_token():
+        if _logged_in():
             return ""
         return (
             "This machine isn't logged in to the Hub: run <code>hf auth login</code>, or set HF_TOKEN and start the "
@@ -105,7 +105,7 @@ def may(run: RunView | None, visitor: Visitor, why: str) -> dict:
 
 
 def _logged_in() -> bool:
-    return bool(get_token())
+    return bool(own_token())
 
 
 def _status(text: str) -> str:

@@ -68,7 +68,10 @@ def test_on_a_laptop_its_own_login_is_used(home, monkeypatch):
     who, run = visitor("", local=True), finished()
     assert "isn't logged in to the Hub" in keep.note(run, who, keep.why_not(who, public=False))
     monkeypatch.setenv("HF_TOKEN", "hf_of_the_laptop")
+    monkeypatch.setattr(constants, "HF_HUB_DISABLE_IMPLICIT_TOKEN", False)
     assert keep.why_not(who, public=False) == "" and keep.may(run, who, "")["visible"]
+    monkeypatch.setattr(constants, "HF_HUB_DISABLE_IMPLICIT_TOKEN", True)  # push would not use it either
+    assert "isn't logged in to the Hub" in keep.why_not(who, public=False)
 
 
 def test_a_server_without_sign_in_says_what_is_off_and_why(home, monkeypatch):
