@@ -24,6 +24,7 @@ from distill.architectures import refusal
 from distill.errors import ConfigError, UserError
 from distill.facts import ModelFacts, describe_model, of_config, remember
 from distill.gguf_files import SUFFIX, read_start
+from distill.hub_errors import TOKENS
 from distill.references import ADAPTER, PICKLES, adapter_beside, model_path, on_the_hub
 from distill.wording import listed
 
@@ -36,6 +37,7 @@ _AT_ONCE = 8  # weight files whose headers are read at a time
 _LARGEST_JSON = 100_000_000  # bytes of a config.json or an index: what is larger is none
 _INDEX = "model.safetensors.index.json"
 _SMALL = ("*.json", "*.txt", "*.model", "*.jinja")  # what is fetched beside the weights, roughly
+_NO_SUCH_TOKEN = f"the Hub refuses your token{{hint}}, so set HF_TOKEN to one that is valid ({TOKENS}), or unset it."
 _STARTS = (2**23, 3 * 2**24)  # bytes of a GGUF file that hold its header: most, and those with many tokens
 
 _refused: dict[tuple, tuple[float, type[UserError], str]] = {}
@@ -224,25 +226,12 @@ def _said_plainly(model: str, revision: str | None, token: str | None) -> Iterat
     except errors.RepositoryNotFoundError as error:
         then = "and that your token may read it" if signed_in else "or set HF_TOKEN to a token that may read it"
         raise ConfigError(f"There is no model {model} on the Hub, or it is private: check its name, {then}.") from error
-    except errors.OfflineModeIsEnabled as error:
-        raise UserError(
-            f"{model} isn't on this machine, and HF_HUB_OFFLINE keeps it off the network: unset it, or choose a model "
-            "that is here."
-        ) from error
-    except errors.HfHubHTTPError as error:
-        status = error.response.status_code
-        if status == 401:
-            raise ConfigError(
-                f"The Hub refuses your token, so it can't say what {model} is: set HF_TOKEN to one that is valid "
-                f"({constants.ENDPOINT}/settings/tokens), or unset it."
-            ) from error
-        raise UserError(f"The Hub can't say what {model} is now (status {status}): try again in a minute.") from error
     except errors.HFValidationError as error:
         raise ConfigError(f"{model!r} is no id that a model of the Hub could have: check its name.") from error
     except (errors.NotASafetensorsRepoError, errors.SafetensorsParsingError) as error:
         raise ConfigError(f"The weights of {model} on the Hub are no safetensors files: choose another.") from error
-    except (httpx2.HTTPError, OSError) as error:
-        raise UserError(
-            f"{model} isn't on this machine, and the Hub ({constants.ENDPOINT}) can't be reached: check the network, "
-            "or choose a model that is here."
-        ) from error
+    except (httpx2.HTTPError, OSError) as error:  # the Hub's own are among them
+        what = f"{model} isn't on this machine and can't be looked up"
+        said = hub_errors.why(error, what, {401: _NO_SUCH_TOKEN}, instead="choose a model that is here")
+        refused = isinstance(error, errors.HfHubHTTPError) and error.response.status_code == 401
+        raise (ConfigError if refused else UserError)(said) from error

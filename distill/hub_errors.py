@@ -1,4 +1,4 @@
-"""Who asks the Hub, and why it refused, in one sentence: what pushing a run and Jobs have in common.
+"""Who asks the Hub, and why it refused, in one sentence: what looking up a model, pushing a run and Jobs share.
 
 It knows nothing of what was asked: whoever asks says that, and what the Hub's statuses mean there.
 """
@@ -19,10 +19,11 @@ def own_token() -> str | None:
     return None if constants.HF_HUB_DISABLE_IMPLICIT_TOKEN else get_token()
 
 
-def why(error: BaseException, what: str, sentences: Mapping[int, str]) -> str:
+def why(error: BaseException, what: str, sentences: Mapping[int, str], instead: str = "") -> str:
     """One sentence on why the Hub refused; `what` could not be done, in words.
 
-    `sentences`: what a status means, to follow a colon, with {hint} where the words of the Hub belong.
+    `sentences`: what a status means, to follow a colon, with {hint} where the words of the Hub belong. `instead`: what
+    may be done where the Hub doesn't answer, such as "choose a model that is here".
     """
     from huggingface_hub import constants
     from huggingface_hub.errors import HfHubHTTPError, OfflineModeIsEnabled
@@ -31,15 +32,17 @@ def why(error: BaseException, what: str, sentences: Mapping[int, str]) -> str:
     while (before := chain[-1].__cause__ or chain[-1].__context__) is not None and before not in chain:
         chain.append(before)
     refusal = next((one for one in chain if isinstance(one, HfHubHTTPError)), None)
+    otherwise = f", or {instead}" if instead else ""
     if refusal is not None:
         said, status = _first_line(refusal.server_message or ""), refusal.response.status_code
-        sentence = sentences.get(status, f"the Hub answered with {status}{{hint}}.")
+        then = f"try again in a minute{otherwise}" if unreachable(refusal) else instead
+        sentence = sentences.get(status, f"the Hub answered with {status}{{hint}}{f', so {then}' if then else ''}.")
         return f"{what}: {sentence.replace('{hint}', f' ({said})' if said else '')}"
-    if isinstance(error, OfflineModeIsEnabled):
-        return f"{what}: HF_HUB_OFFLINE keeps this machine off the network."
+    if any(isinstance(one, OfflineModeIsEnabled) for one in chain):
+        return f"{what}: HF_HUB_OFFLINE keeps this machine off the network, so unset it{otherwise}."
     if any(map(unreachable, chain)):
         where = f"{constants.ENDPOINT} ({type(chain[-1]).__name__})"
-        return f"{what}: the Hub can't be reached at {where}, so look at the network, then try again."
+        return f"{what}: the Hub can't be reached at {where}, so look at the network, then try again{otherwise}."
     return f"{what} ({type(error).__name__}: {_first_line(str(error))})."
 
 

@@ -1,12 +1,14 @@
 """What the Hub says of a model before it is fetched: facts from headers alone, and every refusal in one sentence."""
 
 import json
+import re
 import shutil
 
 import huggingface_hub
 import pytest
 from gguf_cases import write_gguf
 from hub_stand_in import TOKEN, HubStandIn, take_for_the_hub
+from hub_stand_in import _refusal as refused
 
 from distill import hub as asked
 from distill.config import ModelRef, RunConfig
@@ -160,13 +162,23 @@ def test_what_cannot_be_loaded_is_refused_before_it_is_fetched(hub, folder, tmp_
 def test_without_a_network_it_says_so_and_what_is_listed_is_still_known(hub, monkeypatch):
     listed = "Qwen/Qwen2.5-0.5B-Instruct"
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
-    assert "HF_HUB_OFFLINE keeps it off the network" in refusal(listed, UserError)
+    assert "off the network, so unset it, or choose a model that is here" in refusal(listed, UserError)
     assert describe_model(listed).parameters == 494_032_768
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", False)
     monkeypatch.setattr(asked, "_refused", {})
     monkeypatch.setattr(huggingface_hub.hf_api.api, "endpoint", "http://127.0.0.1:9")
     monkeypatch.setattr(huggingface_hub.constants, "ENDPOINT", "http://127.0.0.1:9")
-    assert "can't be reached: check the network" in refusal(listed, UserError)
+    text = refusal(listed, UserError)
+    assert text.startswith(f"{listed} isn't on this machine and can't be looked up: the Hub can't be reached at http")
+    assert text.endswith("so look at the network, then try again, or choose a model that is here.")
+
+
+def test_a_hub_in_trouble_is_told_from_one_that_refuses(hub, folder, monkeypatch):
+    hub.add_model("org/tiny", folder)
+    for status, then in ((503, "try again in a minute, or choose a model that is here."), (400, "choose a model that")):
+        hub.routes.insert(0, ("GET", re.compile("/api/models/.*"), lambda _, status=status: refused(status, "", "Odd")))
+        monkeypatch.setattr(asked, "_refused", {})
+        assert f"looked up: the Hub answered with {status} (Odd), so {then}" in refusal("org/tiny", UserError)
 
 
 def test_the_page_says_it_too_and_makes_no_run(hub, folder, monkeypatch, tmp_path):
