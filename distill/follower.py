@@ -81,6 +81,7 @@ class Mirror:
         self.last: str | None = None  # the Job's last word, held back until what it made is here
         self.stopping = any(_state(line) == "stopping" for line in self.known)
         self.stage = ""
+        self.reader, self.whole = Reader(), False  # whole: the Job's own file of events came
         self.output: list[str] = []  # the last line that the Job printed
         self.asked_at: float | None = None  # when the Job was asked to stop
         self.cancelled = False
@@ -105,6 +106,7 @@ class Mirror:
             time.sleep(_TICK)
         listener.join(timeout=30)
         self._keep_trying(self._fetch, "fetched what the Job made")
+        self._own_up()
         return self._end(message)
 
     # --- while it goes on -------------------------------------------------------------------------------------------
@@ -136,12 +138,11 @@ class Mirror:
 
     def _listen(self) -> None:
         """Take the log as it comes, from its beginning: it ends with the Job, or when the network fails."""
-        reader = Reader()
         logs = self.api.fetch_job_logs(job_id=self.ticket.job, namespace=self.ticket.namespace, follow=True)
         with contextlib.suppress(Exception), (self.folder / "stdout.log").open("wb", buffering=0) as output:
             for text in logs:
                 for line in text.splitlines():
-                    found = reader.feed(line)
+                    found = self.reader.feed(line)
                     if found is not None:
                         self._hear(found[1])
                     elif not is_marked(line):
@@ -242,10 +243,18 @@ class Mirror:
         if name == Path("events.jsonl"):
             for line in path.read_text(encoding="utf-8").splitlines():
                 self._hear(line)
+            self.whole = True
             return
         target = self.folder / name
         target.parent.mkdir(parents=True, exist_ok=True)
         path.replace(target)
+
+    def _own_up(self) -> None:
+        """Say that events were lost for good."""
+        lost = 0 if self.whole else len(self.reader.lacking)
+        if lost:
+            text = f"{lost} of the Job's events were lost in its log and are in no file of it: curves may have gaps."
+            self.writer.write(Warning(code="job_events_lost", text=text))
 
     def _end(self, message: str) -> int:
         """The last word: the run's own if it had one."""

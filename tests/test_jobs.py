@@ -51,7 +51,7 @@ print("hf_abcdefghijklmnopqrstuvwxyz123456 is a secret", flush=True)
 say(Status(state="training"))
 """
 FAILS = TALKS + 'print("MemoryError: all gone", flush=True); sys.exit(3)'
-REFUSES = TALKS + 'say(Status(state="failed", reason="the loss is not a number: lower it.")); sys.exit(1)'
+REFUSES = TALKS + 'number += 2; say(Status(state="failed", reason="the loss is not a number: lower it.")); sys.exit(1)'
 ENDLESS = (
     TALKS
     + "step = 0\nwhile True:\n    step += 1\n    say(Metric(step=step, steps=10**6, loss=1.0))\n    time.sleep(0.02)"
@@ -159,13 +159,13 @@ def test_a_run_elsewhere_is_here_as_if_it_had_been_here(here, hub, capsys):
 
 
 @pytest.mark.parametrize(
-    ("text", "reason"),
+    ("text", "reason", "lost"),
     [
-        (FAILS, "The Job ended without the run's last word: Job failed with exit code: 3; its output ends with: "),
-        (REFUSES, "the loss is not a number: lower it."),
+        (FAILS, "The Job ended without the run's last word: Job failed with exit code: 3; its output ends", None),
+        (REFUSES, "the loss is not a number: lower it.", "2 of the Job's events were lost in its log"),
     ],
 )
-def test_a_job_that_fails_says_why(here, hub, text, reason):
+def test_a_job_that_fails_says_why(here, hub, text, reason, lost):
     hub.begin = talks(text)
     folder = here.submit()
     done = here.distill("follow", folder.name)
@@ -173,6 +173,8 @@ def test_a_job_that_fails_says_why(here, hub, text, reason):
     assert runs.view(folder).state == "failed" and runs.view(folder).reason.startswith(reason)
     said = (folder / "stdout.log").read_text()
     assert "[secret] is a secret" in said and "@distill" not in said
+    warning = runs.view(folder).last(Warning)
+    assert warning is None if lost is None else warning.text.startswith(lost)
 
 
 def test_stop_cancels_a_job_that_waits_or_does_not_listen(here, hub):
