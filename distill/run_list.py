@@ -1,4 +1,4 @@
-"""Which runs there are in a folder of runs: list them, find one by what somebody calls it, prune old ones.
+"""Which runs there are in a folder of runs: list them, find one by what somebody calls it.
 
 This module knows nothing of how a run is started, stopped or resumed, and imports neither torch nor gradio.
 """
@@ -11,7 +11,7 @@ import re
 from pathlib import Path
 
 from distill.config import ConfigError
-from distill.runs import alive, delete, home, is_run
+from distill.runs import home, is_run
 from distill.views import RunView, view
 
 
@@ -51,13 +51,3 @@ def find_id(run_id: str, runs_dir: str | os.PathLike[str] | None = None) -> Path
         raise ConfigError(f"There is no run {str(run_id)[:40]!r} here.")
     whole = (Path(runs_dir) if runs_dir is not None else home().runs) / run_id
     return whole.resolve() if is_run(whole) else find(run_id, runs_dir)  # whole: no look at all the others
-
-
-def prune(keep: int, runs_dir: str | os.PathLike[str] | None = None) -> list[str]:
-    """Delete all but the newest `keep` runs and those running; the ids of what was deleted."""
-    gone = []
-    for run in list_runs(runs_dir)[max(0, keep) :]:
-        if not alive(run.folder):
-            delete(run.folder)
-            gone.append(run.id)
-    return gone

@@ -1,12 +1,9 @@
-"""Which runs there are: listed, found and pruned."""
-
-import os
+"""Which runs there are: listed and found."""
 
 import pytest
 
 from distill import run_list, runs
 from distill.config import ConfigError, load
-from distill.processes import remember
 
 
 def test_runs_are_listed_newest_first_and_found(tmp_path):
@@ -25,13 +22,6 @@ def test_runs_are_listed_newest_first_and_found(tmp_path):
     made[1].rename(twin)
     with pytest.raises(ConfigError, match="is the start of 2 runs"):
         run_list.find(twin.name[:6], tmp_path)
-
-
-def test_prune_keeps_the_newest_and_the_living(tmp_path):
-    made = [runs.create(load("tiny"), tmp_path) for _ in range(4)]
-    remember(made[0], os.getpid())
-    assert run_list.prune(1, tmp_path) == [made[2].name, made[1].name]
-    assert [run.folder for run in run_list.list_runs(tmp_path)] == [made[3], made[0]]
 
 
 @pytest.mark.parametrize("asked", ["..", "/etc", "", "zz", "0" * 13, "a/b"])
