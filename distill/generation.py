@@ -7,8 +7,8 @@ knows nothing of runs, adapters or teachers: whoever calls it decides which weig
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
-from dataclasses import dataclass
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
@@ -60,6 +60,41 @@ class Completion:
     finished: bool
 
 
+@dataclass(frozen=True)
+class Manner:
+    """How answers are written: greedily without `sampling` (what holds of it: sampling.py).
+
+    `stop` are strings that end one (and are cut off), `ends` the tokens that do (None: all that may; [] means that
+    none is known). With `keep_special`, special tokens the model writes stay in the text, all but padding and its end;
+    else what a tokenizer calls special is left out. Logits that are not finite are an error where it samples, and
+    where it is `finite`.
+    """
+
+    sampling: Sampling | None = None
+    stop: Sequence[str] = ()
+    ends: Sequence[int] | None = None
+    keep_special: bool = False
+    finite: bool = False
+
+
+@dataclass(frozen=True)
+class Sitting:
+    """Who follows the writing of many answers, and what of them is `known`, by their places, as it was heard before.
+
+    `on_progress(done, total)` counts finished answers; `should_stop` is asked at every token, and raises `Stopped`;
+    `on_batch({place: completion})` hears of each batch that is finished.
+    """
+
+    on_progress: OnProgress | None = None
+    should_stop: ShouldStop | None = None
+    known: Mapping[int, Completion] = field(default_factory=dict)
+    on_batch: Callable[[dict[int, Completion]], None] | None = None
+
+
+PLAIN = Manner()
+ALONE = Sitting()  # nobody follows, and nothing is known
+
+
 def end_tokens(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> list[int]:
     """Every token that may end an answer: the template's, the tokenizer's and the generation config's.
 
@@ -87,25 +122,14 @@ def generate_batch(
     prompts: Sequence[str],
     max_new_tokens: int = 64,
     batch_size: int = 256,
-    stop: Sequence[str] | None = None,
-    on_progress: OnProgress | None = None,
-    should_stop: ShouldStop | None = None,
-    sampling: Sampling | None = None,
-    keep_special: bool = False,
-    ends: Sequence[int] | None = None,
-    finite: bool = False,
-    known: Mapping[int, Completion] | None = None,
-    on_batch: Callable[[dict[int, Completion]], None] | None = None,
+    manner: Manner = PLAIN,
+    sitting: Sitting = ALONE,
 ) -> list[Completion]:
-    """Completions of rendered prompts, in their order, greedy without `sampling` (what holds of it: sampling.py).
+    """Completions of rendered prompts, in their order.
 
-    `stop` are strings that end one (and are cut off), `ends` the tokens that do (None: all that may; [] means that
-    none is known). With `keep_special`, special tokens the model writes stay in the text, all but padding and its end;
-    else what a tokenizer calls special is left out. Prompts of like length share a batch, padded on the left.
-    `on_progress(done, total)` counts finished answers; `should_stop` is asked at every token and raises `Stopped`. The
-    model's train/eval mode is restored. Raises UserError where logits are not finite, if it samples or is `finite`.
-    `on_batch({row: completion})` hears of each batch that is finished; a batch whose rows are all `known`, as they were
-    heard of before, is not written again, and the others are the batches they would have been.
+    Prompts of like length share a batch, padded on the left; a batch whose rows are all known to the sitting is not
+    written again, and the others are the batches they would have been. The model's train/eval mode is restored. Raises
+    `Stopped` where the sitting says so, UserError for an empty prompt, or for logits that are not finite (see Manner).
     """
     ids = tokenizer(list(prompts), add_special_tokens=False)["input_ids"] if prompts else []
     if any(not row for row in ids):
@@ -113,32 +137,27 @@ def generate_batch(
             f"Prompt {next(i for i, row in enumerate(ids) if not row)} is empty: there is nothing to answer."
         )
     order = sorted(range(len(ids)), key=lambda row: len(ids[row]))
-    ends = end_tokens(model, tokenizer) if ends is None else list(ends)
+    ends = end_tokens(model, tokenizer) if manner.ends is None else list(manner.ends)
     numbers = copies(ids)
     results: dict[int, Completion] = {}
     with evaluating(model):
         for start in range(0, len(order), batch_size):
             rows = order[start : start + batch_size]
-            if known and all(row in known for row in rows):
-                results |= {row: known[row] for row in rows}
+            if all(row in sitting.known for row in rows):
+                results |= {row: sitting.known[row] for row in rows}
                 continue
-            watch = _Watch(ends, start, len(order), on_progress, should_stop)
-            written = _write(
-                model,
-                [ids[row] for row in rows],
-                ends,
-                max_new_tokens,
-                [Finite()] * finite
-                + _draws(sampling, [ids[row] for row in rows], [numbers[row] for row in rows], max_new_tokens),
-                stopping_criteria=StoppingCriteriaList([watch]),
-                **({"stop_strings": list(stop), "tokenizer": tokenizer} if stop else {}),
-            )
-            for row, tokens in zip(rows, written, strict=True):
-                results[row] = _completion(tokenizer, tokens, ends, stop or (), keep_special)
-            if on_batch is not None:
-                on_batch({row: results[row] for row in rows})
-            if on_progress is not None:
-                on_progress(start + len(rows), len(order))
+            batch = [ids[row] for row in rows]
+            drawn = _draws(manner.sampling, batch, [numbers[row] for row in rows], max_new_tokens)
+            watched = {"stopping_criteria": StoppingCriteriaList([_Watch(ends, start, len(order), sitting)])}
+            if manner.stop:
+                watched |= {"stop_strings": list(manner.stop), "tokenizer": tokenizer}
+            written = _write(model, batch, ends, max_new_tokens, [Finite()] * manner.finite + drawn, **watched)
+            found = [_completion(tokenizer, tokens, ends, manner) for tokens in written]
+            results |= zip(rows, found, strict=True)
+            if sitting.on_batch is not None:
+                sitting.on_batch({row: results[row] for row in rows})
+            if sitting.on_progress is not None:
+                sitting.on_progress(start + len(rows), len(order))
     return [results[row] for row in range(len(ids))]
 
 
@@ -199,18 +218,6 @@ def _draws(
     return [] if sampling is None else [Draw(sampling, rows, numbers, max(map(len, rows)), max_new_tokens)]
 
 
-def stream(
-    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, prompt: str, max_new_tokens: int = 256
-) -> Iterator[str]:
-    """The pieces of one greedy completion as they are written; together they are `generate_batch`'s text."""
-    shown = ""
-    with closing(follow(model, tokenizer, prompt, max_new_tokens)) as written:
-        for completion in written:
-            if len(completion.text) > len(shown):
-                yield completion.text[len(shown) :]
-                shown = completion.text
-
-
 def follow(
     model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, prompt: str, max_new_tokens: int = 256
 ) -> Iterator[Completion]:
@@ -255,11 +262,9 @@ def evaluating(model: torch.nn.Module) -> Iterator[None]:
 class _Watch(StoppingCriteria):
     """Ends no answer itself: it counts those that ended and asks whether to stop, at every token."""
 
-    def __init__(
-        self, ends: list[int], before: int, total: int, on_progress: OnProgress | None, should_stop: ShouldStop | None
-    ):
+    def __init__(self, ends: list[int], before: int, total: int, sitting: Sitting):
         self.ends, self.before, self.total = torch.tensor(ends, dtype=torch.long), before, total
-        self.on_progress, self.should_stop = on_progress, should_stop
+        self.on_progress, self.should_stop = sitting.on_progress, sitting.should_stop
         self.ended: Tensor | None = None
         self.told = 0
 
@@ -275,16 +280,14 @@ class _Watch(StoppingCriteria):
         return none
 
 
-def _completion(
-    tokenizer: PreTrainedTokenizerBase, tokens: list[int], ends: list[int], stop: Sequence[str], keep_special: bool
-) -> Completion:
+def _completion(tokenizer: PreTrainedTokenizerBase, tokens: list[int], ends: list[int], manner: Manner) -> Completion:
     end = _end(tokens, ends)
     finished, tokens = end < len(tokens), tokens[:end]
-    if keep_special:
+    if manner.keep_special:
         text = _decode(tokenizer, [token for token in tokens if token != tokenizer.pad_token_id], skip=False)
     else:
         text = _decode(tokenizer, tokens)
-    cuts = [at for at in (text.find(string) for string in stop) if at >= 0]
+    cuts = [at for at in (text.find(string) for string in manner.stop) if at >= 0]
     return Completion(text[: min(cuts)] if cuts else text, tuple(tokens), finished=finished or bool(cuts))
 
 

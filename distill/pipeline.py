@@ -23,7 +23,7 @@ from distill.evaluation.during import during, evaluated
 from distill.evaluation.shared import answer_together
 from distill.events import EventWriter, Status, Warning, latest_by_step, read
 from distill.gather import Asking
-from distill.generation import end_also_at
+from distill.generation import Sitting, end_also_at
 from distill.hardware import Hardware, visible_gpus
 from distill.preflight import check_pairs
 from distill.preparing import Preparation
@@ -221,17 +221,14 @@ class Pipeline:
     def _answer(self, problems: list[Problem], on_progress: Callable | None = None, phase: str | None = None) -> list:
         """The student's answers; of a `phase`, those of earlier sittings are not written again."""
         evaluation = self.config.evaluation
-        return answer_together(
-            self.student,
-            self.tokenizer,
-            problems,
-            evaluation.max_new_tokens,
-            evaluation.batch_size,
-            on_progress=on_progress,
-            should_stop=self.should_stop if on_progress else None,  # what is asked during a step never breaks it off
-            known=self.answers.kept(phase, problems) if phase else None,
-            on_batch=partial(self.answers.keep, phase, problems) if phase else None,
+        sitting = Sitting(
+            on_progress,
+            self.should_stop if on_progress else None,  # what is asked during a step never breaks it off
+            self.answers.kept(phase, problems) if phase else {},
+            partial(self.answers.keep, phase, problems) if phase else None,
         )
+        limits = evaluation.max_new_tokens, evaluation.batch_size
+        return answer_together(self.student, self.tokenizer, problems, *limits, sitting)
 
     def _ask_during(self, step: int) -> list[events.Event]:
         """Have the student answer the samples and the validation problems that are counted."""

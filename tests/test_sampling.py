@@ -8,7 +8,7 @@ import torch
 from distill.data.problems import generate
 from distill.data.prompts import end_token, template_of
 from distill.errors import UserError
-from distill.generation import generate_batch, generate_ids
+from distill.generation import Manner, Sitting, generate_batch, generate_ids
 from distill.sampling import Sampling, pick
 
 NEW = 8  # tokens
@@ -64,46 +64,47 @@ def test_what_is_ruled_out_is_never_drawn_however_the_draw_falls(top_p):
 
 def test_a_sample_is_the_same_whatever_stands_beside_it(student, prompts):
     sampling = Sampling(1.0, 0.95, seed=3)
-    whole = generate_batch(*student, prompts, NEW, sampling=sampling)
+    whole = generate_batch(*student, prompts, NEW, manner=Manner(sampling))
     assert len({completion.tokens for completion in whole}) == len(prompts)
     for batch_size in (1, 4):
-        assert generate_batch(*student, prompts, NEW, batch_size, sampling=sampling) == whole
-    assert generate_batch(*student, prompts[::-1], NEW, sampling=sampling) == whole[::-1]
-    assert generate_batch(*student, prompts[2:3], NEW, sampling=sampling) == whole[2:3]
+        assert generate_batch(*student, prompts, NEW, batch_size, Manner(sampling)) == whole
+    assert generate_batch(*student, prompts[::-1], NEW, manner=Manner(sampling)) == whole[::-1]
+    assert generate_batch(*student, prompts[2:3], NEW, manner=Manner(sampling)) == whole[2:3]
 
 
 def test_copies_of_a_prompt_and_other_seeds_are_answered_differently(student, prompts):
     same = [
-        completion.tokens for completion in generate_batch(*student, prompts[:1] * 3, NEW, sampling=Sampling(1, seed=3))
+        completion.tokens
+        for completion in generate_batch(*student, prompts[:1] * 3, NEW, manner=Manner(Sampling(1, seed=3)))
     ]
     assert len(set(same)) == 3
-    other = generate_batch(*student, prompts[:1], NEW, sampling=Sampling(1, seed=4))[0].tokens
+    other = generate_batch(*student, prompts[:1], NEW, manner=Manner(Sampling(1, seed=4)))[0].tokens
     assert other not in same
 
 
 def test_the_global_random_state_is_neither_read_nor_changed(student, prompts):
     torch.manual_seed(1)
     before = torch.get_rng_state()
-    first = generate_batch(*student, prompts[:2], NEW, sampling=Sampling(1, seed=0))
+    first = generate_batch(*student, prompts[:2], NEW, manner=Manner(Sampling(1, seed=0)))
     assert torch.equal(torch.get_rng_state(), before)
     torch.manual_seed(2)
-    assert generate_batch(*student, prompts[:2], NEW, sampling=Sampling(1, seed=0)) == first
+    assert generate_batch(*student, prompts[:2], NEW, manner=Manner(Sampling(1, seed=0))) == first
 
 
 def test_at_a_low_temperature_or_top_p_it_is_greedy(student, prompts):
     greedy = generate_batch(*student, prompts, NEW)
-    assert generate_batch(*student, prompts, NEW, sampling=Sampling(1e-6, seed=0)) == greedy
-    assert generate_batch(*student, prompts, NEW, sampling=Sampling(1.0, 1e-9, seed=0)) == greedy
-    assert generate_batch(*student, prompts, NEW, finite=True) == greedy
+    assert generate_batch(*student, prompts, NEW, manner=Manner(Sampling(1e-6, seed=0))) == greedy
+    assert generate_batch(*student, prompts, NEW, manner=Manner(Sampling(1.0, 1e-9, seed=0))) == greedy
+    assert generate_batch(*student, prompts, NEW, manner=Manner(finite=True)) == greedy
 
 
-@pytest.mark.parametrize("how", [{"sampling": Sampling(1, seed=0)}, {"finite": True}])
-def test_logits_that_are_no_numbers_are_one_sentence(student, prompts, how):
+@pytest.mark.parametrize("manner", [Manner(Sampling(1, seed=0)), Manner(finite=True)])
+def test_logits_that_are_no_numbers_are_one_sentence(student, prompts, manner):
     model, tokenizer = copy.deepcopy(student)
     with torch.no_grad():
         model.model.norm.weight.fill_(float("nan"))
     with pytest.raises(UserError, match="logits are not finite"):
-        generate_batch(model, tokenizer, prompts, NEW, **how)
+        generate_batch(model, tokenizer, prompts, NEW, manner=manner)
 
 
 @pytest.mark.parametrize(("temperature", "top_p"), [(0, 1), (-1, 1), (1, 0), (1, 1.1), (float("nan"), 1)])
@@ -119,7 +120,7 @@ def test_tokens_alone_are_the_same_answers_and_end_with_their_end(student, promp
     model, tokenizer = student
     rows = [tokenizer(prompt, add_special_tokens=False).input_ids for prompt in prompts]
     sampling = Sampling(1.0, seed=5)
-    expected = [c.tokens for c in generate_batch(model, tokenizer, prompts, NEW, sampling=sampling)]
+    expected = [c.tokens for c in generate_batch(model, tokenizer, prompts, NEW, manner=Manner(sampling))]
     ends = [end_token(tokenizer)]
     assert [tuple(row) for row in generate_ids(model, rows, ends, NEW, sampling)] == expected
     ends = [expected[0][2], *ends]
@@ -169,7 +170,7 @@ def test_special_tokens_that_are_text_stay_whole_where_asked(student, prompts):
     trace, answer = tokenizer.encode("3 * 24"), tokenizer.encode("#### 72")
     opens, closes, pad = tokenizer.convert_tokens_to_ids(added)
     says = [opens, *trace, closes, pad, *answer]
-    kept = generate_batch(*always((model, tokenizer), says), prompts[:2], 40, keep_special=True)
+    kept = generate_batch(*always((model, tokenizer), says), prompts[:2], 40, manner=Manner(keep_special=True))
     assert [completion.text for completion in kept] == ["<think>3 * 24</think>#### 72"] * 2
     assert all(completion.finished and completion.tokens == tuple(says) for completion in kept)
     plain = generate_batch(*always((model, tokenizer), says), prompts[:1], 40)
@@ -179,5 +180,7 @@ def test_special_tokens_that_are_text_stay_whole_where_asked(student, prompts):
 def test_where_no_end_is_known_the_limit_ends_an_answer(student, prompts):
     model, tokenizer = copy.deepcopy(student)
     model.generation_config.eos_token_id = None
-    completions = generate_batch(model, tokenizer, prompts, NEW, ends=[], on_progress=lambda *now: None)
+    completions = generate_batch(
+        model, tokenizer, prompts, NEW, manner=Manner(ends=[]), sitting=Sitting(lambda *now: None)
+    )
     assert all(len(completion.tokens) == NEW and not completion.finished for completion in completions)

@@ -5,7 +5,7 @@ This module knows nothing of runs, adapters or teachers: whoever calls it decide
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -14,8 +14,7 @@ from distill.data.grading import Grade, grade
 from distill.data.problems import Problem
 from distill.data.prompts import template_of
 from distill.evaluation.score import Score
-from distill.generation import Completion, generate_batch
-from distill.progress import OnProgress, ShouldStop
+from distill.generation import ALONE, Completion, Sitting, generate_batch
 
 
 @dataclass(frozen=True)
@@ -33,29 +32,15 @@ def answer_problems(
     problems: Sequence[Problem],
     max_new_tokens: int = 64,
     batch_size: int = 256,
-    system: str | None = None,
-    on_progress: OnProgress | None = None,
-    should_stop: ShouldStop | None = None,
-    known: Mapping[int, Completion] | None = None,
-    on_batch: Callable[[dict[int, Completion]], None] | None = None,
+    sitting: Sitting = ALONE,
 ) -> list[Answer]:
     """The model's graded answers to `problems`, each asked in the model's own chat template.
 
-    `known` and `on_batch`, by the places of problems, are generate_batch's: what an earlier sitting wrote is kept.
+    The places of a sitting are those of problems: what an earlier one wrote is kept.
     """
-    template = template_of(tokenizer, system)
+    template = template_of(tokenizer)
     prompts = [template.render(problem.question) for problem in problems]
-    completions = generate_batch(
-        model,
-        tokenizer,
-        prompts,
-        max_new_tokens,
-        batch_size,
-        on_progress=on_progress,
-        should_stop=should_stop,
-        known=known,
-        on_batch=on_batch,
-    )
+    completions = generate_batch(model, tokenizer, prompts, max_new_tokens, batch_size, sitting=sitting)
     return [Answer(p, c, grade(c.text, p.answer)) for p, c in zip(problems, completions, strict=True)]
 
 

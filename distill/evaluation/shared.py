@@ -5,15 +5,15 @@ This module knows nothing of runs or adapters, nor of how answers are kept.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from distill import together
 from distill.data.problems import Problem
 from distill.evaluation.generate import Answer, answer_problems
-from distill.generation import Completion
-from distill.progress import OnProgress, ShouldStop, Stopped
+from distill.generation import ALONE, Completion, Sitting
+from distill.progress import ShouldStop, Stopped
 
 
 def answer_together(
@@ -22,43 +22,30 @@ def answer_together(
     problems: Sequence[Problem],
     max_new_tokens: int = 64,
     batch_size: int = 256,
-    *,
-    on_progress: OnProgress | None = None,
-    should_stop: ShouldStop | None = None,
-    known: Mapping[int, Completion] | None = None,
-    on_batch: Callable[[dict[int, Completion]], None] | None = None,
+    sitting: Sitting = ALONE,
 ) -> list[Answer]:
     """As `answer_problems`, on every process alike. Raises `Stopped` on all where any has been asked to stop."""
-    ours = {"max_new_tokens": max_new_tokens, "batch_size": batch_size}
     if together.size() == 1 or not problems:
-        return answer_problems(
-            model, tokenizer, problems, **ours,
-            on_progress=on_progress, should_stop=should_stop, known=known, on_batch=on_batch,
-        )  # fmt: skip
-    total, processes, first = len(problems), together.size(), together.rank()
+        return answer_problems(model, tokenizer, problems, max_new_tokens, batch_size, sitting)
     share = together.share(problems)
+    ours = _of_one_process(sitting, len(share), len(problems))
+    answers = together.all_or_none(lambda: answer_problems(model, tokenizer, share, max_new_tokens, batch_size, ours))
+    return together.whole(answers, len(problems))
+
+
+def _of_one_process(sitting: Sitting, size: int, total: int) -> Sitting:
+    """The sitting of this process, which writes a share of `size` of the `total` answers."""
+    processes, first, heard = together.size(), together.rank(), sitting.on_progress
+    told = heard and (lambda done, _: heard(min(done * processes, total), total))
     if together.is_sharded():  # they read the student's weights together, so each must write as long as the others
-        known, on_batch = None, _between(should_stop)
-        should_stop = None
-    mine = {place: known[at] for place in range(len(share)) if known and (at := first + place * processes) in known}
+        return Sitting(told, on_batch=_between(sitting.should_stop))
+    at = {place: first + place * processes for place in range(size)}  # of all answers
 
     def keep(written: dict[int, Completion]) -> None:
-        at = {first + place * processes: completion for place, completion in written.items()}
-        on_batch({place: completion for place, completion in at.items() if place < total})
+        sitting.on_batch({at[place]: completion for place, completion in written.items() if at[place] < total})
 
-    answers = together.all_or_none(
-        lambda: answer_problems(
-            model,
-            tokenizer,
-            share,
-            **ours,
-            on_progress=on_progress and (lambda done, _: on_progress(min(done * processes, total), total)),
-            should_stop=should_stop,
-            known=mine,
-            on_batch=on_batch if together.is_sharded() else on_batch and keep,
-        )
-    )
-    return together.whole(answers, total)
+    known = {place: sitting.known[whole] for place, whole in at.items() if whole in sitting.known}
+    return Sitting(told, sitting.should_stop, known, sitting.on_batch and keep)
 
 
 def _between(should_stop: ShouldStop | None) -> Callable[[dict[int, Completion]], None] | None:

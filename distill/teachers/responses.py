@@ -22,7 +22,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from distill.data.chosen import Response
 from distill.data.prompts import THINK, Template, opened, template_of
 from distill.errors import UserError
-from distill.generation import end_tokens, generate_batch
+from distill.generation import Manner, Sitting, end_tokens, generate_batch
 from distill.models import fingerprint, load_model, load_tokenizer
 from distill.progress import OnProgress, ShouldStop, check
 from distill.sampling import Sampling
@@ -204,12 +204,8 @@ class _Teacher:
                 prompts,
                 request.max_new_tokens,
                 self.batch_size,
-                on_progress=lambda done, total: on_progress(done * scale, total * scale),
-                should_stop=should_stop,
-                sampling=sampling,
-                keep_special=True,
-                ends=self.ends,
-                finite=True,
+                Manner(sampling, ends=self.ends, keep_special=True, finite=True),
+                Sitting(lambda done, total: on_progress(done * scale, total * scale), should_stop),
             )
         responses = [
             Response(opening + c.text, c.finished, len(c.tokens))

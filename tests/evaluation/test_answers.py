@@ -14,7 +14,7 @@ from distill.data.problems import generate
 from distill.evaluation.answers import Answers
 from distill.evaluation.generate import answer_problems
 from distill.events import EventWriter, Stage, read
-from distill.generation import Completion
+from distill.generation import Completion, Sitting
 from distill.hardware import detect
 from distill.pipeline import Pipeline
 from distill.progress import Stopped
@@ -62,21 +62,13 @@ def test_batches_that_are_known_are_not_written_again(tiny, problems):
     whole = answer_problems(model, tokenizer, problems, 4, batch_size=2)
     kept, told = {}, []
     with pytest.raises(Stopped):
-        answer_problems(
-            model,
-            tokenizer,
-            problems,
-            4,
-            2,
-            should_stop=lambda: len(kept) >= 4,
-            on_batch=lambda batch: kept.update(batch),
-        )
+        sitting = Sitting(should_stop=lambda: len(kept) >= 4, on_batch=lambda batch: kept.update(batch))
+        answer_problems(model, tokenizer, problems, 4, 2, sitting)
     assert len(kept) == 4
     known = {place: Completion("known", (), True) for place in kept}
     rest = {}
-    again = answer_problems(
-        model, tokenizer, problems, 4, 2, known=known, on_batch=rest.update, on_progress=lambda *at: told.append(at)
-    )
+    sitting = Sitting(lambda *at: told.append(at), known=known, on_batch=rest.update)
+    again = answer_problems(model, tokenizer, problems, 4, 2, sitting)
     assert {place for place, answer in enumerate(again) if answer.completion.text == "known"} == kept.keys()
     assert rest.keys() == set(range(7)) - kept.keys()
     assert all(rest[place] == whole[place].completion for place in rest)

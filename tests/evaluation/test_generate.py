@@ -2,6 +2,7 @@
 
 import copy
 from functools import cache
+from itertools import pairwise
 from types import SimpleNamespace
 
 import pytest
@@ -13,7 +14,7 @@ from distill.data.problems import generate
 from distill.data.prompts import render, template_of
 from distill.errors import UserError
 from distill.evaluation.generate import answer_problems, score
-from distill.generation import Completion, end_tokens, evaluating, generate_batch, stream
+from distill.generation import Completion, Manner, Sitting, end_tokens, evaluating, follow, generate_batch
 from distill.progress import Stopped
 
 NEW = 10  # tokens
@@ -113,7 +114,7 @@ def test_a_stop_string_ends_an_answer_and_is_cut_off(lively, prompts):
     model, tokenizer = lively("student-tiny")
     whole = generate_batch(model, tokenizer, prompts, NEW)
     stop = whole[2].text[3:6]
-    completions = generate_batch(model, tokenizer, prompts, NEW, stop=[stop])
+    completions = generate_batch(model, tokenizer, prompts, NEW, manner=Manner(stop=[stop]))
     assert completions[2].finished
     assert completions[2].text == whole[2].text[: whole[2].text.index(stop)]
     assert all(stop not in completion.text for completion in completions)
@@ -156,9 +157,8 @@ def test_progress_counts_answers_and_ends_at_all_of_them(lively, prompts):
     model, tokenizer = lively("student-tiny")
     end = greedy(model, tokenizer, prompts[0])[2]
     seen = []
-    generate_batch(
-        ending_at(model, end), tokenizer, prompts, NEW, batch_size=4, on_progress=lambda *now: seen.append(now)
-    )
+    sitting = Sitting(lambda *now: seen.append(now))
+    generate_batch(ending_at(model, end), tokenizer, prompts, NEW, batch_size=4, sitting=sitting)
     done = [now for now, _ in seen]
     assert done == sorted(done) and seen[-1] == (7, 7) and (4, 7) in seen and len(seen) > 2
 
@@ -167,7 +167,8 @@ def test_asked_to_stop_it_stops_at_the_next_token(lively, prompts):
     model, tokenizer = lively("student-tiny")
     asked = []
     with pytest.raises(Stopped):
-        generate_batch(model, tokenizer, prompts, NEW, should_stop=lambda: len(asked) == 3 or asked.append(1))
+        sitting = Sitting(should_stop=lambda: len(asked) == 3 or asked.append(1))
+        generate_batch(model, tokenizer, prompts, NEW, sitting=sitting)
     assert len(asked) == 3
 
 
@@ -202,18 +203,20 @@ def test_what_was_learned_is_answered_finished_and_right(taught):
 
 def test_a_stream_is_the_same_answer_in_pieces(taught):
     model, tokenizer, problems = taught
-    pieces = list(stream(model, tokenizer, render(tokenizer, problems[1].question)))
-    assert "".join(pieces) == problems[1].solution and len(pieces) > 10
-    assert "".join(stream(model, tokenizer, render(tokenizer, problems[1].question), 3)) == "".join(pieces[:3])
+    prompt = render(tokenizer, problems[1].question)
+    texts = [completion.text for completion in follow(model, tokenizer, prompt)]
+    assert texts[-1] == problems[1].solution and len(set(texts)) > 10
+    assert all(after.startswith(before) for before, after in pairwise(texts))
+    assert [completion.text for completion in follow(model, tokenizer, prompt, 3)] == texts[:3]
 
 
 def test_a_stream_that_is_closed_leaves_the_model_as_it_was(taught):
     model, tokenizer, problems = taught
     model.train()
-    pieces = stream(model, tokenizer, render(tokenizer, problems[0].question))
-    next(pieces)
+    written = follow(model, tokenizer, render(tokenizer, problems[0].question))
+    next(written)
     assert not torch.is_inference_mode_enabled()
-    pieces.close()
+    written.close()
     assert model.training
     model.eval()
 
@@ -243,5 +246,5 @@ def test_a_character_of_several_tokens_is_streamed_whole(tiny):
     tokens = tokenizer(text, add_special_tokens=False).input_ids
     assert len(tokens) > len(text)
     parrot = Parrot([*tokens, tokenizer.eos_token_id], len(tokenizer))
-    pieces = list(stream(parrot, tokenizer, "Say it."))
-    assert "".join(pieces) == text and "\ufffd" not in "|".join(pieces)
+    texts = [completion.text for completion in follow(parrot, tokenizer, "Say it.")]
+    assert texts[-1] == text and all(text.startswith(part) for part in texts)

@@ -20,7 +20,7 @@ from distill.data.grading import grade
 from distill.data.problems import generate
 from distill.data.prompts import render
 from distill.errors import UserError
-from distill.generation import generate_batch
+from distill.generation import Manner, generate_batch
 from distill.models import load_model, load_tokenizer
 from distill.progress import Stopped
 from distill.teachers.responses import Response, ResponseBank, ResponseRequest, prefilled
@@ -92,7 +92,8 @@ def test_the_bank_says_what_the_teacher_says(bank, folder):
     found, _ = ask(bank, folder)
     model, tokenizer = load_model(folder), load_tokenizer(folder)
     prompts = [render(tokenizer, question) for question in QUESTIONS]
-    for some, completion in zip(found, generate_batch(model, tokenizer, prompts, 6, keep_special=True), strict=True):
+    written = generate_batch(model, tokenizer, prompts, 6, manner=Manner(keep_special=True))
+    for some, completion in zip(found, written, strict=True):
         assert some == [Response(completion.text, completion.finished, len(completion.tokens))]
     assert len(files(bank)) == 3
 

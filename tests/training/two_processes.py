@@ -23,7 +23,7 @@ from distill.assets import ZOO
 from distill.data.encoding import encode_many
 from distill.data.problems import generate
 from distill.evaluation.shared import answer_together
-from distill.generation import end_tokens
+from distill.generation import Sitting, end_tokens
 from distill.hardware import Hardware
 from distill.models import load_model, load_tokenizer
 from distill.objectives.cross_tokenizer import CrossTokenizerObjective
@@ -149,7 +149,8 @@ def train(case: str) -> tuple[dict[str, torch.Tensor], list[dict]]:
 def answers_of(student, tokenizer) -> torch.Tensor:
     """The tokens of two answers, one longer than the other: that process goes on reading when the other has ended."""
     with student.disable_adapter():
-        found = answer_together(student, tokenizer, generate("held_out", 2), 48, should_stop=lambda: False)
+        sitting = Sitting(should_stop=lambda: False)
+        found = answer_together(student, tokenizer, generate("held_out", 2), 48, sitting=sitting)
     lengths = [len(answer.completion.tokens) for answer in found]
     assert lengths[0] != lengths[1] and max(lengths) < 48, lengths
     return torch.tensor([token for answer in found for token in answer.completion.tokens])
