@@ -75,17 +75,25 @@ def aligned(
     if student_ids is not None:
         ids_S = torch.tensor([token for ids in student_ids for token in ids], dtype=torch.long)
         single &= ids_S[first_S] == ids_T[first_T]
+    said = _said_of_chunks(signals, first_T, t1 - t0, swap)
     out = {"chunk_of": Ragged(chunk_of, sizes), "chunk_single": Ragged(single, counts)}
+    return out | {name: Ragged(values, counts) for name, values in said.items()}
+
+
+def _said_of_chunks(
+    signals: Mapping[str, Ragged], first: Tensor, lengths: Tensor, swap: Callable[[Tensor], Tensor]
+) -> dict[str, Tensor]:
+    """What the signals say of each chunk, which is `lengths` [C] of the teacher's tokens, from `first` [C] on."""
+    said = {}
     if "token_logprobs" in signals:
-        out["chunk_logprobs"] = Ragged(_sums(signals["token_logprobs"].values, first_T, t1 - t0), counts)
-    for name, dtype in (("topk_logprobs", torch.float32), ("topk_ids", torch.int64)):
-        if name in signals:
-            values = signals[name].values[first_T].to(dtype)
-            out[f"chunk_{name}"] = Ragged(swap(values) if name == "topk_ids" else values, counts)
+        said["chunk_logprobs"] = _sums(signals["token_logprobs"].values, first, lengths)
+    if "topk_logprobs" in signals:
+        said["chunk_topk_logprobs"] = signals["topk_logprobs"].values[first].float()
+    if "topk_ids" in signals:
+        said["chunk_topk_ids"] = swap(signals["topk_ids"].values[first].long())
     if "hidden" in signals:
-        sums_CKD = _sums(signals["hidden"].values, first_T, t1 - t0)
-        out["chunk_hidden"] = Ragged(sums_CKD.div_((t1 - t0)[:, None, None]), counts)
-    return out
+        said["chunk_hidden"] = _sums(signals["hidden"].values, first, lengths).div_(lengths[:, None, None])
+    return said
 
 
 def _chunks_of_texts(

@@ -47,27 +47,6 @@ def build(shell: Shell) -> None:
         """Go on with a run that was stopped or broke off, with overrides of its budget."""
         return summary(found(actions.resume(run, shell.who(token), overrides or [])))
 
-    def status(run: str = "") -> dict[str, Any]:
-        """What a run is doing: state, step, steps, share of the present stage, in words. No id: the newest run."""
-        return summary(found(run))
-
-    def report(run: str = "") -> dict[str, Any]:
-        """A finished run's report.json: accuracies with intervals, flips, agreement, times. A file of problems is named
-        in data.file."""
-        view = found(run)
-        if view.report is None:
-            raise UserError(f"Run {view.id} has no report yet: it is {view.state}.")
-        report = actions.published(view.report)
-        if report.get("data", {}).get("path"):  # gradio's client takes whatever has a path for a file to be fetched
-            report["data"]["file"] = report["data"].pop("path")
-        return report
-
-    def generate(run: str, question: str, answer: str = "") -> dict[str, Any]:
-        """The run's student answers a question with its adapter off and on; graded if the right answer is given."""
-        from distill.ui.compare import generate_once
-
-        return generate_once(found(run).folder, question, answer or None)
-
     for function in (stop, status, report):
         gr.api(plainly(function, html=False), api_name=function.__name__, queue=False)
     for function in (start, resume):
@@ -76,6 +55,30 @@ def build(shell: Shell) -> None:
         else:
             gr.api(plainly(function, html=False), api_name=function.__name__, queue=False)
     gr.api(plainly(generate, html=False), api_name="generate", concurrency_id="model", concurrency_limit=1)
+
+
+def status(run: str = "") -> dict[str, Any]:
+    """What a run is doing: state, step, steps, share of the present stage, in words. No id: the newest run."""
+    return summary(found(run))
+
+
+def report(run: str = "") -> dict[str, Any]:
+    """A finished run's report.json: accuracies with intervals, flips, agreement, times. A file of problems is named
+    in data.file."""
+    view = found(run)
+    if view.report is None:
+        raise UserError(f"Run {view.id} has no report yet: it is {view.state}.")
+    report = actions.published(view.report)
+    if report.get("data", {}).get("path"):  # gradio's client takes whatever has a path for a file to be fetched
+        report["data"]["file"] = report["data"].pop("path")
+    return report
+
+
+def generate(run: str, question: str, answer: str = "") -> dict[str, Any]:
+    """The run's student answers a question with its adapter off and on; graded if the right answer is given."""
+    from distill.ui.compare import generate_once
+
+    return generate_once(found(run).folder, question, answer or None)
 
 
 def _lasting(begin: Callable[..., dict[str, Any]]) -> Callable[..., Iterator[dict[str, Any]]]:
