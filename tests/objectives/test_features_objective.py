@@ -1,105 +1,29 @@
-"""Features as an objective: whose states are compared, and what must change nothing."""
+"""Features as an objective: whose states are compared, and what is counted, measured and saved."""
 
 from __future__ import annotations
 
 import pytest
 import torch
-from torch import Tensor
+from features_objective_cases import (
+    CHUNKS,
+    LABELLED,
+    LOSSES,
+    MAPS,
+    WIDTHS,
+    D,
+    by_hand,
+    every_loss,
+    loss_of,
+    make,
+    make_batch,
+    make_states,
+    normal,
+    outputs_of,
+    rows_of,
+)
 
 from distill.losses.cka import cka
 from distill.losses.features import centred_cosine, rms_normalised, token_mse
-from distill.losses.head import Head
-from distill.objectives.base import StudentOutputs
-from distill.objectives.features import FeaturesObjective
-
-D, BLOCKS, LENGTH = 6, 3, 9
-WIDTHS = {"qwen2.5": 4, "smol": 6, "phi": 10}  # narrower, equal and wider than the student; a dot in a name
-MAPS = {"qwen2.5": [(1, 0), (3, 1)], "smol": [(2, 1)], "phi": [(1, 1), (2, 0)]}
-LOSSES = ("mse", "cosine", "cka", "nbs")
-every_loss = pytest.mark.parametrize("loss", LOSSES)
-LABELLED = [5, 3, 7, 4]  # tokens of the completion of each row, the rest of it the prompt
-# Chunks of the j-th labelled token, a list for each row; -1 in none; row 0 drops chunk 1.
-CHUNKS = {
-    "qwen2.5": [[0, 0, -1, 2, 3], [0, 1, 2], [0, 1, 1, 1, 2, 3, 4], [0, 0, 1, 2]],
-    "smol": [[0, 1, 2, 3, 4], [0, 1, 2], [0, 1, 2, 3, 4, 5, 6], [0, 1, 2, 3]],
-    "phi": [[0, 0, 0, 0, 1], [-1, -1, -1], [0, 0, 1, 1, 2, 2, 3], [0, 1, 2, 3]],
-}
-
-
-def normal(*shape: int, seed: int = 0) -> Tensor:
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
-
-
-def make(loss: str = "mse", teachers: tuple[str, ...] = tuple(WIDTHS), **settings) -> FeaturesObjective:
-    widths = {teacher: WIDTHS[teacher] for teacher in teachers}
-    maps = settings.pop("maps", {teacher: MAPS[teacher] for teacher in teachers})
-    return FeaturesObjective(teacher_widths=widths, student_width=D, maps=maps, loss=loss, **settings).double()
-
-
-def make_batch(left: bool = False, pad: int = 0) -> dict:
-    """Four rows of prompt and completion of `LENGTH` tokens in all, padded by `pad` on one side."""
-    labels = torch.full((4, LENGTH), -100)
-    for row, count in enumerate(LABELLED):
-        labels[row, LENGTH - 1 - count : LENGTH - 1] = 1  # and an unlabelled token at the end
-    filler = torch.full((4, pad), -100)
-    chunk_of = {teacher: torch.full((4, max(LABELLED)), -1) for teacher in WIDTHS}
-    for teacher, rows in CHUNKS.items():
-        for row, numbers in enumerate(rows):
-            chunk_of[teacher][row, : len(numbers)] = torch.tensor(numbers)
-    hidden = {teacher: normal(4, 7, 2, width, seed=i) for i, (teacher, width) in enumerate(WIDTHS.items())}
-    nll = {teacher: 0.7 + 0.1 * normal(4, seed=20 + i) for i, teacher in enumerate(WIDTHS)}
-    return {
-        "labels": torch.cat([filler, labels] if left else [labels, filler], 1),
-        "num_items": torch.tensor(sum(LABELLED)),
-        "signals": {"chunk_of": chunk_of, "chunk_hidden": hidden, "nll_per_byte": nll},
-    }
-
-
-def make_states(left: bool = False, pad: int = 0) -> Tensor:
-    """[1 + BLOCKS, 4, LENGTH + pad, D]; what stands at the padding is other numbers."""
-    states, filler = normal(1 + BLOCKS, 4, LENGTH, D, seed=50), normal(1 + BLOCKS, 4, pad, D, seed=51)
-    return torch.cat([filler, states] if left else [states, filler], 2)
-
-
-def outputs_of(states: Tensor) -> StudentOutputs:
-    return StudentOutputs(states[-1], Head(torch.zeros(2, D, dtype=states.dtype)), tuple(states))
-
-
-def rows_of(batch: dict, rows: list[int]) -> dict:
-    signals = {name: {t: x[rows] for t, x in values.items()} for name, values in batch["signals"].items()}
-    return {**batch, "labels": batch["labels"][rows], "signals": signals}
-
-
-def loss_of(objective: FeaturesObjective, states: Tensor, batch: dict) -> Tensor:
-    return objective(outputs_of(states), batch).total()
-
-
-def gradients(objective: FeaturesObjective, states: Tensor, batch: dict) -> tuple[Tensor, Tensor, list[Tensor]]:
-    """The loss, its gradient to the states, and those to the projectors."""
-    states = states.clone().requires_grad_()
-    objective.zero_grad()
-    loss = loss_of(objective, states, batch)
-    loss.backward()
-    return loss.detach(), states.grad, [p.grad.clone() for p in objective.parameters()]
-
-
-# --- what is computed --------------------------------------------------------------------------------------------
-
-
-def by_hand(objective: FeaturesObjective, teacher: str, pair: int) -> tuple[Tensor, Tensor, Tensor]:
-    """The student's and the teacher's vectors of every chunk, and its row, one after another in plain loops."""
-    states, batch = make_states(), make_batch()
-    block, at = MAPS[teacher][pair]
-    x, y, row_of = [], [], []
-    for row, numbers in enumerate(CHUNKS[teacher]):
-        columns = [column for column in range(LENGTH) if batch["labels"][row, column] == 1]
-        for number in sorted({n for n in numbers if n >= 0}):
-            own = [states[block, row, c] for c, n in zip(columns, numbers, strict=True) if n == number]
-            mean = torch.stack([token / token.square().mean().sqrt() for token in own]).mean(0)
-            x.append(mean / mean.square().mean().sqrt())
-            y.append(batch["signals"]["chunk_hidden"][teacher][row, number, at])
-            row_of.append(row)
-    return torch.stack(x), torch.stack(y), torch.tensor(row_of)
 
 
 @every_loss
@@ -154,90 +78,6 @@ def test_training_lowers_every_loss():
             loss_of(objective, states, batch).backward()
             optimiser.step()
         assert loss_of(objective, states, batch).item() < 0.5 * first
-
-
-# --- what must change nothing ------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("loss", ["mse", "cosine"])
-def test_the_split_into_micro_batches_changes_neither_loss_nor_gradients(loss):
-    objective, batch, states = make(loss, gate={"kind": "prior"}), make_batch(), make_states()
-    whole, grad, grads = gradients(objective, states, batch)
-    for split in ([[0, 1, 2], [3]], [[0], [1], [2], [3]], [[1], [0, 2, 3]]):
-        parts = [gradients(objective, states[:, rows], rows_of(batch, rows)) for rows in split]
-        torch.testing.assert_close(sum(part[0] for part in parts), whole)
-        order = [row for rows in split for row in rows]
-        torch.testing.assert_close(torch.cat([part[1] for part in parts], 1), grad[:, order])
-        for projector, total in enumerate(grads):
-            torch.testing.assert_close(sum(part[2][projector] for part in parts), total)
-
-
-@every_loss
-def test_the_order_of_rows_changes_nothing(loss):
-    objective, batch, states, order = make(loss, gate={"kind": "prior"}), make_batch(), make_states(), [2, 0, 3, 1]
-    whole, grad, _ = gradients(objective, states, batch)
-    shuffled, shuffled_grad, _ = gradients(objective, states[:, order], rows_of(batch, order))
-    torch.testing.assert_close(shuffled, whole)
-    torch.testing.assert_close(shuffled_grad, grad[:, order])
-
-
-@every_loss
-@pytest.mark.parametrize("left", [True, False])
-def test_padding_and_its_side_change_nothing(loss, left):
-    objective = make(loss)
-    plain = loss_of(objective, make_states(), make_batch())
-    torch.testing.assert_close(loss_of(objective, make_states(left, 3), make_batch(left, 3)), plain)
-
-
-@every_loss
-def test_padding_of_chunks_changes_nothing(loss):
-    objective, batch = make(loss), make_batch()
-    plain = loss_of(objective, make_states(), batch)
-    signals = batch["signals"]
-    signals["chunk_of"] = {t: torch.cat([x, torch.full((4, 2), -1)], 1) for t, x in signals["chunk_of"].items()}
-    extra = {t: torch.full((4, 3, 2, WIDTHS[t]), 1e6, dtype=torch.float64) for t in WIDTHS}
-    signals["chunk_hidden"] = {t: torch.cat([x, extra[t]], 1) for t, x in signals["chunk_hidden"].items()}
-    torch.testing.assert_close(loss_of(objective, make_states(), batch), plain)
-
-
-@every_loss
-def test_tokens_outside_chunks_get_exactly_zero_gradient(loss):
-    objective, batch = make(loss, ("qwen2.5",)), make_batch()
-    _, grad, _ = gradients(objective, make_states(), batch)
-    counts = batch["labels"] == 1
-    counts[0, LENGTH - 1 - 5 + 2] = False  # the third labelled token of row 0 is in no chunk
-    for block in range(1 + BLOCKS):
-        used = counts if block in (1, 3) else torch.zeros_like(counts)
-        assert torch.equal(grad[block][~used], torch.zeros_like(grad[block][~used]))
-        assert (grad[block][used].abs().sum(-1) > 0).all()
-
-
-@every_loss
-def test_what_stands_at_unlabelled_tokens_does_not_matter_even_if_not_finite(loss):
-    objective, batch, states = make(loss), make_batch(), make_states()
-    plain, _, _ = gradients(objective, states, batch)
-    states[:, batch["labels"] == -100] = float("nan")
-    loss_there, grad, _ = gradients(objective, states, batch)
-    torch.testing.assert_close(loss_there, plain)
-    assert grad.isfinite().all()
-
-
-@every_loss
-@pytest.mark.parametrize("emptied", ["labels", "chunks"])
-def test_no_chunk_is_exactly_zero_with_a_graph(loss, emptied):
-    objective, batch = make(loss), make_batch()
-    if emptied == "labels":
-        batch["labels"].fill_(-100)
-        batch["num_items"] = torch.tensor(0)
-        batch["signals"]["chunk_of"] = {t: x[:, :0] for t, x in batch["signals"]["chunk_of"].items()}
-        batch["signals"]["chunk_hidden"] = {t: x[:, :0] for t, x in batch["signals"]["chunk_hidden"].items()}
-    else:
-        for chunk_of in batch["signals"]["chunk_of"].values():
-            chunk_of.fill_(-1)
-    total, grad, grads = gradients(objective, make_states(), batch)
-    assert total.item() == 0
-    assert all(torch.equal(g, torch.zeros_like(g)) for g in (grad, *grads))
-    assert objective.skipped == len(WIDTHS)
 
 
 # --- counting, measuring, saving ---------------------------------------------------------------------------------

@@ -1,109 +1,31 @@
-"""The logits objective: what it says of stored and live teachers, and what must not change it."""
+"""The logits objective: what it says of stored and live teachers, and what it refuses."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import pytest
 import torch
-from torch import Tensor
-
-from distill.losses.chunked import in_chunks
-from distill.losses.divergences import divergence
-from distill.losses.head import Head
-from distill.objectives import logits as module
-from distill.objectives.base import StudentOutputs
-from distill.objectives.gate import Gate
-from distill.objectives.logits import LogitsObjective
-
-B, L, D, E, V, K = 3, 6, 4, 5, 9, 3
-LABELS = torch.tensor([[-100, -100, 3, 1, 2, 8], [-100, 4, 0, 7, -100, -100], [-100, -100, -100, -100, 5, 1]])
-LABELLED = LABELS[:, 1:] != -100
-NAMES = ("a.b", "c")  # dots are allowed in names
-NLL = {"a.b": torch.tensor([0.5, 0.9, 0.4]), "c": torch.tensor([0.6, 0.4, 0.5])}
-
-
-def drawn(*shape: int, seed: int = 0) -> Tensor:
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
-
-
-HEAD = Head(drawn(V + 2, D, seed=5))  # two rows of padding: no tokens
-TEACHER_HEADS = {name: Head(drawn(V + 3, E, seed=6 + i)) for i, name in enumerate(NAMES)}
-TEACHER_STATES = {name: drawn(B, L, E, seed=8 + i) for i, name in enumerate(NAMES)}
-
-
-@dataclass
-class Loaded:
-    """A teacher of known states: what LiveTeacher is to the objective."""
-
-    head: Head
-    states_BLE: Tensor
-
-    def states(self, batch) -> Tensor:
-        return self.states_BLE[: len(batch["labels"]), :-1][batch["labels"][:, 1:] != -100]
-
-
-def loaded(names=NAMES) -> dict[str, Loaded]:
-    return {name: Loaded(TEACHER_HEADS[name], TEACHER_STATES[name]) for name in names}
-
-
-def teacher_logits(name: str) -> Tensor:
-    return TEACHER_HEADS[name].logits(TEACHER_STATES[name])
-
-
-def stored(temperature: float = 1.0, k: int = K, labels_BL: Tensor = LABELS, names=NAMES, beyond: bool = True):
-    """The signals that a bank would give: of each labelled token the k likeliest, padded; NLL of each text.
-
-    `beyond`: whether the teacher's padding is among its logits, as it is in reality.
-    """
-    counts = (labels_BL[:, 1:] != -100).sum(1)
-    M = int(counts.max())
-    signals = {"chunk_of": {}, "chunk_single": {}, "chunk_topk_logprobs": {}, "chunk_topk_ids": {}, "nll_per_byte": NLL}
-    for name in names:
-        z_BLV = teacher_logits(name)[..., : None if beyond else V]
-        values, ids = (z_BLV[:, :-1] / temperature).log_softmax(-1).topk(k, dim=-1)
-        chunk_of, said, which = torch.full((B, M), -1), torch.zeros(B, M, k), torch.zeros(B, M, k, dtype=torch.long)
-        for b in range(B):
-            n = int(counts[b])
-            chunk_of[b, :n] = torch.arange(n)
-            said[b, :n], which[b, :n] = values[b][LABELLED[b]].float(), ids[b][LABELLED[b]]
-        signals["chunk_of"][name], signals["chunk_single"][name] = chunk_of, chunk_of >= 0
-        signals["chunk_topk_logprobs"][name], signals["chunk_topk_ids"][name] = said, which
-    return signals
-
-
-def objective(names=NAMES, source="stored", **kwargs) -> LogitsObjective:
-    live = loaded(names) if source == "live" else None
-    return LogitsObjective(teachers=names, vocabulary=V, source=source, live=live, **kwargs)
-
-
-def batch(temperature: float = 1.0, **kwargs) -> dict:
-    return {"labels": LABELS, "signals": stored(temperature, **kwargs)}
-
-
-def outputs(seed: int = 0) -> StudentOutputs:
-    return StudentOutputs(drawn(B, L, D, seed=seed).requires_grad_(), HEAD)
-
-
-def expected(s: StudentOutputs, name: str, kind="forward", temperature=1.0, **how) -> Tensor:
-    """[m], by the plain reference on the tokens both have."""
-    z_s, z_t = HEAD.logits(s.states_BLD)[..., :V], teacher_logits(name)[..., :V]
-    log_s, log_t = ((z[:, :-1][LABELLED] / temperature).log_softmax(-1) for z in (z_s, z_t))
-    return temperature**2 * divergence(log_s, log_t, kind, **how)
-
-
-HOW = (
-    {"divergence": "forward"},
-    {"divergence": "reverse", "temperature": 2.0},
-    {"divergence": "jsd", "beta": 0.3, "temperature": 2.0},
-    {"divergence": "jsd", "beta": 0.3, "scaling": "continuous"},
+from logits_objective_cases import (
+    HEAD,
+    HOW,
+    LABELLED,
+    LABELS,
+    NAMES,
+    NLL,
+    B,
+    D,
+    L,
+    V,
+    batch,
+    expected,
+    objective,
+    outputs,
+    plain,
+    stored,
+    teacher_logits,
 )
 
-
-def plain(how: dict) -> dict:
-    """`HOW` as the reference has it."""
-    told = {"kind": how["divergence"], "temperature": how.get("temperature", 1.0)}
-    return told | ({"beta": how["beta"], "continuous": "scaling" in how} if "beta" in how else {})
+from distill.objectives.gate import Gate
+from distill.objectives.logits import LogitsObjective
 
 
 @pytest.mark.parametrize("how", HOW)
@@ -211,90 +133,6 @@ def test_a_token_that_only_one_teacher_spoke_of_counts_in_its_mean_only():
     assert after["logits/c"] != pytest.approx(before["logits/c"])
     told["signals"]["chunk_of"]["c"][:] = -1
     assert list(objective()(s, told).metrics) == ["logits/a.b"]
-
-
-def test_the_split_into_micro_batches_changes_neither_loss_nor_gradient():
-    s = outputs()
-    whole = objective()(s, batch())
-    (gradient,) = torch.autograd.grad(whole.total(), s.states_BLD)
-    signals = stored()
-    for split in ([1, 2], [2, 1], [1, 1, 1]):
-        total, start = 0.0, 0
-        for size in split:
-            rows = slice(start, start + size)
-            told = {signal: {n: x[rows] for n, x in by.items()} for signal, by in signals.items()}
-            width = int(LABELLED[rows].sum(1).max())
-            told["chunk_of"] = {name: x[:, :width] for name, x in told["chunk_of"].items()}
-            part = {"labels": LABELS[rows], "signals": told, "num_items": torch.tensor(int(LABELLED.sum()))}
-            total = total + objective()(StudentOutputs(s.states_BLD[rows], HEAD), part).total()
-            start += size
-        torch.testing.assert_close(total, whole.total())
-        torch.testing.assert_close(torch.autograd.grad(total, s.states_BLD)[0], gradient)
-
-
-@pytest.mark.parametrize("source", ["stored", "live"])
-def test_order_of_rows_and_side_of_padding_change_nothing(source):
-    s, told = outputs(), batch()
-    value = objective(source=source)(s, told).total()
-    order = torch.tensor([2, 0, 1])
-    turned = {signal: {n: x[order] for n, x in by.items()} for signal, by in told["signals"].items()}
-    made = objective(source=source)
-    for teacher in made.live.values():
-        teacher.states_BLE = teacher.states_BLE[order]
-    moved = made(StudentOutputs(s.states_BLD[order], HEAD), {"labels": LABELS[order], "signals": turned}).total()
-    torch.testing.assert_close(moved, value)
-    ignored, noise = torch.full((B, 2), -100), drawn(B, 2, D, seed=30)
-    for left in (True, False):
-        made = objective(source=source)
-        for teacher in made.live.values():
-            sides = [drawn(B, 2, E, seed=31), teacher.states_BLE]
-            teacher.states_BLE = torch.cat(sides if left else sides[::-1], 1)
-        states = torch.cat([noise, s.states_BLD] if left else [s.states_BLD, noise], 1)
-        labels = torch.cat([ignored, LABELS] if left else [LABELS, ignored], 1)
-        torch.testing.assert_close(made(StudentOutputs(states, HEAD), {**told, "labels": labels}).total(), value)
-
-
-@pytest.mark.parametrize("source", ["stored", "live"])
-@pytest.mark.parametrize("num_items", [None, 0, 12])
-def test_a_batch_without_labels_costs_nothing(source, num_items):
-    s, told = outputs(), batch()
-    told |= {"labels": torch.full((B, L), -100), "num_items": num_items}
-    told["signals"]["chunk_of"] = {name: torch.full((B, 0), -1) for name in NAMES}
-    found = objective(source=source)(s, told)
-    found.total().backward()
-    assert found.total().item() == 0 and found.metrics == {}
-    assert torch.equal(s.states_BLD.grad, torch.zeros_like(s.states_BLD))
-
-
-def test_chunks_of_logits_change_nothing(monkeypatch):
-    s = outputs()
-    value = objective()(s, batch()).total()
-    (gradient,) = torch.autograd.grad(value, s.states_BLD)
-
-    def in_small_chunks(*args):
-        return in_chunks(*args, elements=2 * V)
-
-    monkeypatch.setattr(module, "in_chunks", in_small_chunks)
-    small = objective()(s, batch()).total()
-    torch.testing.assert_close(small, value)
-    torch.testing.assert_close(torch.autograd.grad(small, s.states_BLD)[0], gradient)
-
-
-def test_a_student_that_follows_the_loss_becomes_its_teacher():
-    for how in HOW:
-        states = drawn(B, L, D).requires_grad_()
-        head = Head(drawn(V, D, seed=5))
-        target = Loaded(Head(head.weight_VD), drawn(B, L, D, seed=1))
-        made = LogitsObjective(teachers=["t"], vocabulary=V, source="live", live={"t": target}, **how)
-        optimiser = torch.optim.Adam([states], lr=0.05)
-        losses = []
-        for _ in range(200):
-            loss = made(StudentOutputs(states, head), {"labels": LABELS}).total()
-            optimiser.zero_grad()
-            loss.backward()
-            optimiser.step()
-            losses.append(loss.item())
-        assert losses[-1] < 0.05 * losses[0]
 
 
 def test_a_chunk_of_several_tokens_is_not_compared_token_by_token():
