@@ -1,68 +1,29 @@
-"""Teachers' answers: asked once, kept through stops and kills, damage seen, thoughts whole, ends known."""
+"""Teachers' answers: asked once and kept, thoughts whole, ends known."""
 
 import gc
-import json
-import os
-import shutil
-import signal
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
+from responses_cases import DRAWN, PROBLEMS, QUESTIONS, SHORT, ask, files
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM, PreTrainedModel
 
 from distill.data.chosen import choose
 from distill.data.grading import grade
-from distill.data.problems import generate
 from distill.data.prompts import render
-from distill.errors import UserError
 from distill.generation import Manner, generate_batch
 from distill.models import load_model, load_tokenizer
-from distill.progress import Stopped
 from distill.teachers.responses import Response, ResponseBank, ResponseRequest, prefilled
 
 ROOT = Path(__file__).parents[2]
 ZOO = ROOT / "assets" / "zoo"
-PROBLEMS = generate("train", 10, seed=5)
-QUESTIONS = [problem.question for problem in PROBLEMS]
-SHORT = ResponseRequest(max_new_tokens=6)
-DRAWN = ResponseRequest(samples=2, temperature=1.0, top_p=0.9, max_new_tokens=6, seed=1)
-
-
-@pytest.fixture
-def folder(tiny_folder):
-    return tiny_folder("qwen2-tiny")
-
-
-@pytest.fixture
-def copied(tiny_folder, tmp_path):
-    """A teacher's folder of this test's own, to be damaged."""
-    return Path(shutil.copytree(tiny_folder("qwen2-tiny"), tmp_path / "teacher"))
-
-
-@pytest.fixture
-def warnings():
-    """What the bank of this test warned of: (code, text)."""
-    return []
 
 
 @pytest.fixture
 def bank(tmp_path, warnings):
     return ResponseBank(tmp_path / "cache", shard=4, on_warning=lambda *warning: warnings.append(warning))
-
-
-def ask(bank, path, questions=QUESTIONS, request=SHORT, name="qwen", **more):
-    """What the bank says, and the progress it reported."""
-    seen = []
-    return bank.ask(name, path, questions, request, on_progress=lambda *now: seen.append(now), **more), seen
-
-
-def files(bank):
-    return sorted(bank.cache_dir.rglob("*.json"))
 
 
 @pytest.fixture
@@ -162,97 +123,6 @@ def test_another_model_under_the_same_name_is_another_teacher(bank, copied):
     assert ask(bank, copied)[1][0] == (0, 10)
 
 
-# --- stops, kills and damage ----------------------------------------------------------------------------------------
-
-
-def test_stopped_in_the_middle_it_keeps_what_is_finished(bank, folder, tmp_path):
-    seen = []
-    with pytest.raises(Stopped):
-        bank.ask(
-            "qwen",
-            folder,
-            QUESTIONS,
-            DRAWN,
-            batch_size=4,
-            on_progress=lambda *now: seen.append(now),
-            should_stop=lambda: seen[-1][0] >= 12,  # in the middle of the second shard
-        )
-    assert len(files(bank)) == 1
-    found, seen = ask(bank, folder, request=DRAWN)
-    assert seen[0] == (8, 20)
-    assert found == ask(ResponseBank(tmp_path / "other", shard=4), folder, request=DRAWN)[0]
-
-
-KILLED = """
-import sys
-from pathlib import Path
-from distill.teachers.responses import ResponseBank, ResponseRequest
-
-def pause(done, total):
-    print(done, flush=True)
-    if done == 6:  # in the middle of the second shard
-        sys.stdin.read()
-
-questions = [f"What is {i} + 1?" for i in range(10)]
-bank = ResponseBank(Path(sys.argv[1]), shard=4)
-bank.ask("qwen", Path(sys.argv[2]), questions, ResponseRequest(max_new_tokens=6), batch_size=2, on_progress=pause)
-"""
-
-
-def test_killed_in_the_middle_it_goes_on_where_it_was(bank, warnings, folder):
-    command = [sys.executable, "-c", KILLED, str(bank.cache_dir), str(folder)]
-    killed = subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-    for line in killed.stdout:
-        if line.strip() == "6":
-            break
-    os.kill(killed.pid, signal.SIGKILL)
-    assert killed.wait() == -signal.SIGKILL
-    killed.stdin.close(), killed.stdout.close()
-    found, seen = ask(bank, folder, [f"What is {i} + 1?" for i in range(10)])
-    assert seen[0] == (4, 10) and len(found) == 10 and not warnings
-
-
-def cut_short(file):
-    file.write_bytes(file.read_bytes()[:-9])
-
-
-def empty(file):
-    file.write_bytes(b"")
-
-
-def no_object(file):
-    file.write_text("[1]")
-
-
-def another_answer(file):
-    stored = json.loads(file.read_text())
-    stored["answers"][0][0][0] += "!"
-    file.write_text(json.dumps(stored))
-
-
-def not_text(file):
-    file.write_bytes(b"\xff\xfe\x00")
-
-
-@pytest.mark.parametrize("damage", [cut_short, empty, no_object, another_answer, not_text])
-def test_damage_is_seen_told_and_made_good(bank, warnings, folder, damage):
-    first, _ = ask(bank, folder)
-    damaged = files(bank)[1]
-    damage(damaged)
-    again, seen = ask(bank, folder)
-    assert again == first and seen[0][0] in (6, 8)  # one shard is asked again
-    assert [code for code, _ in warnings] == ["answers_damaged"]
-    assert str(damaged) in warnings[0][1] and warnings[0][1].endswith("so its questions are asked again.")
-    assert ask(bank, folder)[1] == [(10, 10)] and len(warnings) == 1
-
-
-def test_another_shards_file_under_this_name_is_damage(bank, warnings, folder):
-    ask(bank, folder, QUESTIONS[:6])  # four questions, and two
-    one, other = files(bank)
-    shutil.copy(*(one, other) if len(json.loads(one.read_text())["answers"]) == 4 else (other, one))
-    assert ask(bank, folder, QUESTIONS[:6])[1][0] == (4, 6) and "another number" in warnings[0][1]
-
-
 # --- ends and thoughts ----------------------------------------------------------------------------------------------
 
 
@@ -319,41 +189,3 @@ def test_a_thinking_teachers_answers_open_their_thought(bank, copied):
     tokenizer.chat_template += "{% if add_generation_prompt %}{{ '<think>\\n' }}{% endif %}"
     found, _ = ask(bank, rewritten(copied, tokenizer), QUESTIONS[:2])
     assert all(some[0].text.startswith("<think>\n") and some[0].tokens == 6 for some in found)
-
-
-# --- failures in a sentence -----------------------------------------------------------------------------------------
-
-
-def refused(bank, path, match, **how):
-    with pytest.raises(UserError, match=match) as error:
-        ask(bank, path, **how)
-    text = str(error.value)
-    assert "\n" not in text and len(text) < 600 and text.endswith("."), text
-    assert not files(bank)
-
-
-def test_what_a_teacher_cannot_do_names_it(bank, copied):
-    refused(
-        bank,
-        copied,
-        r"'qwen' can't be asked.*512 tokens.*lower max_new_tokens",
-        request=ResponseRequest(max_new_tokens=512),
-    )
-    weights = load_file(copied / "model.safetensors")
-    weights["model.norm.weight"][:] = float("nan")
-    save_file(weights, copied / "model.safetensors", metadata={"format": "pt"})
-    refused(bank, copied, "'qwen' can't be asked. Its logits are not finite")
-    os.truncate(copied / "model.safetensors", 100_000)
-    refused(bank, copied, "is cut short")
-
-
-def test_a_tokenizer_of_another_model_is_one_sentence(bank, copied):
-    model = load_model(copied)
-    model.resize_token_embeddings(60)
-    model.save_pretrained(copied)
-    refused(bank, copied, r"'qwen' can't be asked.*not of one model")
-
-
-def test_an_unwritable_folder_is_one_sentence(bank, folder):
-    bank.cache_dir.write_text("a file where the folder should be")
-    refused(bank, folder, r"The teachers' answers can't be kept in .*DISTILL_HOME")
