@@ -11,7 +11,7 @@ from end_to_end_cases import ROOT
 from hub_stand_in import TOKEN, _refusal
 from hub_writes import OWNER, HubWrites
 from huggingface_hub import HfApi, constants
-from test_jobs import TINY
+from jobs_cases import TINY
 
 from distill import config as configs
 from distill import remote, runs
