@@ -2,223 +2,23 @@
 
 import json
 import shutil
-import time
 
 import pytest
 import torch
-from end_to_end_cases import MINI, TIMEOUT, begin, distill, kill_worker, only_run, write
+from methods_cases import SIBLING, SMALL, STRANGERS, carried_out, pipeline_of, warnings_of
 
-from distill import assets, runs
+from distill import assets
 from distill import config as configs
-from distill.config import teachers_of
-from distill.data.prompts import end_token, render
-from distill.demands import is_live
-from distill.errors import ConfigError, UserError
+from distill.data.prompts import end_token
+from distill.errors import ConfigError
 from distill.evaluation.again import end_as_trained
-from distill.events import EventWriter, Metric, Stage, Warning, latest_by_step, read
-from distill.finish import keep_model
+from distill.events import EventWriter, Stage, read
 from distill.generation import end_tokens
-from distill.hardware import detect
 from distill.models import load_tokenizer
 from distill.objectives.task import ANSWER
 from distill.pipeline import Pipeline
 from distill.progress import Stopped
-from distill.runs import home
-from distill.training.student import load_adapter, load_student
-from distill.ui.train import STAGES
-
-SMALL = {
-    **MINI,
-    "data": {"train": 24, "held_out": 6, "new_phrasing": 0, "validation": 4},
-    "budget": {**MINI["budget"], "steps": 3, "batch_size": 4, "accumulation": 2, "threads": 1},
-    "probe": {"texts": 8, "every": 3, "samples": 0, "problems": 0},
-    "evaluation": {"max_new_tokens": 24},
-}
-SIBLING = ["sibling-tiny"]  # the student's own tokenizer
-STRANGERS = ["gemma2-tiny", "minicpm3-tiny"]  # two others
-
-
-def pipeline_of(folder, objectives, teachers, stop=lambda: False, **changes):
-    settings = {**SMALL, "objectives": objectives, "teachers": teachers}
-    for key, value in changes.items():
-        settings[key] = {**settings.get(key, {}), **value} if isinstance(value, dict) else value
-    run = runs.create(configs.parse(settings), folder)
-    return Pipeline(run, configs.load(run / "config.yaml"), detect(), EventWriter(run / "events.jsonl"), stop)
-
-
-def carried_out(pipeline):
-    """The report, and the metrics of each step."""
-    pipeline.run()
-    keep_model(pipeline, finished=True)
-    check(pipeline)
-    report = json.loads((pipeline.folder / "report.json").read_text())
-    return report, latest_by_step(read(pipeline.folder / "events.jsonl")[0], Metric)
-
-
-def check(pipeline):
-    """What must hold whatever the method: everything needed was said, every term is there, and the adapter loads."""
-    config, distiller, signals = pipeline.config, pipeline.distiller, pipeline.trainer.train_dataset.signals
-    for one in config.objectives:
-        for teacher in teachers_of(one, config):
-            needs = distiller.objectives[one.kind].needs - {"live"}
-            assert {need for need in needs if teacher.name not in signals.get(need, {})} == set(), one.kind
-            assert not is_live(one) or teacher.name in distiller.objectives[one.kind].live
-    metrics = latest_by_step(read(pipeline.folder / "events.jsonl")[0], Metric)
-    assert len(metrics) == config.budget.steps
-    for kind in distiller.objectives:
-        assert all(torch.tensor(metric.terms[kind]).isfinite() for metric in metrics)
-        assert any(metric.terms[kind] != 0 for metric in metrics), kind
-    student, tokenizer = load_student(config.student, config.lora, pipeline.hardware, config.seed)
-    load_adapter(student, pipeline.folder / "adapter")
-    ids = tokenizer(render(tokenizer, "Ann has 3 pens. How many?"), return_tensors="pt", add_special_tokens=False)
-    with torch.no_grad():
-        now, trained = (model.eval()(**ids).logits for model in (student, pipeline.student))
-        with student.disable_adapter():
-            before = student(**ids).logits
-    assert torch.equal(now, trained) and not torch.allclose(now, before, atol=1e-4)
-
-
-def warnings_of(pipeline):
-    return {e.code: e.text for e in read(pipeline.folder / "events.jsonl")[0] if isinstance(e, Warning)}
-
-
-# --- teachers' answers -----------------------------------------------------------------------------------------------
-
-
-def test_teachers_share_the_problems_and_their_right_answers_are_learnt(tmp_path):
-    pipeline = pipeline_of(tmp_path, [{"kind": "response", "problems": "share", "max_new_tokens": 90}], STRANGERS)
-    report, _ = carried_out(pipeline)
-    counts = report["responses"]
-    assert {name: part["asked"] for name, part in counts.items()} == dict.fromkeys(STRANGERS, 12)
-    said = [e for e in read(pipeline.folder / "events.jsonl")[0] if isinstance(e, Stage)]
-    assert any(stage.text.startswith("Of 24 answers to 24 problems") for stage in said)
-    assert {stage.name for stage in said} <= {name for name, _ in STAGES}  # the page knows them all
-    assert all(0 < part["kept"] == part["right"] <= part["finished"] for part in counts.values())
-    texts = pipeline.trainer.train_dataset
-    assert len(texts.families) == sum(part["kept"] for part in counts.values())
-    assert set(texts.origins) == {ANSWER}
-    card = (pipeline.folder / "README.md").read_text()
-    assert all(f"| {name} | 12 | {part['finished']} |" in card for name, part in counts.items())
-
-
-def test_the_majority_of_several_samples_is_learnt_once(tmp_path):
-    response = {"kind": "response", "keep": "majority", "samples": 2, "max_new_tokens": 90}
-    report, _ = carried_out(pipeline_of(tmp_path, [response], STRANGERS[:1]))
-    (part,) = report["responses"].values()
-    assert part["asked"] == 48 and 0 < part["kept"] <= 24
-
-
-def test_answers_and_solutions_stay_beside_what_was_said_of_them(tmp_path):
-    """Rows are dropped on the way: texts, origins, families, prompts and signals must stay in step."""
-    objectives = [{"kind": "task"}, {"kind": "response", "max_new_tokens": 90}, {"kind": "cross_tokenizer"}]
-    pipeline = pipeline_of(tmp_path, objectives, STRANGERS)
-    carried_out(pipeline)
-    texts = pipeline.trainer.train_dataset
-    signals, families = texts.signals, sorted({p.family for p in pipeline.problems["train"]})
-    by_question = {p.question: p for split in pipeline.problems.values() for p in split}
-    assert list(texts.origins) == sorted(texts.origins)
-    for row, example in enumerate(texts.examples):
-        prompt = pipeline.tokenizer.decode(example.input_ids[: example.completion_start])
-        (problem,) = [p for question, p in by_question.items() if question in prompt]
-        assert pipeline.families[texts.families[row]] == problem.family and problem.family in families
-        for teacher in STRANGERS:
-            assert len(signals["chunk_of"][teacher].row(row)) == example.labelled
-            chunks = len(signals["chunk_logprobs"][teacher].row(row))
-            assert 0 < chunks == int(signals["chunk_of"][teacher].row(row).max()) + 1
-
-
-def test_answers_longer_than_the_student_may_read_are_left_out_and_counted(tmp_path):
-    objectives = [{"kind": "task"}, {"kind": "response", "keep": "all", "max_new_tokens": 90}]
-    pipeline = pipeline_of(tmp_path, objectives, STRANGERS[:1], budget={"max_length": 68})
-    report, _ = carried_out(pipeline)
-    (part,) = report["responses"].values()
-    texts = pipeline.trainer.train_dataset
-    assert part["too_long"] > 0 and part["kept"] == sum(origin == ANSWER for origin in texts.origins)
-    answers = [e for e, origin in zip(texts.examples, texts.origins, strict=False) if origin == ANSWER]
-    assert all(not example.truncated and example.ends[-1] == -1 for example in answers)
-    assert f"{part['too_long']} of " in warnings_of(pipeline)["answers_too_long"]
-
-
-@pytest.mark.parametrize(
-    ("objectives", "changes", "sentence"),
-    [
-        ([{"kind": "response", "max_new_tokens": 4}], {}, "raise objectives.response.max_new_tokens"),
-        ([{"kind": "task"}, {"kind": "response", "max_new_tokens": 4}], {}, "None of the teachers' 24 answers"),
-        ([{"kind": "gkd", "seq_kd": True, "max_new_tokens": 4}], {}, "raise objectives.gkd.max_new_tokens"),
-        (
-            [{"kind": "response", "keep": "all", "max_new_tokens": 90}, {"kind": "geometry"}],
-            {"budget": {"max_length": 16}},
-            "raise budget.max_length",
-        ),
-    ],
-)
-def test_no_answer_to_learn_from_is_said_in_a_sentence(tmp_path, objectives, changes, sentence):
-    pipeline = pipeline_of(tmp_path, objectives, SIBLING, **changes)
-    pipeline.load()
-    with pytest.raises(UserError, match=sentence):
-        pipeline.ask_teachers()
-
-
-def test_a_stop_among_the_answers_loses_one_shard_at_most_and_nothing_is_said_twice(tmp_path, monkeypatch):
-    monkeypatch.setenv("DISTILL_HOME", str(tmp_path / "home"))
-    response = {"kind": "response", "problems": "share", "max_new_tokens": 24, "keep": "all"}
-    teachers = ["sibling-tiny", "gemma2-tiny"]
-
-    def stages(folder):
-        return [e for e in read(folder / "events.jsonl")[0] if isinstance(e, Stage) and "sibling" in e.text]
-
-    def half():  # the first shard is kept, the second is being written
-        return len(list((home().cache / "responses").glob("*/answers-*.json"))) == 1
-
-    data, budget = {"train": 256, "seed": 5}, {"max_length": 64}
-    first = pipeline_of(tmp_path / "runs", [{"kind": "task"}, response], teachers, half, data=data, budget=budget)
-    with pytest.raises(Stopped):
-        first.run()
-    (shard,) = (home().cache / "responses").glob("*/answers-*.json")
-    kept = shard.read_bytes()
-    seen = len(stages(first.folder))
-    again = Pipeline(first.folder, first.config, first.hardware, EventWriter(first.folder / "events.jsonl"), lambda: 0)
-    again.load()
-    with pytest.raises(Stopped):  # nor does stopping again ask for anything twice
-        again.should_stop = half
-        again.ask_teachers()
-    resumed = stages(first.folder)[seen:]
-    found = next(stage for stage in resumed if stage.total > 1)
-    assert (found.done, found.total, found.seconds_left) == (64, 128, None)  # what was found took no time
-    again.should_stop = lambda: False
-    train, _ = again.ask_teachers()
-    assert shard.read_bytes() == kept
-    assert sum(origin == ANSWER for origin in train.origins) == sum(
-        p["kept"] for p in again.preparation.responses.values()
-    )
-    third = Pipeline(first.folder, first.config, first.hardware, EventWriter(first.folder / "events.jsonl"), lambda: 0)
-    third.load()
-    assert third.ask_teachers()[0].examples == train.examples
-    texts = [e.text for e in read(first.folder / "events.jsonl")[0] if isinstance(e, Warning)]
-    assert texts and len(texts) == len(set(texts))
-
-
-def test_a_run_killed_among_the_answers_goes_on_with_those_that_were_kept(tmp_path, monkeypatch):
-    monkeypatch.setenv("DISTILL_HOME", str(tmp_path))
-    response = {"kind": "response", "max_new_tokens": 90, "keep": "all"}
-    settings = {**SMALL, "name": "killed", "teachers": STRANGERS[:1], "objectives": [response]}
-    settings["data"] = {**SMALL["data"], "train": 320}
-    first = begin("run", write(settings, tmp_path), "--runs", tmp_path / "runs", "--json")
-    ends = time.monotonic() + TIMEOUT
-    while not (shards := sorted(tmp_path.rglob("answers-*.json"))) and time.monotonic() < ends:
-        time.sleep(0.01)
-    folder = only_run(tmp_path / "runs")
-    kill_worker(folder)
-    first.communicate(timeout=30)
-    shards = {file: file.stat().st_mtime_ns for file in sorted(tmp_path.rglob("answers-*.json"))}
-    assert 0 < len(shards) < 5  # of five
-    done = distill("resume", folder, "--json")
-    assert done.returncode == 0, done.stderr
-    assert len(list(tmp_path.rglob("answers-*.json"))) == 5
-    assert all(file.stat().st_mtime_ns == when for file, when in shards.items())  # none was asked for again
-    (counts,) = json.loads(done.stdout.strip().splitlines()[-1])["responses"].values()
-    assert counts["asked"] == 320 and counts["kept"] == counts["finished"] > 0
-
+from distill.training.student import load_student
 
 # --- token by token --------------------------------------------------------------------------------------------------
 
