@@ -16,6 +16,7 @@ from pathlib import Path
 from distill import config as configs
 from distill.events import EventWriter
 from distill.hardware import detect
+from distill.hub import look_up
 
 RESULTS = Path(__file__).parent / "results"
 
@@ -28,9 +29,9 @@ def prepared(preset: str, *overrides: str):
     from distill.pipeline import Pipeline
 
     folder = Path(tempfile.mkdtemp(prefix="benchmark-"))
-    hardware = detect()
-    torch.set_num_threads(hardware.cores)
     config = configs.load(preset, overrides)
+    hardware = detect().suited_to(look_up(config.student).parameters)
+    torch.set_num_threads(hardware.cores)
     pipeline = Pipeline(folder, config, hardware, EventWriter(folder / "events.jsonl"), lambda: False)
     pipeline.load()
     train, probe = pipeline.ask_teachers()

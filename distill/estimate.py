@@ -77,6 +77,7 @@ def estimate(config: RunConfig, machine: Machine, earlier: Iterable[RunView] | N
         said += [f"the size of {model} isn't known until it is fetched" for model in unknown]
         return Estimate(notes=said, obstacle=_cannot_start(config, machine, models))
     said += demands.notes(config)
+    machine = machine.suited_to(student.parameters)
     job = Job(config, student, teachers, characters)
     stages, alike = _corrected(job, machine, run_list.list_runs() if earlier is None else earlier)
     if teachers:
@@ -165,7 +166,7 @@ def _is_here(hardware: str, machine: Machine) -> bool:
     """Whether a report's hardware, in the words of hardware.detect, is such a machine."""
     cores = f"{machine.cores} {'core' if machine.cores == 1 else 'cores'},"
     device = {
-        "cpu": "CPU,",
+        "cpu": "CPU," if machine.dtype == "float32" else f"CPU in {machine.dtype},",
         "mps": "Apple GPU,",
         "zerogpu": "ZeroGPU",
         "cuda": f"with {machine.gpu_gb or 0:.0f} GB,",

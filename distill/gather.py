@@ -20,6 +20,7 @@ from distill.data.prompts import template_of
 from distill.demands import heard
 from distill.errors import UserError
 from distill.hardware import Hardware
+from distill.hub import look_up
 from distill.progress import OnProgress, ShouldStop
 from distill.ragged import Ragged
 from distill.runs import home
@@ -49,7 +50,7 @@ class Asking:
         said = f"asking teacher {number} of {len(self.config.teachers)} ({teacher.name}), {text}"
         return {
             "revision": teacher.revision,
-            "dtype": getattr(torch, self.hardware.dtype),
+            "dtype": getattr(torch, self.hardware.suited_to(look_up(teacher).parameters).dtype),
             "device": self.hardware.device,
             "batch_size": self.config.budget.teacher_batch_size,
             "on_progress": self.progress("signals", said),

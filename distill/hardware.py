@@ -9,25 +9,37 @@ import importlib.util
 import os
 import re
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 
 import psutil
 
 GIB = 2**30
+WIDE = 50_000_000  # parameters from which a CPU's bfloat16 pays: smaller layers are bound by all that isn't a product
+_CPU_INFO = Path("/proc/cpuinfo")
 _in_slice = False  # whether this is a process that ZeroGPU has lent a GPU
 _UNITS = {"": GIB, "k": 2**10, "m": 2**20, "g": GIB, "t": 2**40}
 
 
 @dataclass(frozen=True)
 class Hardware:
-    """`device` is cuda, mps, cpu or zerogpu; `memory_gb` is main memory in GiB; `dtype` is a name torch has."""
+    """`device` is cuda, mps, cpu or zerogpu; `memory_gb` is main memory in GiB; `dtype` is a name torch has; `amx`:
+    whether the CPU multiplies matrices of bfloat16 in hardware."""
 
     device: str
     cores: int
     memory_gb: float
     dtype: str
     description: str
+    amx: bool = False
+
+    def suited_to(self, parameters: int | None) -> Hardware:
+        """The same machine, computing in what suits a model of so many parameters (None: not known)."""
+        dtype = suited(self.device, self.dtype, self.amx, parameters)
+        if dtype == self.dtype:
+            return self
+        return replace(self, dtype=dtype, description=self.description.replace("CPU,", f"CPU in {dtype},", 1))
 
 
 def detect() -> Hardware:
@@ -45,13 +57,31 @@ def detect() -> Hardware:
         return Hardware("cuda", cores, memory, cuda_dtype(properties.major), f"{gpu}, {machine}")
     if torch.backends.mps.is_available() and not cpu_asked():
         return Hardware("mps", cores, memory, "float32", f"Apple GPU, {machine}")
-    # bfloat16 is emulated on most CPUs, and many times slower there.
-    return Hardware("cpu", cores, memory, "float32", f"CPU, {machine}")
+    return Hardware("cpu", cores, memory, "float32", f"CPU, {machine}", has_amx())
 
 
 def cuda_dtype(major: int) -> str:
     """The number type for a GPU of compute capability `major`.x: float16 overflows in training."""
     return "bfloat16" if major >= 8 else "float32"
+
+
+def suited(device: str, dtype: str, amx: bool, parameters: int | None) -> str:
+    """The number type for a model of so many parameters (None: not known); `dtype`, but on a CPU.
+
+    Some CPUs multiply bfloat16 several times as fast as float32 (Intel's AMX). Most emulate it, many times slower.
+    """
+    if device != "cpu":
+        return dtype
+    return "bfloat16" if amx and (parameters or 0) >= WIDE else "float32"
+
+
+@cache
+def has_amx() -> bool:
+    """Whether this CPU multiplies matrices of bfloat16 in hardware, as Linux says."""
+    try:
+        return "amx_bf16" in _CPU_INFO.read_text(encoding="ascii", errors="replace").split()
+    except OSError:
+        return False
 
 
 def cannot_quantise(device: str) -> str | None:

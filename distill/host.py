@@ -97,7 +97,9 @@ def _gpu(machine: Machine) -> Feature:
         return Feature("GPU", True, f"{machine.gpu_gb or 0:.0f} GB, trains in {machine.dtype}")
     if machine.device == "mps":
         return Feature("GPU", True, "Apple's, trains in float32")
-    return Feature("GPU", False, "none here, so students of half a billion parameters and more take hours or days")
+    fast = ", though this CPU has AMX, which halves that" if machine.amx else ""
+    long = "none here, so students of half a billion parameters and more take hours or days"
+    return Feature("GPU", False, long + fast)
 
 
 def _space(machine: Machine) -> list[Feature]:

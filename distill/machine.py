@@ -13,11 +13,11 @@ import platform
 import shutil
 import subprocess
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 
-from distill.hardware import cpu_asked, cpu_cores, cuda_dtype, is_zerogpu, memory_gb
+from distill.hardware import cpu_asked, cpu_cores, cuda_dtype, has_amx, is_zerogpu, memory_gb, suited
 from distill.runs import home
 
 _PATIENCE = 5.0  # seconds for nvidia-smi, which hangs where a driver is broken
@@ -28,7 +28,7 @@ _ZEROGPU_GB = 48.0  # GiB: the smaller of the slices that ZeroGPU Spaces have ha
 class Machine:
     """`device` is cuda, mps, cpu or zerogpu; memory in GiB, free disk in MiB; `dtype` is what models train in there.
 
-    `gpu_gb` is None without a GPU of its own memory.
+    `gpu_gb` is None without a GPU of its own memory. `amx` as in Hardware.
     """
 
     cores: int
@@ -37,12 +37,18 @@ class Machine:
     gpu_gb: float | None = None
     disk_mb: float = 100_000.0
     dtype: str = "float32"
+    amx: bool = False
 
     @classmethod
     def here(cls, runs_dir: str | os.PathLike[str] | None = None) -> Machine:
         """This machine, with the disk of `runs_dir` (default: where runs are kept)."""
         device, gpu_gb, dtype = _accelerator()
-        return cls(cpu_cores(), memory_gb(), device, gpu_gb, free_disk_mb(Path(runs_dir or home().runs)), dtype)
+        disk = free_disk_mb(Path(runs_dir or home().runs))
+        return cls(cpu_cores(), memory_gb(), device, gpu_gb, disk, dtype, has_amx())
+
+    def suited_to(self, parameters: int | None) -> Machine:
+        """The same machine, computing in what suits a student of so many parameters, as Hardware has it."""
+        return replace(self, dtype=suited(self.device, self.dtype, self.amx, parameters))
 
     @property
     def has_gpu(self) -> bool:

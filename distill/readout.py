@@ -98,7 +98,8 @@ def _one_position(head: nn.Module) -> Iterator[list[Tensor]]:
 
     def keep(_: nn.Module, args: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
         seen.append(args[0])
-        return (args[0][:, :1], *args[1:])
+        # Contiguous, or torch makes it a product of batches, and reads (in sixteen bits copies) the head for each text.
+        return (args[0][:, :1].contiguous(), *args[1:])
 
     hook = head.register_forward_pre_hook(keep)
     try:

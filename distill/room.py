@@ -26,8 +26,9 @@ from distill.wording import listed
 _AT_ONCE = 8  # models that are looked up at a time
 
 
-def check_room(config: RunConfig, machine: Machine, token: str | None = None) -> None:
-    """Ask the Hub for the models that aren't here, and compare what they need with what `machine` has.
+def check_room(config: RunConfig, machine: Machine, token: str | None = None) -> list[ModelFacts]:
+    """Ask the Hub for the models that aren't here, and compare what they need with what `machine` has; the facts of the
+    student, then of each teacher that is listened to.
 
     Seconds at most, milliseconds where all are here. Raises ConfigError or UserError, one sentence, where a model can't
     be had (see hub.py), or where its weights can't be fetched to this disk or held in this memory.
@@ -35,7 +36,8 @@ def check_room(config: RunConfig, machine: Machine, token: str | None = None) ->
     refs, facts = [config.student, *heard(config)], look_up_all(config, token)
     _check_disk(facts)
     if all(model.parameters is not None for model in facts):
-        _check_memory(config, refs, facts, machine)
+        _check_memory(config, refs, facts, machine.suited_to(facts[0].parameters))
+    return facts
 
 
 def look_up_all(config: RunConfig, token: str | None = None) -> list[ModelFacts]:

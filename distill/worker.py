@@ -138,11 +138,11 @@ def _carry_out(
         return STOPPED
     config = configs.load(folder / "config.yaml")
     configs.check_models(config)
-    check_room(config, _machine(folder))
+    student = check_room(config, _machine(folder))[0]
     _check_shared(config)
     from distill.finish import keep_model  # torch from here on, and only for a run that can start
 
-    pipeline = _pipeline(folder, config, writer, stop)
+    pipeline = _pipeline(folder, config, student.parameters, writer, stop)
     kept.append(pipeline)
     try:
         pipeline.run()
@@ -159,14 +159,14 @@ def _carry_out(
     return DONE
 
 
-def _pipeline(folder: Path, config: configs.RunConfig, writer: EventWriter, stop: ShouldStop):
+def _pipeline(folder: Path, config: configs.RunConfig, parameters: int | None, writer: EventWriter, stop: ShouldStop):
     import torch
     from transformers.utils import logging as transformers_logging
 
     from distill.hardware import detect
     from distill.pipeline import Pipeline
 
-    hardware = detect()
+    hardware = detect().suited_to(parameters)
     if together.size() > 1:
         hardware = replace(hardware, description=f"{together.size()} processes, each on: {hardware.description}")
     if hardware.device == "zerogpu":  # a GPU is lent to slices alone
@@ -175,6 +175,7 @@ def _pipeline(folder: Path, config: configs.RunConfig, writer: EventWriter, stop
     torch.set_num_threads(threads)
     if hardware.device == "cpu":
         torch.use_deterministic_algorithms(True)  # the same seed gives the same bytes
+        torch.utils.deterministic.fill_uninitialized_memory = False  # for finding mistakes; it costs a tenth of a step
     transformers_logging.set_verbosity_error()
     logging.captureWarnings(True)
     return Pipeline(folder, config, hardware, writer, stop)

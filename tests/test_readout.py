@@ -45,3 +45,11 @@ def test_scaled_logits(architecture, setting, value, scale, dtype):
     with torch.no_grad():
         model.get_output_embeddings().weight.mul_(20)
     assert assert_whole(model).scale == pytest.approx(scale, rel=1e-5 if dtype == torch.float32 else 3e-4)
+
+
+def test_the_head_reads_its_weights_once_for_all_texts(tiny):
+    """Of texts that are not side by side torch would make a product of batches, each with the head's weights anew."""
+    model, seen = copy.deepcopy(tiny("student-tiny")[0]), []
+    model.get_output_embeddings().register_forward_hook(lambda _, args, out: seen.append(args[0]))
+    read_states(model, input_ids=torch.arange(24).view(2, 12) + 5, use_cache=False)
+    assert seen[0].shape[:2] == (2, 1) and seen[0].is_contiguous()

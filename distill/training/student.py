@@ -18,6 +18,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load
 from transformers import BitsAndBytesConfig, PreTrainedModel, PreTrainedTokenizerBase
 
+from distill.attention import attend_in_float32
 from distill.config import LoraConfig, ModelRef, model_path
 from distill.errors import ConfigError, UserError
 from distill.hardware import Hardware, cannot_quantise
@@ -39,6 +40,8 @@ def load_student(
     dtype, quantised = getattr(torch, hardware.dtype), _quantisation(lora, hardware)
     base = load_model(path, dtype, hardware.device, ref.revision, ref.name, **quantised)
     keep_layout(base)
+    if hardware.device == "cpu" and dtype == torch.bfloat16:
+        attend_in_float32(base)
     student = adapted(base, lora, ref.name, seed)
     if trains_head(student):
         raise ConfigError(
