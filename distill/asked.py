@@ -10,7 +10,6 @@ from distill.methods import CrossTokenizerConfig, FeaturesConfig, GeometryConfig
 from distill.teachers.signals import Request
 
 Blocks = Mapping[str, Sequence[int]]  # teacher -> the blocks whose hidden states are wanted
-_TEXTS = frozenset({"pooled", "nll_per_byte", "pooled_layers"})  # one value a text, or a few
 
 
 def of_probe(config: RunConfig, teacher: str, layer: float, pooling: str) -> Request:
@@ -22,8 +21,8 @@ def of_probe(config: RunConfig, teacher: str, layer: float, pooling: str) -> Req
     return Request(frozenset(needs), layer, pooling)
 
 
-def of_train(config: RunConfig, teacher: str, layer: float, pooling: str, blocks: Blocks) -> list[Request]:
-    """What `teacher` is asked about the training texts, and about their tokens; nothing, where nobody wants any."""
+def of_train(config: RunConfig, teacher: str, layer: float, pooling: str, blocks: Blocks) -> Request | None:
+    """What `teacher` is asked about the training texts and their tokens; None where nobody wants any."""
     needs: set[str] = set()
     top_k, temperature = 0, 1.0
     for objective in listening(config, teacher):
@@ -31,9 +30,10 @@ def of_train(config: RunConfig, teacher: str, layer: float, pooling: str, blocks
         needs |= wanted
         if "topk" in wanted:
             top_k, temperature = objective.top_k, getattr(objective, "temperature", 1.0)
-    texts, tokens = frozenset(needs & _TEXTS), frozenset(needs - _TEXTS)
-    of_tokens = Request(tokens, top_k=top_k, temperature=temperature, layers=tuple(blocks.get(teacher, ())))
-    return [Request(texts, layer, pooling)] * bool(texts) + [of_tokens] * bool(tokens)
+    if not needs:
+        return None
+    looks = {"layer": layer, "pooling": pooling, "layers": tuple(blocks.get(teacher, ()))}
+    return Request(frozenset(needs), top_k=top_k, temperature=temperature, **looks)
 
 
 def signals_of(objective: ObjectiveConfig, teachers: int) -> frozenset[str]:

@@ -96,8 +96,8 @@ def ask(
     said: tuple[Said, Said] = ({}, {})
     for teacher in heard(config):
         asked = [(said[0], probe, of_probe(config, teacher.name, layer, pooling))] if probe else []
-        if train:
-            asked += [(said[1], train, one) for one in of_train(config, teacher.name, layer, pooling, blocks)]
+        of_texts = of_train(config, teacher.name, layer, pooling, blocks) if train else None
+        asked += [(said[1], train, of_texts)] if of_texts else []
         if not asked:
             continue
         how = asking.how(teacher, f"{sum({id(texts): len(texts) for _, texts, _ in asked}.values()):,} texts")

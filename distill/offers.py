@@ -28,6 +28,8 @@ _TITLES = {
     "tiny-deku": "Tiny, as on the Deku card",
     "tiny-gkd": "Tiny, by correcting its own answers (GKD)",
     "tiny-cross-tokenizer": "Tiny, across tokenizers",
+    "smollm2-cpu": "A real student, on a laptop",
+    "smollm2-from-qwen": "A real student, from real teachers",
     "teacher-file": "A file of a teacher's solutions",
     "deku": "Deku, as on its card",
     "deku-kernel": "Deku, without trained heads",

@@ -117,6 +117,14 @@ def end_token(tokenizer: PreTrainedTokenizerBase) -> int:
     return tokenizer.eos_token_id
 
 
+def has_end(tokenizer: PreTrainedTokenizerBase) -> bool:
+    """Whether there is an `end_token`."""
+    try:
+        return end_token(tokenizer) is not None
+    except UserError:
+        return False
+
+
 def special_ids(tokenizer: PreTrainedTokenizerBase) -> set[int]:
     """Tokens that stand for no text. `<unk>` is not among them: it stands for text, if badly."""
     added = {index for index, token in tokenizer.added_tokens_decoder.items() if token.special}

@@ -1,5 +1,5 @@
-"""What a teacher can be asked about a text, and asking it: one forward pass for all that it says of whole texts, one
-for all that it says of their tokens (tokens.py).
+"""What a teacher can be asked about a text, and asking it: one forward pass for all that it says of whole texts and of
+their tokens (tokens.py).
 
 Each teacher reads the text in its own chat template and its own tokens, so no signal depends on a shared tokenizer.
 This module knows nothing of files, caches or students.
@@ -8,8 +8,7 @@ This module knows nothing of files, caches or students.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from functools import partial
+from dataclasses import dataclass
 from typing import Literal
 
 import torch
@@ -17,6 +16,7 @@ from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from distill.data.encoding import IGNORED, Example, collate, cut, encode_many
+from distill.data.prompts import has_end
 from distill.errors import UserError
 from distill.losses.chunked import logprobs_of
 from distill.losses.cka import layer_at, pool, stack_layers
@@ -24,7 +24,7 @@ from distill.losses.head import Head
 from distill.progress import OnProgress, ShouldStop, check
 from distill.ragged import Ragged
 from distill.readout import device_of, read_states
-from distill.teachers.tokens import LIKELIHOODS, TOKENWISE, read_tokens, real_head
+from distill.teachers.tokens import LIKELIHOODS, TOKENWISE, of_tokens, real_head, tokens_of
 
 Signal = Literal["pooled", "nll_per_byte", "pooled_layers", "tokens", "token_logprobs", "topk", "hidden"]
 SIGNALS: tuple[Signal, ...] = ("pooled", "nll_per_byte")  # what is asked where nothing is said
@@ -94,38 +94,16 @@ def compute(
     block (after the last: normed). It takes layers times the room, so ask it of few texts. What is said of tokens is
     Ragged, a row a text: see `read_tokens`.
 
-    The end token is read with the tokens only: it would change the card's mean, so both together take two passes.
-    Texts of like length share a batch. `on_progress(done, n)` follows each; `should_stop` is asked before each. Raises
-    UserError for a text of whose solution `max_length` leaves nothing, where more than `pooled` is asked for.
+    The end token is read along, and counts for what is said of tokens alone: no token before it knows of it. Texts of
+    like length share a batch. `on_progress(done, n)` follows each; `should_stop` is asked before each. Raises UserError
+    for a text of whose solution `max_length` leaves nothing, where more than `pooled` is asked for.
     """
-    passes = [request.needs & frozenset(part) for part in (WHOLE, TOKENWISE)]
-    passes = [needs for needs in passes if needs]
-    found = {}
-    for number, needs in enumerate(passes):
-
-        def tell(done: int, total: int, number: int = number) -> None:
-            if on_progress is not None:
-                on_progress((number * total + done) // len(passes), total)
-
-        found |= _pass(model, tokenizer, texts, replace(request, needs=needs), batch_size, tell, should_stop)
-    return {name: found[name] for name in request.answers}
-
-
-def _pass(
-    model: PreTrainedModel,
-    tokenizer: PreTrainedTokenizerBase,
-    texts: Sequence[Text],
-    request: Request,
-    batch_size: int,
-    tell: OnProgress,
-    should_stop: ShouldStop | None,
-) -> dict[str, Tensor | Ragged]:
-    tokenwise = not request.needs & frozenset(WHOLE)
+    tokenwise = bool(request.needs & frozenset(TOKENWISE))
     examples = encode_many(
         tokenizer,
         texts,
         request.max_length or getattr(model.config.get_text_config(), "max_position_embeddings", None),
-        end=tokenwise,
+        end=tokenwise or has_end(tokenizer),
         system=request.system,
         max_characters=request.max_characters,
         keep_unlabelled=True,
@@ -133,8 +111,7 @@ def _pass(
     check_vocabulary(max(max(example.input_ids) for example in examples), model)
     if tokenwise or "nll_per_byte" in request.needs:
         _check_labelled([cut(*text, request.max_characters) for text in texts], examples)
-    likelihoods = request.needs & (LIKELIHOODS | {"nll_per_byte"})
-    ask = partial(read_tokens if tokenwise else read, head=real_head(model, tokenizer) if likelihoods else None)
+    head = real_head(model, tokenizer) if request.needs & (LIKELIHOODS | {"nll_per_byte"}) else None
     if "pooled_layers" in request.needs:  # the states of all layers are in memory at once
         batch_size = max(1, batch_size // _LAYERS_SHARE)
     order = sorted(range(len(examples)), key=lambda row: -len(examples[row].input_ids))
@@ -143,50 +120,73 @@ def _pass(
         check(should_stop)
         rows = order[start : start + batch_size]
         some = [examples[row] for row in rows]
-        for name, values in ask(some, model, pad_id=tokenizer.pad_token_id, request=request).items():
+        for name, values in read(some, model, head, tokenizer.pad_token_id, request).items():
             parts[name].append(values)
-        tell(start + len(rows), len(order))
+        if on_progress is not None:
+            on_progress(start + len(rows), len(order))
     back = torch.tensor(order).argsort()
-    if tokenwise:
-        return {name: Ragged.cat(values).rows(back) for name, values in parts.items()}
-    return {name: torch.cat(values)[back] for name, values in parts.items()}
+    return {
+        name: Ragged.cat(values).rows(back) if isinstance(values[0], Ragged) else torch.cat(values)[back]
+        for name, values in parts.items()
+    }
 
 
 @torch.inference_mode()
 def read(
     examples: Sequence[Example], model: PreTrainedModel, head: Head | None, pad_id: int | None, request: Request
-) -> dict[str, Tensor]:
+) -> dict[str, Tensor | Ragged]:
     """The signals of one batch, in one forward pass. Logits are made only where they predict a solution's token.
 
     `head`, of the tokens that there are; it may be None where no likelihood is needed.
     """
-    device = device_of(model)
-    batch = {name: tensor.to(device) for name, tensor in collate(examples, pad_id).items()}
+    said: dict[str, Tensor | Ragged] = {"tokens": tokens_of(examples)} if "tokens" in request.needs else {}
+    if request.needs == {"tokens"}:
+        return said
     layer = layer_at(request.layer, model.config.get_text_config().num_hidden_layers)
-    representation, likelihood, layers = (name in request.needs for name in WHOLE)
+    # Where some layers are wanted, the others' are not kept in memory.
+    some = [layer] * ("pooled" in request.needs) + list(request.layers) * ("hidden" in request.needs)
+    batch = {name: tensor.to(device_of(model)) for name, tensor in collate(examples, pad_id).items()}
     states_BLD, out = read_states(
         model,
         input_ids=batch["input_ids"],
         attention_mask=batch["attention_mask"],
-        # Where one layer is wanted, the others' are not kept in memory.
-        output_hidden_states=layers or ([layer] if representation else False),
+        output_hidden_states="pooled_layers" in request.needs or sorted(set(some)) or False,
         use_cache=False,
     )
-    signals = {}
+    said |= _of_wholes(examples, batch, states_BLD, out.hidden_states, layer, head, request)
+    return said | of_tokens(examples, batch["labels"], states_BLD, out.hidden_states, head, request)
+
+
+def _of_wholes(
+    examples: Sequence[Example],
+    batch: dict[str, Tensor],
+    states_BLD: Tensor,
+    hidden_states,
+    layer: int,
+    head: Head | None,
+    request: Request,
+) -> dict[str, Tensor]:
+    """What is said of whole texts, their end tokens left out."""
+    own_BL = batch["attention_mask"].clone()
+    for row, example in enumerate(examples):
+        if example.ends[-1:] == [-1]:
+            own_BL[row, len(example.input_ids) - 1] = 0
     # The card's mean weighs all real tokens; "rms" only those that say what the text is about.
-    mask_BL = batch["attention_mask" if request.pooling == "mean" else "content_mask"]
-    if representation:
-        signals["pooled"] = pool(out.hidden_states[layer].float(), mask_BL, request.pooling).cpu()
-    if layers:
-        every = [pool(states_BLD.float(), mask_BL, request.pooling) for states_BLD in out.hidden_states]
-        signals["pooled_layers"] = stack_layers(every).cpu()
-    if likelihood:
-        wanted_BL = batch["labels"][:, 1:] != IGNORED  # position i predicts token i + 1
-        logprobs_N = logprobs_of(head, states_BLD[:, :-1][wanted_BL], batch["labels"][:, 1:][wanted_BL]).float()
-        nll_B = torch.zeros(len(examples), device=device).index_add_(0, wanted_BL.nonzero()[:, 0], -logprobs_N)
-        bytes_B = torch.tensor([example.completion_bytes for example in examples], device=device)
-        signals["nll_per_byte"] = (nll_B / bytes_B.clamp_min(1)).cpu()
-    return signals
+    mask_BL = own_BL if request.pooling == "mean" else batch["content_mask"]
+    said = {}
+    if "pooled" in request.needs:
+        said["pooled"] = pool(hidden_states[layer].float(), mask_BL, request.pooling).cpu()
+    if "pooled_layers" in request.needs:
+        every = [pool(states_BLD.float(), mask_BL, request.pooling) for states_BLD in hidden_states]
+        said["pooled_layers"] = stack_layers(every).cpu()
+    if "nll_per_byte" in request.needs:
+        labels_BL = batch["labels"].masked_fill(own_BL == 0, IGNORED)
+        wanted_BL = labels_BL[:, 1:] != IGNORED  # position i predicts token i + 1
+        logprobs_N = logprobs_of(head, states_BLD[:, :-1][wanted_BL], labels_BL[:, 1:][wanted_BL]).float()
+        nll_B = logprobs_N.new_zeros(len(examples)).index_add_(0, wanted_BL.nonzero()[:, 0], -logprobs_N)
+        bytes_B = torch.tensor([example.completion_bytes for example in examples], device=nll_B.device)
+        said["nll_per_byte"] = (nll_B / bytes_B.clamp_min(1)).cpu()
+    return said
 
 
 def check_vocabulary(highest: int, model: PreTrainedModel) -> None:

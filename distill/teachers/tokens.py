@@ -13,11 +13,11 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from distill.data.encoding import IGNORED, Example, collate
+from distill.data.encoding import IGNORED, Example
 from distill.losses.chunked import ELEMENTS
 from distill.losses.head import Head
 from distill.ragged import Ragged
-from distill.readout import device_of, head_of, read_states
+from distill.readout import head_of
 
 if TYPE_CHECKING:
     from distill.teachers.signals import Request
@@ -33,43 +33,40 @@ def real_head(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> Hea
     return head.sliced(min(head.vocabulary, max(tokenizer.get_vocab().values()) + 1))
 
 
-@torch.inference_mode()
-def read_tokens(
-    examples: Sequence[Example], model: PreTrainedModel, head: Head | None, pad_id: int | None, request: Request
-) -> dict[str, Ragged]:
-    """What `request` needs of the labelled tokens (m in all) of a batch, on the CPU, in one forward pass.
+def tokens_of(examples: Sequence[Example]) -> Ragged:
+    """int32 [m, 2]: (id, end) of the labelled tokens, m in all, the end as in `Example.ends`; no model is asked."""
+    pairs = [pair for e in examples for pair in zip(e.input_ids[e.completion_start :], e.ends, strict=True)]
+    lengths = torch.tensor([example.labelled for example in examples])
+    return Ragged(torch.tensor(pairs, dtype=torch.int32).view(-1, 2), lengths)
 
-    tokens          int32 [m, 2]           (id, end), the end as in `Example.ends`
+
+def of_tokens(
+    examples: Sequence[Example],
+    labels_BL: Tensor,
+    states_BLD: Tensor,
+    hidden_states,
+    head: Head | None,
+    request: Request,
+) -> dict[str, Ragged]:
+    """What `request` needs of the labelled tokens (m in all) of a batch that has been read, on the CPU.
+
     token_logprobs  float32 [m]            log p(token | all before it), nats
     topk_logprobs   float32 [m, k]         the k likeliest in its place, the likeliest first, at `request.temperature`;
     topk_ids        int32 [m, k]           k is `request.top_k`, or as many tokens as there are
     hidden          float16 [m, layers, D] the states of the token itself after the blocks `request.layers` (0: the
                                            embeddings; after the last block: normed), each divided by its RMS over D
 
-    `head`, of the tokens that there are, makes the logits, a few positions at a time, and only those that predict a
-    labelled token; it may be None where neither likelihoods nor topk are needed.
+    `states_BLD` are what the head reads, `hidden_states` the states by block. `head`, of the tokens that there are,
+    makes the logits, a few positions at a time, and only those that predict a labelled token; it may be None where
+    neither likelihoods nor topk are needed.
     """
     lengths = torch.tensor([example.labelled for example in examples])
-    found = {}
-    if "tokens" in request.needs:
-        pairs = [zip(e.input_ids[e.completion_start :], e.ends, strict=True) for e in examples]
-        found["tokens"] = torch.tensor([pair for some in pairs for pair in some], dtype=torch.int32).view(-1, 2)
-    if request.needs & (LIKELIHOODS | {"hidden"}):
-        device = device_of(model)
-        batch = {name: tensor.to(device) for name, tensor in collate(examples, pad_id).items()}
-        states_BLD, out = read_states(
-            model,
-            input_ids=batch["input_ids"],
-            attention_mask=batch["attention_mask"],
-            output_hidden_states=list(request.layers) if "hidden" in request.needs else False,
-            use_cache=False,
-        )
-        labelled_BL = batch["labels"] != IGNORED
-        if "hidden" in request.needs:
-            found["hidden"] = torch.stack([_unit(out.hidden_states[b][labelled_BL]) for b in request.layers], 1)
-        if request.needs & LIKELIHOODS:
-            predicting_mD, targets_m = states_BLD[:, :-1][labelled_BL[:, 1:]], batch["labels"][labelled_BL]
-            found |= _likelihoods(head, predicting_mD, targets_m, request)
+    labelled_BL, found = labels_BL != IGNORED, {}
+    if "hidden" in request.needs:
+        found["hidden"] = torch.stack([_unit(hidden_states[b][labelled_BL]) for b in request.layers], 1)
+    if request.needs & LIKELIHOODS:
+        predicting_mD, targets_m = states_BLD[:, :-1][labelled_BL[:, 1:]], labels_BL[labelled_BL]
+        found |= _likelihoods(head, predicting_mD, targets_m, request)
     return {name: Ragged(values.cpu(), lengths) for name, values in found.items()}
 
 

@@ -7,6 +7,8 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from distill import config as configs
+from distill.asked import of_train
 from distill.data.encoding import encode
 from distill.data.problems import generate
 from distill.data.prompts import end_token
@@ -16,7 +18,7 @@ from distill.models import load_model, load_tokenizer
 from distill.ragged import Ragged
 from distill.teachers import tokens
 from distill.teachers.bank import SignalBank
-from distill.teachers.signals import Request, compute
+from distill.teachers.signals import Request, compute, read
 from distill.zoo.cards import CARDS
 
 NAMES = [name for name, card in CARDS.items() if not card.is_student]
@@ -93,7 +95,7 @@ def test_logits_in_pieces_are_the_same(tiny, monkeypatch):
 def test_tokens_alone_need_no_model_at_work(tiny):
     _, tokenizer = tiny("gemma2-tiny")
     examples = [encode(tokenizer, *text) for text in TEXTS[:3]]
-    found = tokens.read_tokens(examples, None, None, None, Request(frozenset({"tokens"})))
+    found = read(examples, None, None, None, Request(frozenset({"tokens"})))
     assert found["tokens"].lengths.tolist() == [e.labelled for e in examples]
 
 
@@ -105,7 +107,7 @@ def test_what_is_said_of_texts_is_the_same_to_the_bit_beside_what_is_said_of_tok
         seen = []
         found = compute(model, tokenizer, TEXTS, both, 4, lambda *now, seen=seen: seen.append(now))
         assert all(torch.equal(found[signal], values) for signal, values in alone.items())
-        assert seen == [(done, 9) for done in (2, 4, 4, 6, 8, 9)]  # two passes, one count
+        assert seen == [(done, 9) for done in (4, 8, 9)]  # one pass
     # The likelihood of the tokens without the end is the same likelihood.
     bytes_of = [len(solution.encode()) for _, solution in TEXTS]
     nats = [-found["token_logprobs"].row(row)[:-1].sum() / bytes_of[row] for row in range(9)]
@@ -216,3 +218,10 @@ def test_numbers_that_are_not_finite_name_the_text(bank, tiny_folder, tmp_path):
     request = Request(frozenset({"hidden"}), layers=(2,))
     with pytest.raises(UserError, match=r"not finite .* for 1 of 2 texts, such as 'Why"):
         ask(bank, folder, request, [("Say 7.", "7"), ("Why?", "So.")])
+
+
+def test_a_run_asks_a_teacher_for_both_at_once():
+    asked = {"student": "student-tiny", "teachers": ["qwen2-tiny"], "objectives": ["cross_tokenizer", "geometry"]}
+    wanted = of_train(configs.parse(asked), "qwen2-tiny", 0.5, "mean", {})
+    assert wanted == Request(frozenset({"pooled", "tokens", "token_logprobs"}), 0.5, "mean")
+    assert of_train(configs.parse({**asked, "objectives": ["response"]}), "qwen2-tiny", 0.5, "mean", {}) is None
