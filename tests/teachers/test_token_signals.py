@@ -223,5 +223,6 @@ def test_numbers_that_are_not_finite_name_the_text(bank, tiny_folder, tmp_path):
 def test_a_run_asks_a_teacher_for_both_at_once():
     asked = {"student": "student-tiny", "teachers": ["qwen2-tiny"], "objectives": ["cross_tokenizer", "geometry"]}
     wanted = of_train(configs.parse(asked), "qwen2-tiny", 0.5, "mean", {})
-    assert wanted == Request(frozenset({"pooled", "tokens", "token_logprobs"}), 0.5, "mean")
+    needs = {"pooled", "nll_per_byte", "tokens", "token_logprobs"}
+    assert wanted == Request(frozenset(needs), 0.5, "mean")
     assert of_train(configs.parse({**asked, "objectives": ["response"]}), "qwen2-tiny", 0.5, "mean", {}) is None
