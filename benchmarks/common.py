@@ -11,6 +11,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 from distill import config as configs
@@ -21,8 +22,9 @@ from distill.hub import look_up
 RESULTS = Path(__file__).parent / "results"
 
 
-def prepared(preset: str, *overrides: str):
-    """(pipeline, training texts, probe texts) of a preset, ready to train in a folder of its own."""
+def prepared(preset: str, *overrides: str, dtype: str | None = None):
+    """(pipeline, training texts, probe texts) of a preset, ready to train in a folder of its own; `dtype`: what the
+    student computes in (default: what suits it here)."""
     # Only here: what reads runs is measured without what trains them.
     import torch
 
@@ -31,6 +33,7 @@ def prepared(preset: str, *overrides: str):
     folder = Path(tempfile.mkdtemp(prefix="benchmark-"))
     config = configs.load(preset, overrides)
     hardware = detect().suited_to(look_up(config.student).parameters)
+    hardware = replace(hardware, dtype=dtype or hardware.dtype)
     torch.set_num_threads(hardware.cores)
     pipeline = Pipeline(folder, config, hardware, EventWriter(folder / "events.jsonl"), lambda: False)
     pipeline.load()
