@@ -24,6 +24,7 @@ from transformers import (
 from distill import together
 from distill.data.prompts import end_token
 from distill.errors import UserError
+from distill.narrow import in_float32
 from distill.progress import OnProgress, ShouldStop, check
 from distill.readout import device_of
 from distill.sampling import Draw, Finite, Sampling, Within, copies
@@ -140,7 +141,7 @@ def generate_batch(
     ends = end_tokens(model, tokenizer) if manner.ends is None else list(manner.ends)
     numbers = copies(ids)
     results: dict[int, Completion] = {}
-    with evaluating(model):
+    with evaluating(model), in_float32(model):
         for start in range(0, len(order), batch_size):
             rows = order[start : start + batch_size]
             if all(row in sitting.known for row in rows):
@@ -179,7 +180,7 @@ def generate_ids(
     if not prompts:
         return []
     rows = [list(prompt) for prompt in prompts]
-    with evaluating(model):
+    with evaluating(model), in_float32(model):
         within = [] if vocabulary is None else [Within(vocabulary)]
         drawn = _draws(sampling, rows, copies(rows) if numbers is None else list(numbers), max_new_tokens)
         written = _write(model, rows, list(ends), max_new_tokens, within + drawn)
@@ -229,7 +230,7 @@ def follow(
     input_ids = torch.tensor([tokenizer(prompt, add_special_tokens=False)["input_ids"]], device=device_of(model))
     tokens: list[int] = []
     shown, cache, ended = "", None, False
-    with evaluating(model):
+    with evaluating(model), in_float32(model):
         while len(tokens) < max_new_tokens:
             with torch.inference_mode():  # never across a yield, or the reader would be in it too
                 step = model(input_ids=input_ids, past_key_values=cache, use_cache=True, logits_to_keep=1)

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from distill.errors import UserError
 from distill.losses.head import Head
+from distill.narrow import is_narrow
 
 _TRIED = 8  # tokens on which a head is verified
 _NEAR = 1e-2  # how near logits of sixteen bits can be expected to be, as a fraction of the largest
@@ -37,6 +38,8 @@ def read_states(model: nn.Module, **inputs: Any) -> tuple[Tensor, Any]:
 def head_of(model: nn.Module, name: str = "the model") -> Head:
     """The head of `model`, verified on a few tokens. Raises UserError, naming the model, if it is no such head."""
     head = Head(*_parameters(model))
+    if is_narrow(head.weight_VD):  # its products are made in float32: it is widened once, not for each of them
+        head = replace(head, weight_VD=head.weight_VD.float())
     # Each alone, since only the first position's logits are there; several, since padding's states may all be zero.
     ids_B1 = torch.linspace(0, head.vocabulary - 1, _TRIED, device=head.weight_VD.device).long()[:, None]
     with torch.random.fork_rng():  # a model in training mode draws dropout, which a resumed run would not
@@ -60,8 +63,10 @@ def head_of(model: nn.Module, name: str = "the model") -> Head:
 
 
 def refreshed(head: Head, model: nn.Module) -> Head:
-    """`head` with the weights that `model` has now: it may have been moved or widened since."""
+    """`head` with the weights that `model` has now: it may have been moved since. One that was widened stays so."""
     weight_VD, bias_V = _parameters(model)
+    if is_narrow(weight_VD):
+        return head
     return replace(head, weight_VD=weight_VD, bias_V=bias_V)
 
 

@@ -166,7 +166,7 @@ def _pipeline(folder: Path, config: configs.RunConfig, parameters: int | None, w
     from distill.hardware import detect
     from distill.pipeline import Pipeline
 
-    hardware = detect().suited_to(parameters)
+    hardware = detect().suited_to(None if together.is_sharded() else parameters)
     if together.size() > 1:
         hardware = replace(hardware, description=f"{together.size()} processes, each on: {hardware.description}")
     if hardware.device == "zerogpu":  # a GPU is lent to slices alone

@@ -12,7 +12,7 @@ ROOT = Path(__file__).parents[1]
 FLOORS = [
     {"errors", "assets", "wording", "overrides", "references", "config", "events", "hardware", "progress", "models"}
     | {"together", "losses", "settings", "timeline", "facts", "methods", "ragged", "readout", "sampling"}
-    | {"architectures", "gguf_files", "attention", "offload", "hub", "hub_errors"}
+    | {"architectures", "gguf_files", "narrow", "offload", "hub", "hub_errors"}
     | {"method_words", "demands", "redaction", "oauth", "trackers"},
     {"data", "teachers", "generation"},
     {"objectives"},

@@ -17,7 +17,6 @@ from distill.evaluation.generate import answer_problems, score
 from distill.evaluation.others import about, judged_on, unseen
 from distill.evaluation.score import Score, compare
 from distill.hardware import detect
-from distill.hub import look_up
 from distill.training.student import load_adapter, load_student
 from distill.views import has_adapter, kept_epochs
 from distill.wording import listed
@@ -36,8 +35,7 @@ def evaluate_run(
     own = configs.load(folder / "config.yaml")
     config = judged_on(own, overrides)
     asked = unseen(own, config, problems, _say)
-    hardware = detect().suited_to(look_up(config.student).parameters)
-    student, tokenizer = load_student(config.student, config.lora, hardware, config.seed)
+    student, tokenizer = load_student(config.student, config.lora, detect(), config.seed)
     load_adapter(student, weights)
     end_as_trained(student, weights)
 

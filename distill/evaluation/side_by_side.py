@@ -159,7 +159,7 @@ def answer_as_teacher(ref: ModelRef, question: str, max_new_tokens: int) -> Iter
 
     Raises UserError where it can't be loaded, or where there is not the memory for it.
     """
-    hardware = _hardware(ref)
+    hardware = _hardware()
     _check_fits(ref, hardware)
     path = model_path(ref)
     try:
@@ -179,7 +179,7 @@ def answer_as_teacher(ref: ModelRef, question: str, max_new_tokens: int) -> Iter
 def _load(folder: Path) -> Opened:
     began = time.monotonic()
     config = configs.load(folder / "config.yaml")
-    hardware = _hardware(config.student)
+    hardware = _hardware()
     _check_fits(config.student, hardware, "student", _QUANTIZED.get(config.lora.quantize))
     student, tokenizer = load_student(config.student, config.lora, hardware, config.seed)
     adapter = load_adapter(student, adapter_of(folder))
@@ -244,12 +244,10 @@ def _prompt(
     return prompt
 
 
-def _hardware(ref: ModelRef) -> Hardware:
-    """This machine as the answers of this model need it: the GPU where CUDA has one, else the CPU."""
+def _hardware() -> Hardware:
+    """This machine as answers need it: the GPU where CUDA has one, else the CPU in float32."""
     found = detect()
-    if found.device != "cuda":
-        found = replace(found, device="cpu", dtype="float32")
-    return found.suited_to(describe_model(ref).parameters)
+    return found if found.device == "cuda" else replace(found, device="cpu", dtype="float32")
 
 
 def _check_fits(ref: ModelRef, hardware: Hardware, role: str = "teacher", each: float | None = None) -> None:

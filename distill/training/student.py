@@ -18,11 +18,11 @@ from safetensors import SafetensorError
 from safetensors.torch import load
 from transformers import BitsAndBytesConfig, PreTrainedModel, PreTrainedTokenizerBase
 
-from distill.attention import attend_in_float32
 from distill.config import LoraConfig, ModelRef, model_path
 from distill.errors import ConfigError, UserError
 from distill.hardware import Hardware, cannot_quantise
 from distill.models import load_model, load_tokenizer
+from distill.narrow import attend_in_float32
 from distill.readout import trains_head
 from distill.training.targets import targets_of
 

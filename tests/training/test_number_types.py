@@ -13,6 +13,7 @@ from distill import hardware, runs, worker
 from distill.config import LoraConfig
 from distill.costs import speed_of
 from distill.estimate import estimate
+from distill.generation import generate_batch
 from distill.hardware import Hardware, detect
 from distill.machine import Machine
 from distill.training.student import load_student
@@ -77,6 +78,23 @@ def test_attention_stays_in_float32_and_is_the_same(tmp_path):
     assert close < 0.05
     found.float().square().sum().backward()
     assert any(p.grad is not None and p.grad.abs().sum() > 0 for n, p in narrow.named_parameters() if "lora_B" in n)
+
+
+def test_what_is_written_is_written_in_float32_and_the_weights_are_as_before(monkeypatch):
+    ref = configs.parse({"student": "student-tiny", "objectives": ["task"]}).student
+    student, tokenizer = load_student(ref, LoraConfig(r=2), replace(CPU, dtype="bfloat16"), 0)
+    before = {name: weight.clone() for name, weight in student.named_parameters()}
+    seen = set()
+    student.get_input_embeddings().register_forward_hook(lambda _, args, out: seen.add(out.dtype))
+    prompts = ["Tom has 3 pens", "Ann has 40 pens and buys 2"]
+    found = generate_batch(student, tokenizer, prompts, 6)
+    assert seen == {torch.float32}
+    assert all(torch.equal(weight, before[name]) for name, weight in student.named_parameters())
+    assert student.get_input_embeddings().weight.dtype == torch.bfloat16
+    wide, _ = load_student(ref, LoraConfig(r=2), CPU, 0)
+    for name, weight in wide.named_parameters():  # the same numbers, kept wide
+        weight.data = before[name].float()
+    assert [one.text for one in generate_batch(wide, tokenizer, prompts, 6)] == [one.text for one in found]
 
 
 def test_a_run_in_sixteen_bits_on_a_cpu_from_its_settings_to_the_report(tmp_path, monkeypatch):
