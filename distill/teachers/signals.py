@@ -8,17 +8,16 @@ This module knows nothing of files, caches or students.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import torch
 from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from distill.data.encoding import IGNORED, Example, collate, cut, encode_many
+from distill.data.encoding import Example, collate, cut, encode_many
 from distill.data.prompts import has_end
 from distill.errors import UserError
-from distill.losses.chunked import logprobs_of
 from distill.losses.cka import layer_at, pool, stack_layers
 from distill.losses.head import Head
 from distill.progress import OnProgress, ShouldStop, check
@@ -153,40 +152,45 @@ def read(
         output_hidden_states="pooled_layers" in request.needs or sorted(set(some)) or False,
         use_cache=False,
     )
-    said |= _of_wholes(examples, batch, states_BLD, out.hidden_states, layer, head, request)
-    return said | of_tokens(examples, batch["labels"], states_BLD, out.hidden_states, head, request)
+    said |= _pooled(examples, batch, out.hidden_states, layer, request)
+    likely = {"token_logprobs"} if "nll_per_byte" in request.needs else set()  # the logits are made once
+    asked = replace(request, needs=request.needs | likely)
+    found = of_tokens(examples, batch["labels"], states_BLD, out.hidden_states, head, asked)
+    if likely:
+        said["nll_per_byte"] = _nll_per_byte(examples, found["token_logprobs"])
+    return {name: values for name, values in (said | found).items() if name in request.answers}
 
 
-def _of_wholes(
-    examples: Sequence[Example],
-    batch: dict[str, Tensor],
-    states_BLD: Tensor,
-    hidden_states,
-    layer: int,
-    head: Head | None,
-    request: Request,
+def _pooled(
+    examples: Sequence[Example], batch: dict[str, Tensor], hidden_states, layer: int, request: Request
 ) -> dict[str, Tensor]:
-    """What is said of whole texts, their end tokens left out."""
-    own_BL = batch["attention_mask"].clone()
-    for row, example in enumerate(examples):
-        if example.ends[-1:] == [-1]:
-            own_BL[row, len(example.input_ids) - 1] = 0
+    """The states of whole texts, their end tokens left out."""
     # The card's mean weighs all real tokens; "rms" only those that say what the text is about.
-    mask_BL = own_BL if request.pooling == "mean" else batch["content_mask"]
+    mask_BL = batch["content_mask"]
+    if request.pooling == "mean":
+        mask_BL = batch["attention_mask"].clone()
+        for row, example in enumerate(examples):
+            if _has_ended(example):
+                mask_BL[row, len(example.input_ids) - 1] = 0
     said = {}
     if "pooled" in request.needs:
         said["pooled"] = pool(hidden_states[layer].float(), mask_BL, request.pooling).cpu()
     if "pooled_layers" in request.needs:
         every = [pool(states_BLD.float(), mask_BL, request.pooling) for states_BLD in hidden_states]
         said["pooled_layers"] = stack_layers(every).cpu()
-    if "nll_per_byte" in request.needs:
-        labels_BL = batch["labels"].masked_fill(own_BL == 0, IGNORED)
-        wanted_BL = labels_BL[:, 1:] != IGNORED  # position i predicts token i + 1
-        logprobs_N = logprobs_of(head, states_BLD[:, :-1][wanted_BL], labels_BL[:, 1:][wanted_BL]).float()
-        nll_B = logprobs_N.new_zeros(len(examples)).index_add_(0, wanted_BL.nonzero()[:, 0], -logprobs_N)
-        bytes_B = torch.tensor([example.completion_bytes for example in examples], device=nll_B.device)
-        said["nll_per_byte"] = (nll_B / bytes_B.clamp_min(1)).cpu()
     return said
+
+
+def _nll_per_byte(examples: Sequence[Example], logprobs: Ragged) -> Tensor:
+    """[n] of log-probabilities of the labelled tokens, the end token's left out."""
+    rows = [logprobs.row(row) for row in range(len(examples))]
+    nats = [row[:-1].sum() if _has_ended(e) else row.sum() for e, row in zip(examples, rows, strict=True)]
+    return -torch.stack(nats) / torch.tensor([max(1, example.completion_bytes) for example in examples])
+
+
+def _has_ended(example: Example) -> bool:
+    """Whether its last token is an end token."""
+    return example.ends[-1:] == [-1]
 
 
 def check_vocabulary(highest: int, model: PreTrainedModel) -> None:

@@ -77,7 +77,7 @@ def _likelihoods(head: Head, states_mD: Tensor, targets_m: Tensor, request: Requ
     for states_cD, targets_c in zip(states_mD.split(size), targets_m.split(size), strict=True):
         logits_cV = head.logits(states_cD)
         if "token_logprobs" in request.needs:
-            said.append(logits_cV.log_softmax(-1).gather(1, targets_c[:, None])[:, 0].float().cpu())
+            said.append((logits_cV.gather(1, targets_c[:, None])[:, 0] - logits_cV.logsumexp(-1)).float().cpu())
         if "topk" in request.needs:
             top = (logits_cV / request.temperature).log_softmax(-1).topk(k, sorted=True)
             values.append(top.values.float().cpu())
