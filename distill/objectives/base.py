@@ -25,6 +25,7 @@ import torch
 from torch import Tensor, nn
 
 from distill.data.encoding import IGNORED
+from distill.losses.chunked import logprobs_of
 from distill.losses.head import Head
 
 Batch = Mapping[str, Any]
@@ -41,12 +42,23 @@ class StudentOutputs:
     states_BLD: Tensor
     head: Head
     hidden: tuple[Tensor, ...] = ()
+    _found: dict[tuple[int, int], tuple[Tensor, Tensor]] = field(default_factory=dict, repr=False)
 
     def predicting(self, labels_BL: Tensor) -> tuple[Tensor, Tensor]:
         """(states [m, D] that predict the labelled tokens, those tokens [m]), row by row: position l predicts l + 1."""
         targets_BL = labels_BL[:, 1:]
         labelled_BL = targets_BL != IGNORED
         return self.states_BLD[:, :-1][labelled_BL], targets_BL[labelled_BL]
+
+    def logprobs(self, labels_BL: Tensor, vocabulary: int | None = None) -> Tensor:
+        """[m] log-probabilities (nats) of the labelled tokens, row by row, differentiable; of the first `vocabulary`
+        logits. Found once for all objectives that ask for the same labels: the logits cost more than what follows."""
+        head = self.head if vocabulary is None else self.head.sliced(vocabulary)
+        key = id(labels_BL), head.vocabulary
+        if key not in self._found:
+            # The labels are kept along, or others might come to have their id.
+            self._found[key] = labels_BL, logprobs_of(head, *self.predicting(labels_BL))
+        return self._found[key][1]
 
 
 @dataclass(frozen=True)

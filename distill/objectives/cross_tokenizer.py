@@ -24,7 +24,7 @@ import torch
 from torch import Tensor
 
 from distill.data.encoding import IGNORED
-from distill.losses.chunked import in_chunks, logprobs_of
+from distill.losses.chunked import in_chunks
 from distill.losses.cross_tokenizer import Bridge, alm, projected_kl, shared_kl, uld_topk
 from distill.losses.head import Head
 from distill.objectives.base import Batch, Objective, ObjectiveOutput, Signals, StudentOutputs, items_of
@@ -85,7 +85,7 @@ class CrossTokenizerObjective(Objective):
         count_B = (batch["labels"][:, 1:] != IGNORED).sum(1)
         head = outputs.head if self.vocabulary is None else outputs.head.sliced(self.vocabulary)
         g_BT = self.shares.of(batch["signals"], len(count_B), states_mD.device)
-        logprobs_m = logprobs_of(head, states_mD, targets_m) if self.loss == "alm" else None
+        logprobs_m = outputs.logprobs(batch["labels"], head.vocabulary) if self.loss == "alm" else None
         terms, metrics = [], {}
         for number, teacher in enumerate(self.shares.teachers):
             said = _said_by(teacher, self.needs, batch["signals"], states_mD.device)

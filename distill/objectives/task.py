@@ -8,7 +8,6 @@ from __future__ import annotations
 from torch import Tensor
 
 from distill.data.encoding import IGNORED
-from distill.losses.chunked import logprobs_of
 from distill.objectives.base import Batch, Objective, ObjectiveOutput, StudentOutputs
 
 SOLUTION, ANSWER = 0, 1  # batch["origin"]: a solution of the data, an answer of a teacher
@@ -25,10 +24,8 @@ class TaskObjective(Objective):
     origin = SOLUTION
 
     def forward(self, outputs: StudentOutputs, batch: Batch) -> ObjectiveOutput:
-        labels_BL = batch["labels"]
-        if "origin" in batch:
-            labels_BL = labels_BL.masked_fill((batch["origin"] != self.origin)[:, None], IGNORED)
-        loss = completion_cross_entropy(outputs, labels_BL, batch.get("num_items"))
+        own_B = batch["origin"] == self.origin if "origin" in batch else None
+        loss = completion_cross_entropy(outputs, batch["labels"], batch.get("num_items"), own_B)
         return ObjectiveOutput({self.kind: loss})
 
 
@@ -40,13 +37,15 @@ class ResponseObjective(TaskObjective):
 
 
 def completion_cross_entropy(
-    outputs: StudentOutputs, labels_BL: Tensor, num_items: Tensor | int | None = None
+    outputs: StudentOutputs, labels_BL: Tensor, num_items: Tensor | int | None = None, own_B: Tensor | None = None
 ) -> Tensor:
-    """Sum of -log p (nats) over the labelled tokens / num_items.
+    """Sum of -log p (nats) over the labelled tokens / num_items, of the rows that are `own_B` (None: of all).
 
     Without `num_items` it is the mean; without labelled tokens it is 0. Logits are made for labelled tokens only: the
     other positions cost no memory and get exactly zero gradient.
     """
-    states_mD, targets_m = outputs.predicting(labels_BL)
-    count = len(targets_m) if num_items is None else num_items
-    return -logprobs_of(outputs.head, states_mD, targets_m).sum() / max(count, 1)
+    logprobs_m = outputs.logprobs(labels_BL)
+    if own_B is not None:
+        logprobs_m = logprobs_m[own_B[:, None].expand(-1, labels_BL.shape[1] - 1)[labels_BL[:, 1:] != IGNORED]]
+    count = len(logprobs_m) if num_items is None else num_items
+    return -logprobs_m.sum() / max(count, 1)
