@@ -77,7 +77,7 @@ def estimate(config: RunConfig, machine: Machine, earlier: Iterable[RunView] | N
         said += [f"the size of {model} isn't known until it is fetched" for model in unknown]
         return Estimate(notes=said, obstacle=_cannot_start(config, machine, models))
     said += demands.notes(config)
-    machine = machine.suited_to(student.parameters)
+    machine = machine.suited_to(None if config.lora.quantize else student.parameters)
     job = Job(config, student, teachers, characters)
     stages, alike = _corrected(job, machine, run_list.list_runs() if earlier is None else earlier)
     if teachers:

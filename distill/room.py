@@ -36,7 +36,7 @@ def check_room(config: RunConfig, machine: Machine, token: str | None = None) ->
     refs, facts = [config.student, *heard(config)], look_up_all(config, token)
     _check_disk(facts)
     if all(model.parameters is not None for model in facts):
-        _check_memory(config, refs, facts, machine.suited_to(facts[0].parameters))
+        _check_memory(config, refs, facts, machine.suited_to(None if config.lora.quantize else facts[0].parameters))
     return facts
 
 

@@ -142,7 +142,9 @@ def _carry_out(
     _check_shared(config)
     from distill.finish import keep_model  # torch from here on, and only for a run that can start
 
-    pipeline = _pipeline(folder, config, student.parameters, writer, stop)
+    # Quantised weights are unpacked to float32 on a CPU, and shared ones stay as they are.
+    plain = not (config.lora.quantize or together.is_sharded())
+    pipeline = _pipeline(folder, config, student.parameters if plain else None, writer, stop)
     kept.append(pipeline)
     try:
         pipeline.run()
@@ -166,7 +168,7 @@ def _pipeline(folder: Path, config: configs.RunConfig, parameters: int | None, w
     from distill.hardware import detect
     from distill.pipeline import Pipeline
 
-    hardware = detect().suited_to(None if together.is_sharded() else parameters)
+    hardware = detect().suited_to(parameters)
     if together.size() > 1:
         hardware = replace(hardware, description=f"{together.size()} processes, each on: {hardware.description}")
     if hardware.device == "zerogpu":  # a GPU is lent to slices alone
