@@ -4,8 +4,8 @@ SmolLM2-135M with LoRA on GSM8K's solutions, cross-entropy alone: seconds a step
 TRL's SFTTrainer doing the same: the same texts, labels, batches, order, adapter and optimiser; the losses of all steps
 are compared, so that it is the same (goals: time <= 1.05, memory <= 1.0). All is in float32: in bfloat16 TRL rounds the
 logits, and we do not. And ours with geometry and ALM from two real teachers, whose signals are in the bank, over ours
-without (goal: <= 1.25); and, on a CPU with AMX, ours in bfloat16 over ours in float32. Steps are timed in turns in one process, one step of each a round; memory is the peak of a
-process of its own.
+without (goal: <= 1.25); and, on a CPU with AMX, ours in bfloat16 over ours in float32. Steps are timed in turns in one
+process, one step of each a round; memory is the peak of a process of its own.
 """
 
 from __future__ import annotations
