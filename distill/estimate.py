@@ -32,6 +32,7 @@ __all__ = ["Estimate", "Machine", "ModelFacts", "describe_model", "estimate", "l
 
 GENERATED_CHARACTERS = 120.0  # of a question and its solution: the mean of 1,920 generated problems (85.4 + 34.4)
 _HUB_CHARACTERS = {"openai/gsm8k": 523.0}  # of its 7,473 questions and solutions for training
+_GYM_CHARACTERS = {("gsm_symbolic",): 549.0}  # over 8,000 drawn; others are drawn to see, which takes a second
 _SAMPLE = 100  # rows of a file that are looked at for their length
 _LIKELY = (0.7, 1.4)  # what runs on the measured kind of machine took, over what was expected
 _LARGER = (0.5, 2.0)  # for students far larger than those the constants were measured with
@@ -102,7 +103,8 @@ def _characters(config: RunConfig) -> tuple[float, list[str]]:
     if data.source == "problems":
         return GENERATED_CHARACTERS, []
     if data.source == "reasoning_gym":
-        return mean_characters(tuple(data.families)), []
+        families = tuple(data.families)
+        return _GYM_CHARACTERS.get(families) or mean_characters(families), []
     if data.source == "file":
         path = Path(os.path.expanduser(data.path))
         return _mean_length(path, data.columns, path.stat().st_mtime_ns if path.is_file() else 0), []

@@ -36,7 +36,7 @@ def check_room(config: RunConfig, machine: Machine, token: str | None = None) ->
     refs, facts = [config.student, *heard(config)], look_up_all(config, token)
     _check_disk(facts)
     if all(model.parameters is not None for model in facts):
-        _check_memory(config, refs, facts, machine.suited_to(None if config.lora.quantize else facts[0].parameters))
+        _check_memory(config, refs, facts, machine)
     return facts
 
 
@@ -75,7 +75,8 @@ def _check_disk(facts: Sequence[ModelFacts]) -> None:
 def _check_memory(config: RunConfig, refs: Sequence[ModelRef], facts: Sequence[ModelFacts], machine: Machine) -> None:
     """The student and its largest teacher are in memory at once, or all those that stay loaded."""
     size, quantize = weight_bytes(machine), config.lora.quantize
-    sizes = [model.parameters * size / GIB for model in facts]
+    sizes = [model.parameters * weight_bytes(machine.suited_to(model.parameters)) / GIB for model in facts]
+    # On a CPU the student is float32 while it writes, whatever it is trained in.
     sizes[0] = footprint.student_bytes(facts[0].parameters, quantize, size) / GIB
     beside, copies = processes_here(), ""  # without GPUs each has a student of its own in main memory
     then = f"choose smaller models, {'' if quantize else 'set lora.quantize, '}or take a larger machine"

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 
+from distill import estimate
 from distill.config import ConfigError, load, parse
 from distill.data.grading import grade
 from distill.data.gym import BLOCK, check_family, gym_problems, mean_characters
@@ -152,5 +153,6 @@ def test_it_is_imported_only_when_problems_are_drawn_and_missing_it_is_one_sente
 
 
 def test_how_long_they_are():
-    assert 480 < mean_characters(("gsm_symbolic",)) < 620  # 549 over 8,000
+    known = estimate._GYM_CHARACTERS
+    assert all(found == pytest.approx(mean_characters(families), rel=0.1) for families, found in known.items())
     assert mean_characters(("gcd",)) < 150
