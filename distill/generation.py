@@ -65,14 +65,12 @@ class Completion:
 class Manner:
     """How answers are written: greedily without `sampling` (what holds of it: sampling.py).
 
-    `stop` are strings that end one (and are cut off), `ends` the tokens that do (None: all that may; [] means that
-    none is known). With `keep_special`, special tokens the model writes stay in the text, all but padding and its end;
-    else what a tokenizer calls special is left out. Logits that are not finite are an error where it samples, and
-    where it is `finite`.
+    `ends` are the tokens that end one (None: all that may; [] means that none is known). With `keep_special`, special
+    tokens the model writes stay in the text, all but padding and its end; else what a tokenizer calls special is left
+    out. Logits that are not finite are an error where it samples, and where it is `finite`.
     """
 
     sampling: Sampling | None = None
-    stop: Sequence[str] = ()
     ends: Sequence[int] | None = None
     keep_special: bool = False
     finite: bool = False
@@ -150,8 +148,6 @@ def generate_batch(
             batch = [ids[row] for row in rows]
             drawn = _draws(manner.sampling, batch, [numbers[row] for row in rows], max_new_tokens)
             watched = {"stopping_criteria": StoppingCriteriaList([_Watch(ends, start, len(order), sitting)])}
-            if manner.stop:
-                watched |= {"stop_strings": list(manner.stop), "tokenizer": tokenizer}
             written = _write(model, batch, ends, max_new_tokens, [Finite()] * manner.finite + drawn, **watched)
             found = [_completion(tokenizer, tokens, ends, manner) for tokens in written]
             results |= zip(rows, found, strict=True)
@@ -288,8 +284,7 @@ def _completion(tokenizer: PreTrainedTokenizerBase, tokens: list[int], ends: lis
         text = _decode(tokenizer, [token for token in tokens if token != tokenizer.pad_token_id], skip=False)
     else:
         text = _decode(tokenizer, tokens)
-    cuts = [at for at in (text.find(string) for string in manner.stop) if at >= 0]
-    return Completion(text[: min(cuts)] if cuts else text, tuple(tokens), finished=finished or bool(cuts))
+    return Completion(text, tuple(tokens), finished)
 
 
 def _end(tokens: Sequence[int], ends: Sequence[int]) -> int:

@@ -73,15 +73,19 @@ def load_model(
     finally:
         if shown:
             transformers_logging.enable_progress_bar()
-    lacking = sorted(report["missing_keys"])
-    if lacking:  # the library would fill them with random numbers and go on
-        raise UserError(
-            f"The model {name or path} lacks {len(lacking)} weights that its config.json speaks of, such as "
-            f"{lacking[0]}: its config and its weights are not of one model, so copy both again."
-        )
+    _check_whole(str(name or path), sorted(report["missing_keys"]))
     if places:
         spill(f"larger_than_gpu:{name or path}", _spilled(str(name or path), places, device))
     return (model if places or "quantization_config" in kwargs else model.to(device)).eval()
+
+
+def _check_whole(name: str, lacking: list[str]) -> None:
+    """Raise UserError where weights are `lacking`: the library fills them with random numbers and goes on."""
+    if lacking:
+        raise UserError(
+            f"The model {name} lacks {len(lacking)} weights that its config.json speaks of, such as {lacking[0]}: its "
+            "config and its weights are not of one model, so copy both again."
+        )
 
 
 def _places(folder: Path | str, how: dict, dtype: torch.dtype, device: torch.device | str, room: int | None):

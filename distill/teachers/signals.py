@@ -91,25 +91,13 @@ def compute(
     the prompt, in nats per UTF-8 byte of the solution; the end token is no part of it. (Divide by ln 2 for bits.)
     An empty solution is certain: 0. `pooled_layers` [n, 1 + layers, D]: as `pooled`, of the embeddings and after every
     block (after the last: normed). It takes layers times the room, so ask it of few texts. What is said of tokens is
-    Ragged, a row a text: see `read_tokens`.
+    Ragged, a row a text: see `of_tokens`.
 
     The end token is read along, and counts for what is said of tokens alone: no token before it knows of it. Texts of
     like length share a batch. `on_progress(done, n)` follows each; `should_stop` is asked before each. Raises UserError
     for a text of whose solution `max_length` leaves nothing, where more than `pooled` is asked for.
     """
-    tokenwise = bool(request.needs & frozenset(TOKENWISE))
-    examples = encode_many(
-        tokenizer,
-        texts,
-        request.max_length or getattr(model.config.get_text_config(), "max_position_embeddings", None),
-        end=tokenwise or has_end(tokenizer),
-        system=request.system,
-        max_characters=request.max_characters,
-        keep_unlabelled=True,
-    ).examples
-    check_vocabulary(max(max(example.input_ids) for example in examples), model)
-    if tokenwise or "nll_per_byte" in request.needs:
-        _check_labelled([cut(*text, request.max_characters) for text in texts], examples)
+    examples = _examples(model, tokenizer, texts, request)
     head = real_head(model, tokenizer) if request.needs & (LIKELIHOODS | {"nll_per_byte"}) else None
     if "pooled_layers" in request.needs:  # the states of all layers are in memory at once
         batch_size = max(1, batch_size // _LAYERS_SHARE)
@@ -128,6 +116,26 @@ def compute(
         name: Ragged.cat(values).rows(back) if isinstance(values[0], Ragged) else torch.cat(values)[back]
         for name, values in parts.items()
     }
+
+
+def _examples(
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, texts: Sequence[Text], request: Request
+) -> list[Example]:
+    """The texts as this model reads them, checked."""
+    tokenwise = bool(request.needs & frozenset(TOKENWISE))
+    examples = encode_many(
+        tokenizer,
+        texts,
+        request.max_length or getattr(model.config.get_text_config(), "max_position_embeddings", None),
+        end=tokenwise or has_end(tokenizer),
+        system=request.system,
+        max_characters=request.max_characters,
+        keep_unlabelled=True,
+    ).examples
+    check_vocabulary(max(max(example.input_ids) for example in examples), model)
+    if tokenwise or "nll_per_byte" in request.needs:
+        _check_labelled([cut(*text, request.max_characters) for text in texts], examples)
+    return examples
 
 
 @torch.inference_mode()

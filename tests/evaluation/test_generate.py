@@ -14,7 +14,7 @@ from distill.data.problems import generate
 from distill.data.prompts import render, template_of
 from distill.errors import UserError
 from distill.evaluation.generate import answer_problems, score
-from distill.generation import Completion, Manner, Sitting, end_tokens, evaluating, follow, generate_batch
+from distill.generation import Completion, Sitting, end_tokens, evaluating, follow, generate_batch
 from distill.progress import Stopped
 
 NEW = 10  # tokens
@@ -108,16 +108,6 @@ def test_no_end_anywhere_is_one_sentence(lively):
     tokenizer.chat_template = tokenizer.eos_token = None
     with pytest.raises(UserError, match="no end token"):
         generate_batch(ending_at(model, None), tokenizer, ["Why?"], NEW)
-
-
-def test_a_stop_string_ends_an_answer_and_is_cut_off(lively, prompts):
-    model, tokenizer = lively("student-tiny")
-    whole = generate_batch(model, tokenizer, prompts, NEW)
-    stop = whole[2].text[3:6]
-    completions = generate_batch(model, tokenizer, prompts, NEW, manner=Manner(stop=[stop]))
-    assert completions[2].finished
-    assert completions[2].text == whole[2].text[: whole[2].text.index(stop)]
-    assert all(stop not in completion.text for completion in completions)
 
 
 def test_greedy_means_greedy_whatever_the_checkpoint_asks_for(lively, prompts):
