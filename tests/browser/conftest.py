@@ -16,7 +16,7 @@ from pathlib import Path
 import psutil
 import pytest
 from gradio_client import Client
-from page_cases import open_tab, wait_for
+from page_cases import close, open_tab, wait_for
 
 ROOT = Path(__file__).parents[2]
 FLAGS = [
@@ -43,7 +43,7 @@ def browser():
     with playwright.sync_playwright() as driver:
         instance = driver.chromium.launch(executable_path=chromium(), args=FLAGS)
         yield instance
-        instance.close()
+        close(instance)
 
 
 class Server:
@@ -133,8 +133,7 @@ def visit(browser, server):
         return page
 
     yield open_page
-    for context in contexts:
-        context.close()
+    close(*contexts)
     assert problems == []
 
 

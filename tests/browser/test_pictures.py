@@ -5,6 +5,7 @@ import io
 from pathlib import Path
 
 import pytest
+from page_cases import close
 from picture_page import EVIL, HEAT, TEACHERS, accuracy, cka, empty, families, gates, layers, page_of
 from PIL import Image
 
@@ -25,8 +26,7 @@ def show(browser):
         return page
 
     yield open_page
-    for context in contexts:
-        context.close()
+    close(*contexts)
     assert problems == []
 
 
