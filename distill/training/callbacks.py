@@ -70,14 +70,14 @@ class Reporter(TrainerCallback):
         self.tracked = tracked
         self.trainer: DistillTrainer | None = None
         self.probe_seconds = self.answer_seconds = 0.0
-        self._began = self._step_began = 0.0
+        self._step_began = 0.0
         self._pace: float | None = None  # seconds a step, smoothed
         self._warned = set(warned)  # codes, those of earlier sittings too: each is said once
 
     def on_train_begin(self, args, state, control, **kwargs):
-        self._began = self._step_began = time.monotonic()
         if state.global_step == 0:
             self._look(0)
+        self._step_began = time.monotonic()  # a look isn't part of a step's pace
 
     def on_step_end(self, args, state, control, **kwargs):
         trainer = self.trainer
