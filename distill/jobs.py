@@ -29,7 +29,7 @@ from distill.hub_errors import TOKENS
 from distill.machine import Machine
 from distill.preflight import refuse_foreseen
 from distill.references import absolute
-from distill.room import look_up_all
+from distill.room import check_memory, look_up_all
 from distill.views import forget
 
 if TYPE_CHECKING:
@@ -129,7 +129,10 @@ def submit(config: RunConfig, flavor: str, timeout: str = "4h", runs_dir: str | 
     try:
         price = _price(api, flavor)
         namespace = api.whoami()["name"]
-        look_up_all(config, api.token)  # the Job would be paid for before it said that a model can't be had
+        # The Job would be paid for before it said that a model can't be had or held.
+        facts = look_up_all(config, api.token)
+        for machine in (one.machine for one in FLAVORS if one.name == flavor):
+            check_memory(config, facts, machine, flavor)
         folder = runs.create(config, runs_dir)
         try:
             repository = _put(api, f"{namespace}/{REPOSITORY}", folder.name, config)

@@ -33,10 +33,9 @@ def check_room(config: RunConfig, machine: Machine, token: str | None = None) ->
     Seconds at most, milliseconds where all are here. Raises ConfigError or UserError, one sentence, where a model can't
     be had (see hub.py), or where its weights can't be fetched to this disk or held in this memory.
     """
-    refs, facts = [config.student, *heard(config)], look_up_all(config, token)
+    facts = look_up_all(config, token)
     _check_disk(facts)
-    if all(model.parameters is not None for model in facts):
-        _check_memory(config, refs, facts, machine)
+    check_memory(config, facts, machine)
     return facts
 
 
@@ -72,8 +71,17 @@ def _check_disk(facts: Sequence[ModelFacts]) -> None:
         )
 
 
-def _check_memory(config: RunConfig, refs: Sequence[ModelRef], facts: Sequence[ModelFacts], machine: Machine) -> None:
-    """The student and its largest teacher are in memory at once, or all those that stay loaded."""
+def check_memory(
+    config: RunConfig, facts: Sequence[ModelFacts], machine: Machine, called: str = "this machine"
+) -> None:
+    """The student and its largest teacher are in memory at once, or all those that stay loaded: is there room for their
+    weights? `facts` as `look_up_all` gives them; nothing is said where a size isn't known. `called`: the machine.
+
+    Raises UserError, one sentence, where there isn't.
+    """
+    if any(model.parameters is None for model in facts):
+        return
+    refs = [config.student, *heard(config)]
     size, quantize = weight_bytes(machine), config.lora.quantize
     sizes = [model.parameters * weight_bytes(machine.suited_to(model.parameters)) / GIB for model in facts]
     # On a CPU the student is float32 while it writes, whatever it is trained in.
@@ -84,7 +92,7 @@ def _check_memory(config: RunConfig, refs: Sequence[ModelRef], facts: Sequence[M
     if machine.has_gpu and machine.gpu_gb is not None:
         if sizes[0] > machine.gpu_gb:
             raise UserError(
-                f"The student {refs[0].name!r} has {_gb(sizes[0])} of weights, and this machine's GPU "
+                f"The student {refs[0].name!r} has {_gb(sizes[0])} of weights, and {called}'s GPU "
                 f"{_gb(machine.gpu_gb)}: {then}."
             )
         room += machine.gpu_gb  # a teacher that is larger than the GPU is in part in main memory
@@ -98,7 +106,7 @@ def _check_memory(config: RunConfig, refs: Sequence[ModelRef], facts: Sequence[M
             who = [f"the student {refs[0].name!r} ({_gb(sizes[0])} of weights{copies})"]
             who += [f"the teacher {refs[number].name!r} ({_gb(sizes[number])})" for number in some]
             both = f"are in memory together, {_gb(needed)}," if some else "must be in memory,"
-            raise UserError(f"T{listed(who)[1:]} {both} and this machine has {_gb(room)}: {then}.")
+            raise UserError(f"T{listed(who)[1:]} {both} and {called} has {_gb(room)}: {then}.")
 
 
 def _gb(gib: float) -> str:

@@ -10,10 +10,11 @@ from jobs_cases import TINY
 from jobs_stand_in import JobsStandIn
 
 from distill import config as configs
-from distill import jobs, runs
+from distill import facts, jobs, runs
 from distill.__main__ import main
 from distill.config import ConfigError
 from distill.events import Status
+from distill.facts import ModelFacts
 
 
 @pytest.fixture
@@ -80,6 +81,14 @@ def test_no_token_a_wrong_one_and_no_network(hub, elsewhere, capsys, monkeypatch
     refused(hub, capsys, "the Hub does not know that token")
     elsewhere("HF_HUB_DISABLE_IMPLICIT_TOKEN", True)  # as on a public server
     refused(hub, capsys, "Jobs need a token of Hugging Face")
+
+
+def test_a_model_that_a_flavour_can_not_hold_is_not_sent_there(hub, elsewhere, capsys, monkeypatch):
+    monkeypatch.setattr(facts, "_told", {})
+    large = ModelFacts("org/large", parameters=30 * 2**30 // 4, download=1, width=1000, layers=20, vocabulary=50_000)
+    facts.remember("org/large", None, large)
+    said = "The student 'large' has 30.0 GB of weights, and t4-small's GPU 15.0 GB: choose smaller models, "
+    refused(hub, capsys, said, [*SUBMIT, "--set", "student=org/large"])
 
 
 def test_a_job_that_nobody_here_would_know_of_is_cancelled(hub, elsewhere, capsys, monkeypatch):
