@@ -19,6 +19,11 @@ def own_token() -> str | None:
     return None if constants.HF_HUB_DISABLE_IMPLICIT_TOKEN else get_token()
 
 
+def acting_for(token: str | None) -> dict[str, str]:
+    """What the environment of a child process says, so that it asks the Hub with `token` alone; {} for none."""
+    return {} if token is None else {"HF_TOKEN": token, "HF_HUB_DISABLE_IMPLICIT_TOKEN": "0"}
+
+
 def why(error: BaseException, what: str, sentences: Mapping[int, str], instead: str = "") -> str:
     """One sentence on why the Hub refused; `what` could not be done, in words.
 
