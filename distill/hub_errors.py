@@ -33,9 +33,7 @@ def why(error: BaseException, what: str, sentences: Mapping[int, str], instead: 
     from huggingface_hub import constants
     from huggingface_hub.errors import HfHubHTTPError, OfflineModeIsEnabled
 
-    chain = [error]
-    while (before := chain[-1].__cause__ or chain[-1].__context__) is not None and before not in chain:
-        chain.append(before)
+    chain = _chain(error)
     refusal = next((one for one in chain if isinstance(one, HfHubHTTPError)), None)
     otherwise = f", or {instead}" if instead else ""
     if refusal is not None:
@@ -49,6 +47,21 @@ def why(error: BaseException, what: str, sentences: Mapping[int, str], instead: 
         where = f"{constants.ENDPOINT} ({type(chain[-1]).__name__})"
         return f"{what}: the Hub can't be reached at {where}, so look at the network, then try again{otherwise}."
     return f"{what} ({type(error).__name__}: {_first_line(str(error))})."
+
+
+def shut_out(error: BaseException) -> bool:
+    """Whether an error came of a repository that is gated or private, or that isn't there."""
+    from huggingface_hub.errors import RepositoryNotFoundError
+
+    return any(isinstance(one, RepositoryNotFoundError) for one in _chain(error))
+
+
+def _chain(error: BaseException) -> list[BaseException]:
+    """An error and what led to it."""
+    chain = [error]
+    while (before := chain[-1].__cause__ or chain[-1].__context__) is not None and before not in chain:
+        chain.append(before)
+    return chain
 
 
 def unreachable(error: BaseException) -> bool:
