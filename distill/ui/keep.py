@@ -81,7 +81,7 @@ def why_not(visitor: Visitor, public: bool) -> str:
     if not visitor.name:
         return (
             "Sign in with Hugging Face at the top of the page first. That lets this page make repositories for you, "
-            "and write to those it made, but to no others."
+            "write to those it made but to no others, and read gated ones whose licence you accepted."
         )
     return ""
 
