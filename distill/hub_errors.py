@@ -19,6 +19,11 @@ def own_token() -> str | None:
     return None if constants.HF_HUB_DISABLE_IMPLICIT_TOKEN else get_token()
 
 
+def acting_for(token: str | None) -> dict[str, str]:
+    """What the environment of a child process says, so that it asks the Hub with `token` alone; {} for none."""
+    return {} if token is None else {"HF_TOKEN": token, "HF_HUB_DISABLE_IMPLICIT_TOKEN": "0"}
+
+
 def why(error: BaseException, what: str, sentences: Mapping[int, str], instead: str = "") -> str:
     """One sentence on why the Hub refused; `what` could not be done, in words.
 
@@ -28,9 +33,7 @@ def why(error: BaseException, what: str, sentences: Mapping[int, str], instead: 
     from huggingface_hub import constants
     from huggingface_hub.errors import HfHubHTTPError, OfflineModeIsEnabled
 
-    chain = [error]
-    while (before := chain[-1].__cause__ or chain[-1].__context__) is not None and before not in chain:
-        chain.append(before)
+    chain = _chain(error)
     refusal = next((one for one in chain if isinstance(one, HfHubHTTPError)), None)
     otherwise = f", or {instead}" if instead else ""
     if refusal is not None:
@@ -44,6 +47,21 @@ def why(error: BaseException, what: str, sentences: Mapping[int, str], instead: 
         where = f"{constants.ENDPOINT} ({type(chain[-1]).__name__})"
         return f"{what}: the Hub can't be reached at {where}, so look at the network, then try again{otherwise}."
     return f"{what} ({type(error).__name__}: {_first_line(str(error))})."
+
+
+def shut_out(error: BaseException) -> bool:
+    """Whether an error came of a repository that is gated or private, or that isn't there."""
+    from huggingface_hub.errors import RepositoryNotFoundError
+
+    return any(isinstance(one, RepositoryNotFoundError) for one in _chain(error))
+
+
+def _chain(error: BaseException) -> list[BaseException]:
+    """An error and what led to it."""
+    chain = [error]
+    while (before := chain[-1].__cause__ or chain[-1].__context__) is not None and before not in chain:
+        chain.append(before)
+    return chain
 
 
 def unreachable(error: BaseException) -> bool:

@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import torch
 from huggingface_hub import hf_hub_download
@@ -23,6 +25,7 @@ from transformers.utils import logging as transformers_logging
 from transformers.utils.hub import resolve_revision
 from transformers.utils.peft_utils import find_adapter_config_file
 
+from distill import hub_errors
 from distill.errors import ConfigError, UserError
 from distill.offload import free_bytes, spread
 from distill.references import adapter_beside, check_files, on_the_hub
@@ -58,7 +61,8 @@ def load_model(
     transformers_logging.disable_progress_bar()
     try:
         places = _places(folder, how, dtype, device, room) if spill else None
-        model, report = AutoModelForCausalLM.from_pretrained(
+        model, report = _loaded(
+            AutoModelForCausalLM,
             folder,
             dtype=dtype,
             use_safetensors=True,
@@ -108,7 +112,8 @@ def load_tokenizer(path: Path | str, revision: str | None = None, name: str | No
     folder, gguf = _files(path, revision, name, check=False)
     how = {"gguf_file": gguf} if gguf else {}
     try:
-        tokenizer = AutoTokenizer.from_pretrained(
+        tokenizer = _loaded(
+            AutoTokenizer,
             folder,
             revision=revision or "main",
             trust_remote_code=False,
@@ -172,6 +177,21 @@ def _files(
     if check:
         check_files(found)
     return (found.parent, found.name) if found.is_file() else (found, None)
+
+
+def _loaded(kind: Any, folder: Path | str, **how: Any) -> Any:
+    """`kind.from_pretrained`; where the Hub shuts this process out, what was fetched before by somebody whom it let in.
+
+    The library asks the Hub for small files that a model may or may not have. Who may use a model is said before: see
+    access.py.
+    """
+    try:
+        return kind.from_pretrained(folder, **how)
+    except Exception as error:
+        if hub_errors.shut_out(error):
+            with suppress(Exception):  # it isn't here, and what the Hub said is the reason
+                return kind.from_pretrained(folder, **how | {"local_files_only": True})
+        raise
 
 
 def _reason(error: Exception) -> str:

@@ -13,7 +13,7 @@ import hmac
 import json
 import os
 import secrets
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from distill.errors import UserError
@@ -26,10 +26,15 @@ _SIGNED_IN = "name:"  # what the id of a visitor who signed in begins with
 
 @dataclass(frozen=True)
 class Visitor:
-    """Who asks. `id` is "" for somebody without a token; `local`: the server is only reached from this machine."""
+    """Who asks. `id` is "" for somebody without a token; `local`: the server is only reached from this machine.
+
+    `hub_token`: what the Hub is asked with for them, given by their sign-in; None without, and where `local`, as this
+    machine's own counts there. It is for this process and for those it starts for them, and is never written anywhere.
+    """
 
     id: str
     local: bool
+    hub_token: str | None = field(default=None, repr=False, compare=False)
 
     @property
     def name(self) -> str:
@@ -75,11 +80,11 @@ def hand_over(before: Visitor, after: Visitor) -> None:
             after.claim(run.folder)
 
 
-def visitor(token: str | None, local: bool) -> Visitor:
-    """The visitor that a browser's token means. A forged or missing token is nobody's."""
+def visitor(token: str | None, local: bool, hub_token: str | None = None) -> Visitor:
+    """The visitor that a browser's token means; `hub_token`: see there. A forged or missing token is nobody's."""
     text, _, signature = str(token or "").rpartition(".")
     signed = bool(text) and hmac.compare_digest(signature.encode(), _signature(text).encode())
-    return Visitor(text if signed else "", local)
+    return Visitor(text if signed else "", local, None if local else hub_token)
 
 
 def _owner(folder: Path) -> str | None:

@@ -22,6 +22,8 @@ from distill import config as configs
 from distill.assets import ROOT
 from distill.config import ConfigError, DataConfig, RunConfig
 from distill.errors import UserError
+from distill.hub_errors import acting_for
+from distill.redaction import guard_output
 from distill.references import absolute
 from distill.settings import MADE_HERE
 
@@ -75,11 +77,13 @@ def preview(config: RunConfig, n: int = ROWS) -> list[dict[str, Any]]:
     return rows
 
 
-def preview_elsewhere(config: RunConfig, n: int = ROWS) -> list[dict[str, Any]]:
+def preview_elsewhere(config: RunConfig, n: int = ROWS, token: str | None = None) -> list[dict[str, Any]]:
     """`preview`, made by a child process; the latest are kept. Only what reads nobody's file and no Hub, and so can't
     take long, is made here, if torch is loaded here anyway.
 
-    One child at a time, at most 120 seconds each. Raises UserError or ConfigError as `preview` does.
+    One child at a time, at most 120 seconds each; it asks the Hub with `token` in place of this machine's own. What is
+    kept is given to whoever asks: whether they may have it is the caller's to know. Raises UserError or ConfigError as
+    `preview` does.
     """
     asked = _essentials(config)
     key = (asked, n, _stamp(config.data))
@@ -89,7 +93,7 @@ def preview_elsewhere(config: RunConfig, n: int = ROWS) -> list[dict[str, Any]]:
             found = _kept.get(key)  # somebody else may have asked meanwhile
             if found is None:
                 here = "torch" in sys.modules and _is_quick(config)
-                found = json.dumps(preview(config, n)) if here else _child(asked, n)
+                found = json.dumps(preview(config, n)) if here else _child(asked, n, token)
                 _kept[key] = found
                 if len(_kept) > _KEPT:
                     _kept.popitem(last=False)
@@ -117,7 +121,7 @@ def _stamp(data: DataConfig) -> tuple[int, int] | None:
     return (found.st_mtime_ns, found.st_size) if found else None
 
 
-def _child(asked: str, n: int) -> str:
+def _child(asked: str, n: int, token: str | None = None) -> str:
     """The preview as JSON from a process of its own."""
     path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
     try:
@@ -128,7 +132,7 @@ def _child(asked: str, n: int) -> str:
             encoding="utf-8",
             errors="replace",
             timeout=TIMEOUT,
-            env={**os.environ, "PYTHONPATH": path, "PYTHONIOENCODING": "utf-8"},
+            env={**os.environ, "PYTHONPATH": path, "PYTHONIOENCODING": "utf-8", **acting_for(token)},
             check=False,
         )
     except subprocess.TimeoutExpired as error:
@@ -161,4 +165,5 @@ def main() -> int:
 
 
 if __name__ == "__main__":
+    guard_output()
     sys.exit(main())

@@ -26,6 +26,7 @@ from distill.assets import ROOT
 from distill.config import ConfigError, RunConfig
 from distill.errors import UserError
 from distill.events import FINAL, EventWriter, Status
+from distill.hub_errors import acting_for
 from distill.processes import Process, claim, live_process, remember
 from distill.references import absolute
 from distill.views import RunView, forget, view
@@ -41,6 +42,7 @@ __all__ = [
     "home",
     "is_run",
     "resume",
+    "spawn",
     "start",
     "stop",
     "view",
@@ -108,8 +110,8 @@ def start(folder: str | os.PathLike[str], in_turn: bool = False, begin: Begin | 
     """The run's worker, started in a session of its own, so that no terminal or page takes it along when it goes.
 
     Its output goes to stdout.log, as a pipe nobody drains would stop it. `in_turn`: it waits until no other run of its
-    folder of runs trains. `begin`: what is done in place of starting it, and then given. Raises UserError unless the
-    run is queued.
+    folder of runs trains. `begin`: what is done in place of `spawn`, and then given. Raises UserError unless the run is
+    queued.
     """
     folder = Path(folder).resolve()
     with _starting(folder):
@@ -119,7 +121,7 @@ def start(folder: str | os.PathLike[str], in_turn: bool = False, begin: Begin | 
             raise UserError(
                 f"Run {folder.name} is {seen.state} already: resume goes on with a run, run makes a new one."
             )
-        return (begin or _spawn)(folder, in_turn)
+        return (begin or spawn)(folder, in_turn)
 
 
 @contextlib.contextmanager
@@ -138,7 +140,11 @@ def _writable(folder: Path) -> Iterator[None]:
         raise UserError(f"Run {folder.name} can't be written to ({reason}): check {folder}.") from error
 
 
-def _spawn(folder: Path, in_turn: bool) -> subprocess.Popen[bytes]:
+def spawn(folder: Path, in_turn: bool, token: str | None = None) -> subprocess.Popen[bytes]:
+    """The run's worker, or its follower, started; for `start` and `resume`, which see to it that there is one only.
+
+    `token`: what it asks the Hub with in place of this machine's own. Its environment alone has it.
+    """
     path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
     module = "distill.follower" if (folder / JOB).exists() else "distill.worker"
     with open(folder / "stdout.log", "ab") as log:
@@ -148,7 +154,7 @@ def _spawn(folder: Path, in_turn: bool) -> subprocess.Popen[bytes]:
             stdout=log,
             stderr=subprocess.STDOUT,
             start_new_session=True,
-            env={"GOMP_SPINCOUNT": _SPIN, **os.environ, "PYTHONPATH": path},
+            env={"GOMP_SPINCOUNT": _SPIN, **os.environ, "PYTHONPATH": path, **acting_for(token)},
         )
     # Known before the worker says so itself, so that a second start is refused and an early death is seen.
     remember(folder, worker.pid)
@@ -205,7 +211,7 @@ def resume(
         (folder / "STOP").unlink(missing_ok=True)
         (folder / "process.json").unlink(missing_ok=True)  # or the run would look crashed until its worker has started
         _say(folder, Status(state="queued", reason="resumed"))
-        return (begin or _spawn)(folder, in_turn)
+        return (begin or spawn)(folder, in_turn)
 
 
 def follow(folder: str | os.PathLike[str]) -> subprocess.Popen[bytes]:
@@ -225,7 +231,7 @@ def follow(folder: str | os.PathLike[str]) -> subprocess.Popen[bytes]:
                 f"{folder.name} makes a new one of it."
             )
         (folder / "process.json").unlink(missing_ok=True)  # or it would look crashed until its follower has started
-        return _spawn(folder, in_turn=False)
+        return spawn(folder, in_turn=False)
 
 
 def _has_ended(seen: RunView) -> bool:

@@ -58,17 +58,18 @@ def take_charge(folder: Path, in_turn: bool = True) -> None:
     claim(folder)
 
 
-def carry_out(folder: Path, seconds: float | None = None) -> Iterator[None]:
+def carry_out(folder: Path, seconds: float | None = None, token: str | None = None) -> Iterator[None]:
     """Carry out a run that this process has taken charge of, slice after slice; yields every second until it ends.
 
     Call it within the event of the visitor whose quota is used: the slices run in its context. Close it when they are
     gone: the slice saves and ends soon after, and the run can be resumed. Whatever goes wrong is said in the run.
-    Nothing is done for a run that another process has.
+    Nothing is done for a run that another process has. `token`: what its models are fetched with; slices, which find
+    them here, get none.
     """
     process = live_process(folder)
     if process is None or process.pid != os.getpid():
         return (beat for beat in ())  # can be closed, as the other
-    slices = _Slices(Path(folder).resolve(), SLICE if seconds is None else seconds)
+    slices = _Slices(Path(folder).resolve(), SLICE if seconds is None else seconds, token)
     # In a thread, as a generator is closed in the page's event loop, which must not wait for a slice to be saved.
     thread = threading.Thread(target=copy_context().run, args=(slices.carry_out,), daemon=True, name=f"run {folder}")
     thread.start()
@@ -89,8 +90,9 @@ def carry_out(folder: Path, seconds: float | None = None) -> Iterator[None]:
 class _Slices:
     """A run on its way through its slices."""
 
-    def __init__(self, folder: Path, seconds: float):
+    def __init__(self, folder: Path, seconds: float, token: str | None):
         self.folder = folder
+        self._token = token
         self.seconds = seconds
         self.left = False  # whether whoever asked for them has gone
 
@@ -137,7 +139,7 @@ class _Slices:
 
         config = configs.load(self.folder / "config.yaml")
         configs.check_models(config)
-        fetch(config, progress, self._should_stop)
+        fetch(config, progress, self._should_stop, self._token)
         import distill.finish
         import distill.pipeline  # noqa: F401
 

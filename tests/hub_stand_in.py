@@ -56,6 +56,7 @@ class HubStandIn(Loopback):
             for what, answer in (("revision", self._info), ("tree", self._tree)):
                 self.on("GET", rf"/api/({kind})/{name}/{what}/([^/]+)(/.*)?", answer)
             self.on("POST", rf"/api/({kind})/{name}/paths-info/([^/]+)", self._paths)
+            self.on("GET", rf"/api/({kind})/{name}/auth-check", self._may)
             self.on("GET", rf"/api/({kind})/{name}", self._info)
             self.on(
                 "GET",
@@ -119,6 +120,10 @@ class HubStandIn(Loopback):
             return _refusal(403 if token else 401, "GatedRepo", text)
         found = repository.at(unquote(revision))
         return (repository, *found) if found else _refusal(404, "RevisionNotFound", f"Invalid rev id: {revision}")
+
+    def _may(self, request: Request, kind: str, name: str) -> Response:
+        found = self._find(request, kind, name, "main", whole=True)
+        return found if isinstance(found, Response) else Response("OK")
 
     def _info(self, request: Request, kind: str, name: str, revision: str = "main", _: str | None = None) -> Response:
         found = self._find(request, kind, name, revision)
@@ -229,3 +234,4 @@ def take_for_the_hub(hub: HubStandIn, monkeypatch, folder: Path) -> None:
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr("distill.facts._told", {})
     monkeypatch.setattr("distill.hub._refused", {})
+    monkeypatch.setattr("distill.access._open", {})

@@ -12,7 +12,7 @@ ROOT = Path(__file__).parents[1]
 FLOORS = [
     {"errors", "assets", "wording", "overrides", "references", "config", "events", "hardware", "progress", "models"}
     | {"together", "losses", "settings", "timeline", "facts", "methods", "ragged", "readout", "sampling"}
-    | {"architectures", "gguf_files", "narrow", "offload", "hub", "hub_errors"}
+    | {"architectures", "gguf_files", "narrow", "offload", "hub", "hub_errors", "access"}
     | {"method_words", "demands", "redaction", "oauth", "trackers"},
     {"data", "teachers", "generation"},
     {"objectives"},
@@ -31,7 +31,7 @@ SLOW = {"torch", "transformers", "peft", "accelerate", "datasets", "gradio", "nu
 QUICK = ["config", "events", "hardware", "runs", "turns", "owners", "processes", "views", "terminal", "cli", "__main__"]
 QUICK += ["settings", "preview", "data.sources", "timeline", "facts", "machine", "costs", "estimate", "preflight"]
 QUICK += ["demands", "method_words", "footprint", "offers", "doctor", "host", "push", "oauth", "hub", "room"]
-QUICK += ["budget_edits", "run_list"]
+QUICK += ["budget_edits", "run_list", "access"]
 
 
 def sources():

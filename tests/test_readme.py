@@ -102,8 +102,8 @@ def test_what_is_installed_here_is_what_a_space_would_install():
         assert version(name) in SpecifierSet(bounds), name
 
 
-def test_sign_in_asks_for_no_more_than_keeping_a_student():
-    assert FRONT["hf_oauth"] is True and set(FRONT["hf_oauth_scopes"]) <= {"contribute-repos", "write-repos"}
+def test_sign_in_asks_for_no_more_than_keeping_a_student_and_reading_what_is_gated():
+    assert FRONT["hf_oauth"] is True and set(FRONT["hf_oauth_scopes"]) == {"contribute-repos", "gated-repos"}
 
 
 def test_the_models_and_data_it_names_are_those_of_presets():

@@ -12,12 +12,14 @@ from pathlib import Path
 import pytest
 import torch
 from end_to_end_cases import ROOT, weights
+from hub_stand_in import TOKEN, HubStandIn, take_for_the_hub
 from loopback import Loopback, Response
 from zero_cases import QUESTION, RUN
 
 from distill import config as configs
 from distill import runs, slices, zero
 from distill.events import Status, read
+from distill.facts import describe_model
 from distill.worker import DONE, work
 
 pytest.importorskip("spaces")
@@ -210,3 +212,21 @@ def test_slices_that_keep_nothing_end_the_run(tmp_path, monkeypatch):
     said = [event for event in read(folder / "events.jsonl")[0] if isinstance(event, Status)]
     assert said[-1].state == "failed" and said[-1].reason.startswith("2 slices of 0 s on a GPU went by in a row")
     assert runs.view(folder).resumable
+
+
+def test_a_gated_model_is_fetched_with_the_token_of_whoever_asks(tmp_path, monkeypatch, tiny_folder):
+    monkeypatch.setenv("DISTILL_HOME", str(tmp_path))
+    with HubStandIn() as hub:
+        take_for_the_hub(hub, monkeypatch, tmp_path)
+        hub.add_model("org/gated", tiny_folder("student-tiny"), gated=True)
+        for token, fetched in ((None, False), (TOKEN, True)):
+            folder = runs.create(configs.load("tiny", ["student=org/gated", "budget.threads=1"]))
+            runs.start(folder, begin=zero.take_charge)
+            try:
+                for _ in zero.carry_out(folder, 0.0, token):
+                    pass
+            finally:
+                torch.use_deterministic_algorithms(False)
+            assert describe_model("org/gated").fetched == fetched
+            assert ("org/gated on the Hub wants its licence" in runs.view(folder).reason) != fetched
+        assert not [path for path in folder.rglob("*") if path.is_file() and TOKEN.encode() in path.read_bytes()]

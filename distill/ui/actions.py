@@ -11,12 +11,16 @@ import re
 import shutil
 import threading
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from distill import assets, run_list, runs, zero
+from distill import config as configs
+from distill.access import check_access
 from distill.budget_edits import edited
 from distill.config import ConfigError, RunConfig, check_models
+from distill.demands import heard
 from distill.errors import UserError
 from distill.estimate import Machine, estimate, text
 from distill.hardware import is_zerogpu
@@ -48,7 +52,8 @@ def start(config: RunConfig, visitor: Visitor, public: bool) -> str:
             raise UserError("This server doesn't know you: open the page anew, or leave the token out.")
     check_models(config)
     refuse_foreseen(config)
-    check_room(config, Machine.here())
+    check_opened(config, visitor)
+    check_room(config, Machine.here(), visitor.hub_token)
     check_machine(config, public)
     with _starting:
         if public:
@@ -57,7 +62,7 @@ def start(config: RunConfig, visitor: Visitor, public: bool) -> str:
         folder = runs.create(config)
         try:
             visitor.claim(folder)
-            runs.start(folder, in_turn=True, begin=_begin())
+            runs.start(folder, in_turn=True, begin=_begin(visitor))
         except (OSError, UserError) as error:
             shutil.rmtree(folder, ignore_errors=True)
             forget(folder.resolve())
@@ -68,10 +73,10 @@ def start(config: RunConfig, visitor: Visitor, public: bool) -> str:
     return folder.name
 
 
-def _begin() -> runs.Begin | None:
-    """How a run is begun: by its worker, but on ZeroGPU, which lends no worker a GPU, by whoever then calls
-    zero.carry_out."""
-    return zero.take_charge if is_zerogpu() else None
+def _begin(visitor: Visitor) -> runs.Begin:
+    """How a run is begun: by its worker, which asks the Hub as the visitor, but on ZeroGPU, which lends no worker a
+    GPU, by whoever then calls zero.carry_out."""
+    return zero.take_charge if is_zerogpu() else partial(runs.spawn, token=visitor.hub_token)
 
 
 def stop(run_id: str, visitor: Visitor) -> str:
@@ -89,13 +94,15 @@ def resume(run_id: str, visitor: Visitor, overrides: Sequence[str] = ()) -> str:
     """
     folder = run_list.find_id(run_id)
     visitor.check(folder, "resume")
-    if overrides and not visitor.local:
-        check_machine(edited(folder, overrides), public=True)
+    if not visitor.local:
+        if overrides:
+            check_machine(edited(folder, overrides), public=True)
+        check_opened(configs.load(folder / "config.yaml"), visitor)
     with _starting:
         if not visitor.local:
             check_share(visitor)
         check_queue()
-        runs.resume(folder, list(overrides), in_turn=True, begin=_begin())
+        runs.resume(folder, list(overrides), in_turn=True, begin=_begin(visitor))
     return folder.name
 
 
@@ -122,6 +129,12 @@ def check_machine(config: RunConfig, public: bool) -> None:
         raise UserError(
             f"This run would take {text(found.seconds)}, more than the {LONGEST_HOURS} hours a visitor has."
         )
+
+
+def check_opened(config: RunConfig, visitor: Visitor) -> None:
+    """Raises UserError or ConfigError where a stranger may not have what the run loads of the Hub."""
+    dataset = config.data.dataset if config.data.source == "hub" else None
+    check_access(visitor, [config.student, *heard(config)], dataset)
 
 
 def check_share(visitor: Visitor) -> None:

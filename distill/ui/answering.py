@@ -14,9 +14,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from distill import config as configs
+from distill.access import check_access
+from distill.config import ModelRef
 from distill.data.grading import grade
 from distill.errors import UserError
+from distill.fetching import fetch_models
 from distill.hardware import is_zerogpu
+from distill.owners import Visitor
 from distill.runs import RunView
 from distill.ui import recorded, sides
 from distill.ui.shell import meant
@@ -31,7 +36,14 @@ Heard = tuple[str, Live]  # what is being done, as HTML; the answers so far
 
 
 def answer(
-    run_id: str, source: str, example: str, judged: str | None, own: str, own_answer: str, teachers: bool
+    visitor: Visitor,
+    run_id: str,
+    source: str,
+    example: str,
+    judged: str | None,
+    own: str,
+    own_answer: str,
+    teachers: bool,
 ) -> Iterator[Heard]:
     """What a visitor sees while the question they chose is answered. Raises UserError where it can't be."""
     run = meant(run_id)
@@ -43,11 +55,11 @@ def answer(
     live = Live(sides.picked(run, source, example, judged), known.question, known.answer)
     try:
         yield _loading(run), live
-        for now in _both(run, live):
+        for now in _both(visitor, run, live):
             _, live = now
             yield now
         notes: list[str] = []
-        for now in _teachers(run, live, notes) if teachers else ():
+        for now in _teachers(visitor, run, live, notes) if teachers else ():
             _, live = now
             yield now
     except Exception:
@@ -83,8 +95,19 @@ def _loading(run: RunView) -> str:
     return f"Loading {name} with its adapter, which takes some seconds the first time …"
 
 
-def _both(run: RunView, live: Live) -> Iterator[Heard]:
-    asked = _models().both(run.folder, live.question)
+def _admit(visitor: Visitor, model: ModelRef) -> None:
+    """Raises UserError where a model isn't open to the visitor; what is open to some only is fetched as one of them."""
+    shut = check_access(visitor, [model])
+    fetch_models(shut, lambda text: lambda done, total: None, token=visitor.hub_token)
+
+
+def _asked_both(visitor: Visitor, run_folder: Path, question: str) -> Iterator[Any]:
+    _admit(visitor, configs.load(run_folder / "config.yaml").student)
+    return _models().both(run_folder, question)
+
+
+def _both(visitor: Visitor, run: RunView, live: Live) -> Iterator[Heard]:
+    asked = _asked_both(visitor, run.folder, live.question)
     which = next(asked)
     ready = replace(live, base=which.base, adapter=which.adapter, most=which.max_new_tokens)
     slower = " A run is training here too, so this is slower." if going() else ""
@@ -95,16 +118,17 @@ def _both(run: RunView, live: Live) -> Iterator[Heard]:
             yield text, heard
 
 
-def _teachers(run: RunView, live: Live, notes: list[str]) -> Iterator[Heard]:
+def _teachers(visitor: Visitor, run: RunView, live: Live, notes: list[str]) -> Iterator[Heard]:
     """The teachers one after another. One that can't answer is noted, and the next is asked."""
     refs = run.config.teachers if run.config else []
     live = replace(live, names=tuple(ref.name for ref in refs))
     for number, ref in enumerate(refs, 1):
         text = f"Teacher {number} of {len(refs)}, {words(ref.name)}, is loaded and answers …"
         yield text, live
-        said = _models().answer_as_teacher(ref, live.question, live.most)
-        steps = (replace(step, side=sides.teacher_side(number)) for step in said)
         try:
+            _admit(visitor, ref)
+            said = _models().answer_as_teacher(ref, live.question, live.most)
+            steps = (replace(step, side=sides.teacher_side(number)) for step in said)
             for heard in _paced(live, steps):
                 live = heard
                 yield text, live
@@ -122,12 +146,12 @@ def _paced(live: Live, steps: Iterable[Any]) -> Iterator[Live]:
             yield live
 
 
-def generate_once(run_folder: Path, question: str, answer: str | None = None) -> dict[str, Any]:
+def generate_once(visitor: Visitor, run_folder: Path, question: str, answer: str | None = None) -> dict[str, Any]:
     """Both answers to one question, for programs: {before, after, digests, decoding}.
 
     before and after: {text, right (None where no answer is given), tokens, seconds, finished}. Raises UserError.
     """
-    which, *steps = _models().both(run_folder, question)
+    which, *steps = _asked_both(visitor, run_folder, question)
     last = {step.side: step for step in steps}
     found = {
         side: {

@@ -17,7 +17,7 @@ import gradio as gr
 from distill.data.problems import showcase
 from distill.runs import RunView
 from distill.ui import outcome, recorded, sides
-from distill.ui.answering import answer, generate_once
+from distill.ui.answering import answer
 from distill.ui.answers_text import LATEX
 from distill.ui.plain import plainly
 from distill.ui.recorded import Chosen
@@ -26,8 +26,6 @@ from distill.ui.sides import SIDES, Live
 from distill.ui.status import going
 from distill.ui.text import NO_RUN
 from distill.views import has_adapter
-
-__all__ = ["build", "generate_once"]
 
 SOURCES = [("Showcase", "showcase"), ("Held out", "judged"), ("My own", "own")]
 _EXAMPLES = [(outcome.short(problem.question, 70), problem.id) for problem in showcase()]
@@ -216,8 +214,8 @@ def _status(text: str) -> str:
 def _wire(shell: Shell, parts: Parts, flips: gr.HTML) -> None:
     """Ask, Stop, and choosing another problem, which stops too."""
 
-    def answered(*values: Any) -> Iterator[dict[Any, Any]]:
-        for text, live in answer(*values):
+    def answered(session: gr.OAuthToken | None, *values: Any) -> Iterator[dict[Any, Any]]:
+        for text, live in answer(shell.who(None, session), *values):
             yield _updates(parts, text, live)
 
     def again(event: gr.EventData) -> tuple[str, str, str]:

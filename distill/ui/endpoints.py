@@ -19,6 +19,7 @@ from distill.hardware import is_zerogpu
 from distill.owners import new_token
 from distill.runs import RunView
 from distill.ui import actions
+from distill.ui.answering import generate_once
 from distill.ui.plain import plainly
 from distill.ui.shell import Shell, shown
 from distill.ui.text import progress
@@ -47,6 +48,10 @@ def build(shell: Shell) -> None:
         """Go on with a run that was stopped or broke off, with overrides of its budget."""
         return summary(found(actions.resume(run, shell.who(token), overrides or [])))
 
+    def generate(run: str, question: str, answer: str = "") -> dict[str, Any]:
+        """The run's student answers a question with its adapter off and on; graded if the right answer is given."""
+        return generate_once(shell.who(None), found(run).folder, question, answer or None)
+
     for function in (stop, status, report):
         gr.api(plainly(function, html=False), api_name=function.__name__, queue=False)
     for function in (start, resume):
@@ -72,13 +77,6 @@ def report(run: str = "") -> dict[str, Any]:
     if report.get("data", {}).get("path"):  # gradio's client takes whatever has a path for a file to be fetched
         report["data"]["file"] = report["data"].pop("path")
     return report
-
-
-def generate(run: str, question: str, answer: str = "") -> dict[str, Any]:
-    """The run's student answers a question with its adapter off and on; graded if the right answer is given."""
-    from distill.ui.compare import generate_once
-
-    return generate_once(found(run).folder, question, answer or None)
 
 
 def _lasting(begin: Callable[..., dict[str, Any]]) -> Callable[..., Iterator[dict[str, Any]]]:

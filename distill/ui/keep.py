@@ -47,13 +47,13 @@ def build(shell: Shell) -> None:
         session: gr.OAuthToken | None, run_id: str, token: str, repository: str | None, hidden: bool
     ) -> Iterator[str]:
         run = meant(run_id)
-        shell.who(token).check(run.folder, "push")
+        visitor = shell.who(token, session)
+        visitor.check(run.folder, "push")
         yield _status(f"Run {run.id[:6]} is being uploaded …")
         try:
-            own = session.token if session else None
-            if shell.public and not own:
+            if shell.public and not visitor.hub_token:
                 raise UserError("Your sign-in has run out: sign in again with the button at the top of the page.")
-            url = words(push(run.folder, (repository or "").strip(), own, bool(hidden)))
+            url = words(push(run.folder, (repository or "").strip(), visitor.hub_token, bool(hidden)))
         except UserError as error:
             yield f"<p class='wrong' role='alert'>{words(redacted(str(error)))}</p>"
             return
@@ -81,7 +81,7 @@ def why_not(visitor: Visitor, public: bool) -> str:
     if not visitor.name:
         return (
             "Sign in with Hugging Face at the top of the page first. That lets this page make repositories for you, "
-            "and write to those it made, but to no others."
+            "write to those it made but to no others, and read gated ones whose licence you accepted."
         )
     return ""
 

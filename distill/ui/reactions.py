@@ -14,7 +14,7 @@ import gradio as gr
 from distill.config import ConfigError, RunConfig
 from distill.errors import UserError
 from distill.estimate import Estimate, Machine, estimate
-from distill.owners import Visitor
+from distill.owners import Visitor, visitor
 from distill.preview import preview_elsewhere
 from distill.ui import actions, commandline, preview_rows, review, teachers_rows, uploaded
 from distill.ui.cards import cards_here, cards_html
@@ -179,16 +179,20 @@ class Reactions:
             update={"data": config.data.model_copy(update={"path": draft.file or "problems.jsonl"})}
         )
 
-    def renew_preview(self, request: gr.Request, step: str, held: Held, name: str, *values: Any) -> Iterator[Any]:
+    def renew_preview(
+        self, request: gr.Request, session: gr.OAuthToken | None, step: str, held: Held, name: str, *values: Any
+    ) -> Iterator[Any]:
         """The preview, where it is open; nothing is fetched from the Hub unless it is asked for."""
         if step != "problems":
             yield gr.skip()
         elif drafted(held, name, values).values["data.source"] == "hub":
             yield preview_rows.later(_FETCH)
         else:
-            yield from self.fetch(request, held, name, *values)
+            yield from self.fetch(request, session, held, name, *values)
 
-    def fetch(self, request: gr.Request, held: Held, name: str, *values: Any) -> Iterator[str]:
+    def fetch(
+        self, request: gr.Request, session: gr.OAuthToken | None, held: Held, name: str, *values: Any
+    ) -> Iterator[str]:
         """The preview, with a message first as it takes seconds. Where another was asked for since, this one is not
         shown."""
         newest = self._newest(request)
@@ -199,7 +203,9 @@ class Reactions:
         try:
             asked = self._previewed(draft)
             yield preview_rows.waiting(asked.student.name)
-            made = preview_rows.rows_html(preview_elsewhere(asked), asked.student.name)
+            who = visitor(None, not self.public, session.token if session else None)
+            actions.check_opened(asked, who)
+            made = preview_rows.rows_html(preview_elsewhere(asked, token=who.hub_token), asked.student.name)
         except UserError as error:
             made = preview_rows.failed(plain(str(error).replace(draft.upload or "\0", draft.file)))
         if newest():

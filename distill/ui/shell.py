@@ -58,9 +58,10 @@ class Shell:
         self.frames.append(added)
         return added
 
-    def who(self, token: str | None) -> Visitor:
-        """The visitor that a token means; it says who signed in, where people do."""
-        return visitor(token, local=not self.public)
+    def who(self, token: str | None, session: gr.OAuthToken | None = None) -> Visitor:
+        """The visitor that a token means; it says who signed in, where people do. `session`: what their sign-in gave,
+        where the Hub is asked for them."""
+        return visitor(token, not self.public, session.token if session else None)
 
     # --- wiring ------------------------------------------------------------------------------------------------------
 
@@ -128,14 +129,15 @@ class Shell:
         opens: str | None,
         lasts: bool,
     ) -> None:
-        def acted(run_id: str, token: str, *values: Any) -> Any:
-            shown_now = handler(self.who(token), run_id, *values)
+        def acted(session: gr.OAuthToken | None, run_id: str, token: str, *values: Any) -> Any:
+            shown_now = handler(self.who(token, session), run_id, *values)
             # One output is given as it is: a list of one would become the id itself.
             return [shown_now, gr.Tabs(selected=opens), *self._opened(opens)] if opens else shown_now
 
-        def lasting(run_id: str, token: str, *values: Any) -> Iterator[Any]:
-            first = acted(run_id, token, *values)
-            with closing(zero.carry_out(run_list.find_id(first[0] if opens else first))) as beats:
+        def lasting(session: gr.OAuthToken | None, run_id: str, token: str, *values: Any) -> Iterator[Any]:
+            first = acted(session, run_id, token, *values)
+            folder, own = run_list.find_id(first[0] if opens else first), self.who(token, session).hub_token
+            with closing(zero.carry_out(folder, token=own)) as beats:
                 yield first
                 for _ in beats:
                     yield [gr.skip() for _ in outputs] if opens else gr.skip()

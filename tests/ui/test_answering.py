@@ -11,9 +11,10 @@ from compare_cases import answers, recorded_run, text
 from distill import run_list
 from distill.data.problems import showcase
 from distill.errors import ConfigError, UserError
+from distill.owners import visitor
 from distill.ui import answering, recorded, sides
+from distill.ui.answering import generate_once
 from distill.ui.colours import teacher_style
-from distill.ui.compare import generate_once
 from distill.ui.sides import Live
 
 
@@ -89,6 +90,9 @@ def test_teachers_are_told_apart_and_inert():
 # --- a question on its way ------------------------------------------------------------------------------------------
 
 
+HERE = visitor("", local=True)
+
+
 @pytest.fixture
 def adapted(monkeypatch, tmp_path):
     monkeypatch.setenv("DISTILL_HOME", str(tmp_path))
@@ -96,7 +100,7 @@ def adapted(monkeypatch, tmp_path):
 
 
 def ask(run, source="own", example="", judged=None, own="2 apples and 2 apples?", own_answer="4", teachers=False):
-    return list(answering.answer(run, source, example, judged, own, own_answer, teachers))
+    return list(answering.answer(HERE, run, source, example, judged, own, own_answer, teachers))
 
 
 def test_a_question_is_answered_by_both_and_by_the_teachers(adapted):
@@ -107,7 +111,7 @@ def test_a_question_is_answered_by_both_and_by_the_teachers(adapted):
     assert [step.side for step in last.said] == ["before", "after", "teacher:1"]
     assert last.names == ("gemma2-tiny",) and "gemma2-tiny" in sides.teachers(last)
     assert heard[-1][0] == sides.outcome(last) != ""
-    once = generate_once(run_list.find(adapted), "2 apples and 2 apples?", "4")
+    once = generate_once(HERE, run_list.find(adapted), "2 apples and 2 apples?", "4")
     for side in sides.SIDES:
         assert once[side]["text"] == last.step(side).text and isinstance(once[side]["right"], bool)
     assert once["digests"] == {"model": last.base, "adapter": last.adapter} and len(last.adapter) == 64
@@ -144,7 +148,7 @@ def test_nothing_to_answer_is_one_sentence(adapted, asked, reason):
 
 def test_without_an_adapter_or_a_run_it_is_one_sentence(adapted):
     (run_list.find(adapted) / "adapter" / "adapter_model.safetensors").unlink()
-    heard = answering.answer(adapted, "own", "", None, "2 + 2?", "", False)
+    heard = answering.answer(HERE, adapted, "own", "", None, "2 + 2?", "", False)
     assert next(heard)[1].going
     assert next(heard) == ("", Live((adapted, "own", ""), "2 + 2?", None, going=False))  # Stop goes away again
     with pytest.raises(ConfigError, match="has no adapter yet"):

@@ -1,18 +1,13 @@
 """Keeping a run on the Hub from the page: with whose token, whose run, and what is said where it can't be done."""
 
-import base64
 import json
-import time
 
-import gradio as gr
-import gradio.oauth
 import pytest
-from fastapi import FastAPI
-from fastapi.testclient import TestClient
 from hub_writes import OWNER, HubWrites
 from huggingface_hub import constants
 from run_cases import made
 from safetensors.torch import save_file
+from signed_in_cases import GIVEN, SPACE, VISITORS, browser, space
 from test_publish import report
 from torch import ones
 
@@ -22,15 +17,6 @@ from distill.runs import view
 from distill.ui import keep
 from distill.ui.page import build
 
-VISITORS = "hf_oauth_VisitorsOwn.Token_0123456789"
-GIVEN = {
-    "OAUTH_CLIENT_ID": "x",
-    "OAUTH_CLIENT_SECRET": "x",
-    "OAUTH_SCOPES": "openid",
-    "OPENID_PROVIDER_URL": "http://x",
-}
-SPACE = {"SYSTEM": "spaces", "SPACE_ID": "me/distill"}
-
 
 @pytest.fixture
 def home(tmp_path, monkeypatch):
@@ -39,14 +25,6 @@ def home(tmp_path, monkeypatch):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr(constants, "HF_TOKEN_PATH", str(tmp_path / "none"))
     return tmp_path
-
-
-def space(monkeypatch, given=GIVEN):
-    """As on a Space with sign-in: what gradio has read already is set too."""
-    for name, value in {**SPACE, **given}.items():
-        monkeypatch.setenv(name, value)
-    for name, value in given.items():
-        monkeypatch.setattr(gradio.oauth, name, value)
 
 
 def finished(owner=None):
@@ -122,17 +100,8 @@ def hub(home, monkeypatch):
 
 def press(page, token, signed_in, repository="ada/student"):
     """Press the button as a browser does; what is said last, or the error's sentence."""
-    import itsdangerous
-
     number = next(number for number, fn in page.fns.items() if fn.name == "keep")
-    client = TestClient(gr.mount_gradio_app(FastAPI(), page, path=""), base_url="https://testserver")
-    with client:
-        if signed_in:
-            info = {"access_token": VISITORS, "scope": "openid", "expires_at": int(time.time()) + 99}
-            info["userinfo"] = {"preferred_username": OWNER}
-            secret = gradio.oauth.hashlib.sha256(b"x-v4").hexdigest()
-            session = base64.b64encode(json.dumps({"oauth_info": info}).encode())
-            client.cookies.set("session", itsdangerous.TimestampSigner(secret).sign(session).decode())
+    with browser(page, OWNER if signed_in else None) as client:
         asked = {"fn_index": number, "session_hash": "s", "data": [None, token, repository, True]}
         assert client.post("/gradio_api/queue/join", json=asked).status_code == 200
         said = client.get("/gradio_api/queue/data", params={"session_hash": "s"}).text

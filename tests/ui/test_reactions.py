@@ -184,17 +184,17 @@ def test_what_the_browser_kept_is_there_again(reactions, form):
 
 def test_previews_of_data_sets_wait_to_be_asked_for(reactions):
     request = gr.Request(session_hash="x")
-    (said,) = reactions.renew_preview(request, "problems", *sent(data__source="hub", data__dataset="a/b"))
+    (said,) = reactions.renew_preview(request, None, "problems", *sent(data__source="hub", data__dataset="a/b"))
     assert "Show the problems" in said
-    assert list(reactions.renew_preview(request, "budget", *sent())) == [SKIPPED]
-    (said,) = reactions.renew_preview(request, "problems", *sent(data__source="file"))
+    assert list(reactions.renew_preview(request, None, "budget", *sent())) == [SKIPPED]
+    (said,) = reactions.renew_preview(request, None, "problems", *sent(data__source="file"))
     assert "when there is a file" in said
 
 
 def test_problems_of_reasoning_gym_are_shown_and_can_be_started(reactions):
     pytest.importorskip("reasoning_gym")
     asked = sent(data__source="reasoning_gym", **{"data__families__reasoning_gym": ["gcd"]})
-    *_, rows = reactions.renew_preview(gr.Request(session_hash="z"), "problems", *asked)
+    *_, rows = reactions.renew_preview(gr.Request(session_hash="z"), None, "problems", *asked)
     assert rows.count("Find the Greatest Common Divisor") == 10 and "#### " in rows
     summary, command, _, start = reactions.renew_review("review", *asked)
     assert "Reasoning Gym (gcd): " in summary and start["interactive"]
@@ -205,12 +205,12 @@ def test_problems_of_reasoning_gym_are_shown_and_can_be_started(reactions):
 
 def test_a_preview_says_first_that_it_takes_a_while_and_an_older_one_does_not_overwrite_it(reactions):
     request = gr.Request(session_hash="y")
-    older = reactions.fetch(request, *sent())
+    older = reactions.fetch(request, None, *sent())
     assert "Reading the problems as student-tiny will see them" in next(older)
-    wrong = list(reactions.fetch(request, *sent(data__families=[])))
+    wrong = list(reactions.fetch(request, None, *sent(data__families=[])))
     assert len(wrong) == 1 and "No kind of problem is chosen" in wrong[0]
     assert list(older) == []  # another was asked for since
-    *_, rows = reactions.fetch(request, *sent())
+    *_, rows = reactions.fetch(request, None, *sent())
     assert rows.count("learns to write") == 10 and "&lt;|im_start|&gt;user" in rows
 
 
