@@ -11,6 +11,7 @@ from pathlib import Path
 
 from distill import assets, host, offers, runs, terminal
 from distill.errors import UserError
+from distill.hardware import cores_text
 from distill.host import Feature, version
 from distill.machine import Machine
 from distill.references import check_folder, model_path
@@ -51,7 +52,7 @@ def _listed(features: list[Feature]) -> str:
 
 
 def _sizes(here: Machine) -> str:
-    return f"{here.cores} {'core' if here.cores == 1 else 'cores'}, {here.memory_gb:.1f} GB of memory"
+    return f"{cores_text(here.cores)}, {here.memory_gb:.1f} GB of memory"
 
 
 def _zoo() -> str:

@@ -23,7 +23,7 @@ from distill.data.tables import read_rows
 from distill.demands import heard
 from distill.errors import UserError
 from distill.facts import ModelFacts, describe_model
-from distill.hardware import cannot_quantise
+from distill.hardware import cannot_quantise, cores_text
 from distill.machine import Machine
 from distill.references import absolute
 from distill.runs import RunView
@@ -166,7 +166,7 @@ def _alike(config: RunConfig, machine: Machine, earlier: Iterable[RunView]) -> l
 
 def _is_here(hardware: str, machine: Machine) -> bool:
     """Whether a report's hardware, in the words of hardware.detect, is such a machine."""
-    cores = f"{machine.cores} {'core' if machine.cores == 1 else 'cores'},"
+    cores = f"{cores_text(machine.cores)},"
     device = {
         "cpu": "CPU," if machine.dtype == "float32" else f"CPU in {machine.dtype},",
         "mps": "Apple GPU,",

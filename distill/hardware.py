@@ -42,10 +42,15 @@ class Hardware:
         return replace(self, dtype=dtype, description=self.description.replace("CPU,", f"CPU in {dtype},", 1))
 
 
+def cores_text(cores: int) -> str:
+    """ "1 core", "2 cores"."""
+    return f"{cores} {'core' if cores == 1 else 'cores'}"
+
+
 def detect() -> Hardware:
     """This machine. On ZeroGPU torch's CUDA must not be touched outside a slice, so the environment is asked first."""
     cores, memory = cpu_cores(), memory_gb()
-    machine = f"{cores} {'core' if cores == 1 else 'cores'}, {memory:.1f} GB of memory"
+    machine = f"{cores_text(cores)}, {memory:.1f} GB of memory"
     lent = is_zerogpu()
     if lent and not _in_slice:
         return Hardware("zerogpu", cores, memory, "bfloat16", f"ZeroGPU (a GPU in slices), {machine}")

@@ -22,6 +22,7 @@ def plain(monkeypatch):
 def test_cores_as_a_space_says_them(monkeypatch, said, cores):
     monkeypatch.setenv("CPU_CORES", said)
     assert hardware.cpu_cores() == cores
+    assert hardware.cores_text(cores) == ("1 core" if cores == 1 else f"{cores} cores")
 
 
 @pytest.mark.parametrize(("said", "gib"), [("16Gi", 16), ("16", 16), ("512Mi", 0.5), ("15.5 GB", 15.5)])

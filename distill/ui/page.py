@@ -5,7 +5,7 @@ from __future__ import annotations
 import gradio as gr
 
 from distill import oauth
-from distill.hardware import cpu_cores, is_zerogpu, memory_gb
+from distill.hardware import cores_text, cpu_cores, is_zerogpu, memory_gb
 from distill.host import off
 from distill.machine import Machine
 from distill.ui import compare, configure, endpoints, insight, runs_tab, status, train
@@ -37,7 +37,7 @@ def build(public: bool = False) -> gr.Blocks:
 
 def header() -> str:
     """Title, what this machine is, and the choice of light or dark."""
-    machine = "ZeroGPU" if is_zerogpu() else f"{cpu_cores()} cores, {memory_gb():.0f} GB of memory"
+    machine = "ZeroGPU" if is_zerogpu() else f"{cores_text(cpu_cores())}, {memory_gb():.0f} GB of memory"
     return (
         "<h1>Distill <small>many teachers, one small student</small></h1>"
         f'<p class="machine">{machine} · <button id="look" type="button">light or dark</button></p>' + _off()
