@@ -5,10 +5,12 @@ It knows nothing of runs. torch is imported only where a device has to be asked 
 
 from __future__ import annotations
 
+import ctypes
 import importlib.util
 import os
 import re
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
@@ -146,6 +148,20 @@ def memory_gb() -> float:
 def memory_mb() -> float:
     """The main memory this process holds now, in MiB."""
     return psutil.Process().memory_info().rss / 2**20
+
+
+def give_back_memory() -> bool:
+    """Give what this process has freed back to the system; whether that can be done here (it takes glibc)."""
+    trim = _malloc_trim()
+    return trim is not None and trim(0) >= 0
+
+
+@cache
+def _malloc_trim() -> Callable[[int], int] | None:
+    try:
+        return ctypes.CDLL(None).malloc_trim
+    except (OSError, TypeError, AttributeError):  # no such function: macOS, Windows, musl
+        return None
 
 
 def peak_rss_mb() -> float:

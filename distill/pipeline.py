@@ -29,7 +29,7 @@ from distill.preflight import check_pairs
 from distill.preparing import Preparation
 from distill.progress import Stopped
 from distill.seconds import Clock
-from distill.training.callbacks import EpochKeeper, Reporter
+from distill.training.callbacks import EpochKeeper, MemoryKeeper, Reporter
 from distill.training.dataset import TrainingSet
 from distill.training.kept import save_adapter
 from distill.training.probe import Probe, Reading
@@ -156,6 +156,7 @@ class Pipeline:
                 Trackers(config.report_to, self.folder, reached, self.voice.warn),
                 reporter,
                 *self._epoch_keeper(),
+                MemoryKeeper(),
                 *self.callbacks,
             ],
         )

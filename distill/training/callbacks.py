@@ -14,7 +14,7 @@ from pathlib import Path
 from transformers import TrainerCallback
 
 from distill import events
-from distill.hardware import memory_mb
+from distill.hardware import give_back_memory, memory_mb
 from distill.together import any_of
 from distill.training.probe import Probe
 from distill.training.tracking import numbers
@@ -42,6 +42,26 @@ class EpochKeeper(TrainerCallback):
         self.save(unfinished)
         shutil.rmtree(final, ignore_errors=True)
         unfinished.rename(final)
+
+
+class MemoryKeeper(TrainerCallback):
+    """Gives memory that was freed back to the system, wherever a GiB more is held than after it last did so.
+
+    glibc keeps what is freed for the next step. Texts are never as long as the last ones, so its heap goes to pieces,
+    and grows: to twice as much in 360 steps of a student of 135M parameters. Smaller models never come so far.
+    """
+
+    def __init__(self, most: float = 1024.0):
+        self.most = most  # MiB
+        self._held = 0.0
+
+    def on_train_begin(self, args, state, control, **kwargs):
+        give_back_memory()
+        self._held = memory_mb()
+
+    def on_step_end(self, args, state, control, **kwargs):
+        if memory_mb() - self._held > self.most and give_back_memory():
+            self._held = memory_mb()
 
 
 class Reporter(TrainerCallback):
