@@ -1,8 +1,6 @@
 """An evaluation that was broken off goes on with its next batch: what was answered is kept, and asked no more."""
 
 import json
-import os
-import signal
 import time
 
 import pytest
@@ -18,7 +16,6 @@ from distill.generation import Completion, Sitting
 from distill.hardware import detect
 from distill.pipeline import Pipeline
 from distill.progress import Stopped
-from distill.worker import work
 
 SAID = Completion("it is 4", (7, 8), True)
 
@@ -84,16 +81,15 @@ def test_a_kill_in_the_middle_of_before_loses_no_finished_batch(tmp_path):
         "evaluation": {"max_new_tokens": 24, "batch_size": 4},
     }
     folder = runs.create(configs.parse(settings), tmp_path)
-    pid = os.fork()
-    if not pid:
-        work(folder, lambda: False)
-        os._exit(0)
+    worker = runs.start(folder)
     part, ends = folder / "answers-before.jsonl", time.monotonic() + TIMEOUT
-    while not part.exists() or part.read_bytes().count(b"\n") < 9:
-        assert time.monotonic() < ends
-        time.sleep(0.005)
-    os.kill(pid, signal.SIGKILL)
-    os.waitpid(pid, 0)
+    try:
+        while not part.exists() or part.read_bytes().count(b"\n") < 9:
+            assert time.monotonic() < ends
+            time.sleep(0.005)
+    finally:
+        worker.kill()
+        worker.wait()
     assert not (folder / "answers.json").exists()
     lines = [json.loads(line) for line in part.read_text().split("\n") if line.endswith("}")]
     assert 8 <= len(lines) < 80
