@@ -15,13 +15,12 @@ from typing import TYPE_CHECKING
 from distill import hub_errors, oauth
 from distill.errors import ConfigError, UserError
 from distill.hardware import is_zerogpu
+from distill.hub import PATIENCE
 from distill.references import model_path, on_the_hub
 
 if TYPE_CHECKING:
     from distill.config import ModelRef
     from distill.owners import Visitor
-
-PATIENCE = 5.0  # seconds for an answer
 
 _BELIEVED = 3600.0  # seconds for which a repository that was open counts as open
 _AT_ONCE = 8  # repositories that are asked about at a time
