@@ -14,10 +14,10 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-from distill import config as configs
-from distill.events import EventWriter
-from distill.hardware import detect
-from distill.hub import look_up
+from distill.config import run_config as configs
+from distill.models.hardware import detect
+from distill.models.hub_lookup import look_up
+from distill.runs.events import EventWriter
 
 RESULTS = Path(__file__).parent / "results"
 
@@ -28,7 +28,7 @@ def prepared(preset: str, *overrides: str, dtype: str | None = None):
     # Only here: what reads runs is measured without what trains them.
     import torch
 
-    from distill.pipeline import Pipeline
+    from distill.training.pipeline import Pipeline
 
     folder = Path(tempfile.mkdtemp(prefix="benchmark-"))
     config = configs.load(preset, overrides)

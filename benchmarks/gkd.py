@@ -24,9 +24,9 @@ from transformers import AutoTokenizer, Qwen2Config, Qwen2ForCausalLM, TrainerCa
 from trl.experimental.gkd import GKDConfig, GKDTrainer
 
 from benchmarks.common import report
-from distill.assets import ZOO
+from distill.config.paths import ZOO
 from distill.data.encoding import Example, collate
-from distill.hardware import detect
+from distill.models.hardware import detect
 from distill.objectives.gkd import GkdObjective
 from distill.teachers.live import LiveTeacher
 from distill.training.dataset import TrainingSet

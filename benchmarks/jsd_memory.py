@@ -90,7 +90,7 @@ class Child:
 def serve(name: str) -> None:
     import torch
 
-    from distill.hardware import detect
+    from distill.models.hardware import detect
 
     torch.set_num_threads(detect().cores)
     device, dtype = ("cuda", torch.bfloat16) if torch.cuda.is_available() else ("cpu", torch.float32)

@@ -19,10 +19,10 @@ import psutil
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from benchmarks.common import report
-from distill import config as configs
-from distill import run_list, runs
-from distill.events import EventWriter, Metric, Status, latest_by_step, to_json
-from distill.processes import live_process, remember
+from distill.config import run_config as configs
+from distill.runs import index, store
+from distill.runs.events import EventWriter, Metric, Status, latest_by_step, to_json
+from distill.runs.process import live_process, remember
 
 STEPS, RUNS, LOOKS = 100_000, 200, 100
 TEACHERS = 6
@@ -30,21 +30,21 @@ TEACHERS = 6
 
 def main() -> None:
     with tempfile.TemporaryDirectory(prefix="benchmark-") as name:
-        folder = runs.create(configs.load("tiny", [f"budget.steps={STEPS}"]), Path(name) / "one")
+        folder = store.create(configs.load("tiny", [f"budget.steps={STEPS}"]), Path(name) / "one")
         with open(folder / "events.jsonl", "a", encoding="utf-8") as stream:
             stream.writelines(line(step) for step in range(1, STEPS + 1))
         remember(folder, os.getpid())  # this process stands for the worker
         before = psutil.Process().memory_info().rss
-        first = seconds(lambda: runs.view(folder), 1)
+        first = seconds(lambda: store.view(folder), 1)
         memory = psutil.Process().memory_info().rss - before
         figures = {
             "first_view_s": round(first, 2),
-            "unchanged_view_ms": milliseconds(lambda: runs.view(folder)),
+            "unchanged_view_ms": milliseconds(lambda: store.view(folder)),
             "one_more_step_ms": one_more(folder),
             "live_process_ms": milliseconds(lambda: live_process(folder)),
             "columns_ms": columns(folder),
-            "series_ms": milliseconds(lambda: runs.view(folder).series(Metric)),
-            "scan_ms": milliseconds(lambda: latest_by_step(runs.view(folder).events, Metric), 5),
+            "series_ms": milliseconds(lambda: store.view(folder).series(Metric)),
+            "scan_ms": milliseconds(lambda: latest_by_step(store.view(folder).events, Metric), 5),
             "memory_mb": round(memory / 2**20),
         }
         (folder / "process.json").unlink()
@@ -85,7 +85,7 @@ def one_more(folder: Path) -> float:
     with EventWriter(folder / "events.jsonl") as writer:
         for step in range(STEPS + 1, STEPS + 1 + LOOKS):
             writer.write(Metric(step=step, steps=STEPS, loss=0.5, terms={"task": 0.5}))
-            times.append(seconds(lambda: runs.view(folder), 1))
+            times.append(seconds(lambda: store.view(folder), 1))
     return round(statistics.median(times) * 1e3, 3)
 
 
@@ -93,7 +93,7 @@ def columns(folder: Path) -> float:
     """Milliseconds of every column of a view whose columns nobody has asked for."""
     with EventWriter(folder / "events.jsonl") as writer:
         writer.write(Metric(step=STEPS + 1 + LOOKS, steps=STEPS, loss=0.5))
-    timeline = runs.view(folder).timeline
+    timeline = store.view(folder).timeline
     return round(seconds(lambda: [timeline.columns(name) for name in timeline.names], 1) * 1e3, 3)
 
 
@@ -101,14 +101,14 @@ def a_list(parent: Path) -> float:
     """Median milliseconds of a list of finished runs that have been listed before."""
     config = configs.load("tiny")
     for _ in range(RUNS):
-        folder = runs.create(config, parent)
+        folder = store.create(config, parent)
         with open(folder / "events.jsonl", "a", encoding="utf-8") as stream:
             stream.writelines(line(step) for step in range(1, config.budget.steps + 1))
         with EventWriter(folder / "events.jsonl") as writer:
             writer.write(Status(state="done"))
         (folder / "report.json").write_text('{"steps": 1}')
-    run_list.list_runs(parent)
-    return milliseconds(lambda: run_list.list_runs(parent), 10)
+    index.list_runs(parent)
+    return milliseconds(lambda: index.list_runs(parent), 10)
 
 
 def milliseconds(action: Callable[[], object], times: int = LOOKS) -> float:

@@ -23,7 +23,7 @@ import yaml
 
 from benchmarks.common import RESULTS, report
 from benchmarks.real_models import GEMMA, QWEN, SMOLLM2, parser, require
-from distill import config as configs
+from distill.config import run_config as configs
 
 ROWS = 240  # of GSM8K: of twenty, three are held out, and as many as eight are wanted
 

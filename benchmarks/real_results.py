@@ -20,7 +20,7 @@ from typing import Any
 
 from benchmarks.common import report
 from benchmarks.real_models import GEMMA, QWEN, SMOLLM2, parser, require
-from distill import config as configs
+from distill.config import run_config as configs
 
 PRESETS = ("smollm2-cpu", "smollm2-from-qwen")
 PLACES = {

@@ -25,7 +25,7 @@ from transformers import TrainerCallback
 
 from benchmarks.common import in_turns, prepared, report
 from benchmarks.real_models import GEMMA, QWEN, SMOLLM2, parser, require
-from distill.hardware import has_amx
+from distill.models.hardware import has_amx
 
 BATCH, ROUNDS, WARM_UP = 4, 11, 2  # of eight, all sides together need more than 24 GB
 STEPS = ROUNDS + WARM_UP
@@ -186,7 +186,7 @@ def _note_losses(trainer, turns: Turns) -> None:
 
 def _peak(mode: str, options) -> dict[str, int]:
     """MiB: the peak of this process, and what it held before the first step."""
-    from distill.hardware import memory_mb, peak_rss_mb
+    from distill.models.hardware import memory_mb, peak_rss_mb
 
     turns = _turns(mode, options)
     loaded = memory_mb()

@@ -18,14 +18,14 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 import torch
 
 from benchmarks.common import in_turns, prepared, report
-from distill import config as configs
+from distill.config import run_config as configs
 
 ROUNDS = 15
 ASK = """
 import json, sys
 sys.path.insert(0, {root!r})
 from benchmarks.common import prepared
-from distill.hardware import peak_rss_mb
+from distill.models.hardware import peak_rss_mb
 prepared("tiny", *sys.argv[1:])
 print(json.dumps(peak_rss_mb()))
 """

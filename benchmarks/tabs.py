@@ -16,7 +16,7 @@ import urllib.request
 from pathlib import Path
 from typing import Any
 
-from distill.ui.shell import TABS
+from distill.ui.session import TABS
 
 ROOT = Path(__file__).parents[1]
 

@@ -23,7 +23,7 @@ ASK = """
 import json, sys
 sys.path.insert(0, {root!r})
 from benchmarks.common import prepared
-from distill.hardware import peak_rss_mb
+from distill.models.hardware import peak_rss_mb
 prepared(sys.argv[1])
 print(json.dumps(round(peak_rss_mb())))
 """

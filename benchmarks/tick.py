@@ -17,11 +17,11 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from benchmarks.common import report
 from benchmarks.long_run import STEPS, line
 from benchmarks.tabs import Tab, serve
-from distill import config as configs
-from distill import runs
-from distill.events import EventWriter, Probe, Sample, Status
-from distill.processes import remember
-from distill.ui.shell import TABS
+from distill.config import run_config as configs
+from distill.runs import store
+from distill.runs.events import EventWriter, Probe, Sample, Status
+from distill.runs.process import remember
+from distill.ui.session import TABS
 
 LOOKS = 40
 
@@ -48,7 +48,7 @@ def main() -> None:
 
 def long_run(home: Path) -> Path:
     """A run that trains, by its files, with 100,000 steps, probes and samples recorded."""
-    folder = runs.create(configs.load("tiny", [f"budget.steps={STEPS + 1000}"]), home / "runs")
+    folder = store.create(configs.load("tiny", [f"budget.steps={STEPS + 1000}"]), home / "runs")
     teachers = [teacher.name for teacher in configs.load("tiny").teachers]
     with EventWriter(folder / "events.jsonl") as writer:
         writer.write(Status(state="training"))
@@ -69,7 +69,7 @@ def looks(url: str, folder: Path, name: str) -> tuple[float, float, float]:
     """(median milliseconds, most kilobytes, most milliseconds) of a look at one tab, a step recorded before each."""
     tab = Tab(url, folder.name, name)
     tab.tick()
-    took, sent, reached = [], [], runs.view(folder).step
+    took, sent, reached = [], [], store.view(folder).step
     with open(folder / "events.jsonl", "a", encoding="utf-8") as stream:
         for step in range(reached + 1, reached + 1 + LOOKS):
             stream.write(line(step))

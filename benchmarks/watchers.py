@@ -19,9 +19,9 @@ import itertools
 
 from benchmarks.common import report
 from benchmarks.tabs import Tab, serve
-from distill import config as configs
-from distill import runs
-from distill.events import Metric
+from distill.config import run_config as configs
+from distill.runs import store
+from distill.runs.events import Metric
 
 TABS, WINDOW, ROUNDS, STEPS = 30, 12.0, 6, 1200
 
@@ -31,10 +31,10 @@ def main() -> None:
         home = Path(name)
         server, url = serve(home)
         small = [f"budget.steps={STEPS}", "data.held_out=24", "data.new_phrasing=0", f"probe.every={STEPS}"]
-        folder = runs.create(configs.load("tiny", small), home / "runs")
-        worker = runs.start(folder)
+        folder = store.create(configs.load("tiny", small), home / "runs")
+        worker = store.start(folder)
         try:
-            while runs.view(folder).step < 5:
+            while store.view(folder).step < 5:
                 time.sleep(0.5)
             watching = [Tab(url, folder.name, ("train", "insight")[number % 2]) for number in range(TABS)]
             windows = [(watched, *window(watching if watched else [])) for _ in range(ROUNDS) for watched in (1, 0)]
@@ -76,7 +76,7 @@ def window(watching: list[Tab]) -> tuple[float, float]:
 
 def steps_within(folder: Path, windows: list[tuple[int, float, float]], watched: int) -> list[float]:
     """Seconds of every step that began and ended in a window of this kind, its first two seconds left out."""
-    metrics = runs.view(folder).series(Metric)
+    metrics = store.view(folder).series(Metric)
     return [
         after.t - before.t
         for kind, began, ended in windows

@@ -6,9 +6,10 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from distill import cli, doctor, submitting
-from distill.errors import UserError
-from distill.redaction import guard_output
+from distill import cli, submitting
+from distill.config.errors import UserError
+from distill.config.secrets import guard_output
+from distill.hub import doctor
 
 # Commands that do the work in this process: their errors say themselves which exit status they are.
 _WORKING = ("evaluate", "push", "zoo")

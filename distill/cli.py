@@ -13,75 +13,77 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from distill import assets, config, jobs, run_list, runs, terminal
-from distill import estimate as estimates
-from distill.errors import UserError
-from distill.events import to_json
-from distill.machine import Machine
-from distill.preflight import refuse_foreseen
-from distill.processes import live_process
-from distill.room import check_room
-from distill.wording import instead, nearest
+from distill.config import paths, run_config
+from distill.config.errors import UserError
+from distill.config.messages import instead, nearest
+from distill.hub import jobs
+from distill.models.machine import Machine
+from distill.runs import estimate as estimates
+from distill.runs import format, index, store
+from distill.runs.events import to_json
+from distill.runs.preflight import refuse_foreseen
+from distill.runs.process import live_process
+from distill.runs.room import check_room
 
 GRACE = 60.0  # seconds a worker has to save after Ctrl-C before it gets SIGTERM
 
 
 def run(args: argparse.Namespace) -> int:
     """Train what a preset or file asks for, in the foreground."""
-    asked = config.load(args.source, args.overrides)
-    config.check_models(asked)
+    asked = run_config.load(args.source, args.overrides)
+    run_config.check_models(asked)
     refuse_foreseen(asked)
     if args.create:
-        print(runs.create(asked, args.runs))
+        print(store.create(asked, args.runs))
         return 0
     check_room(asked, Machine.here(args.runs))
     with _interrupts() as interrupts:
-        folder = runs.create(asked, args.runs)
+        folder = store.create(asked, args.runs)
         print(f"run {folder.name}: {asked.name}, in {folder}", file=sys.stderr)
-        worker = runs.start(folder)
-        return _follow(worker, folder, terminal.Progress(sys.stderr), interrupts, args.json)
+        worker = store.start(folder)
+        return _follow(worker, folder, format.Progress(sys.stderr), interrupts, args.json)
 
 
 def resume(args: argparse.Namespace) -> int:
     """Go on with a stopped, crashed or failed run, in the foreground."""
-    folder = run_list.find(args.run, args.runs)
-    seen = runs.view(folder)
+    folder = index.find(args.run, args.runs)
+    seen = store.view(folder)
     if seen.config:
-        config.check_models(seen.config)
-    progress = terminal.Progress(sys.stderr)
+        run_config.check_models(seen.config)
+    progress = format.Progress(sys.stderr)
     progress.skip(seen)
     with _interrupts() as interrupts:
-        worker = runs.resume(folder, args.overrides)
+        worker = store.resume(folder, args.overrides)
         print(f"run {folder.name}: going on after step {seen.step}, in {folder}", file=sys.stderr)
         return _follow(worker, folder, progress, interrupts, args.json)
 
 
 def stop(args: argparse.Namespace) -> int:
     """Ask a run to save and leave, and wait until it has."""
-    folder = run_list.find(args.run, args.runs)
-    runs.stop(folder, grace=GRACE, wait=True)
-    seen = runs.view(folder)
+    folder = index.find(args.run, args.runs)
+    store.stop(folder, grace=GRACE, wait=True)
+    seen = store.view(folder)
     print(f"Run {seen.id} is {seen.state} at step {seen.step} of {seen.steps}.")
     return 0
 
 
 def list_runs(args: argparse.Namespace) -> int:
     """All runs, the newest first."""
-    found = run_list.list_runs(args.runs)
-    print(terminal.runs_table(found) if found else "There are no runs yet: python -m distill run tiny makes one.")
+    found = index.list_runs(args.runs)
+    print(format.runs_table(found) if found else "There are no runs yet: python -m distill run tiny makes one.")
     return 0
 
 
 def show(args: argparse.Namespace) -> int:
     """A preset's settings, or what a run did."""
-    presets = assets.preset_names()
+    presets = paths.preset_names()
     if args.what in presets:
         return _show_preset(args)
     try:
-        seen = runs.view(run_list.find(args.what, args.runs))
-    except config.ConfigError as error:
+        seen = store.view(index.find(args.what, args.runs))
+    except run_config.ConfigError as error:
         if nearest(args.what, presets):
-            raise config.ConfigError(
+            raise run_config.ConfigError(
                 f"There is no run or preset {args.what!r}: {instead(args.what, presets)}"
             ) from error
         raise
@@ -93,8 +95,8 @@ def show(args: argparse.Namespace) -> int:
     if seen.reason:
         print(seen.reason)
     if seen.report:
-        print(terminal.summary(seen.report))
-        print(terminal.families(seen.report))
+        print(format.summary(seen.report))
+        print(format.families(seen.report))
     if seen.resumable:
         print(f"python -m distill {'follow' if seen.elsewhere else 'resume'} {seen.id} goes on with it.")
     return 0
@@ -102,7 +104,7 @@ def show(args: argparse.Namespace) -> int:
 
 def _show_preset(args: argparse.Namespace) -> int:
     """A preset's settings, then what it costs on this machine and whether this machine can."""
-    asked = config.load(args.what)
+    asked = run_config.load(args.what)
     found = estimates.estimate(asked, Machine.here(args.runs))
     job = jobs.smallest(asked) if found.obstacle else None
     if args.json:
@@ -111,7 +113,7 @@ def _show_preset(args: argparse.Namespace) -> int:
         said |= {"here": bool(found.seconds) and not found.obstacle, "obstacle": found.obstacle, "notes": found.notes}
         print(to_json(said | {"flavor": job[0].name if job else None}))
         return 0
-    print(config.to_yaml(asked), end="")
+    print(run_config.to_yaml(asked), end="")
     print(*(f"# {line}" for line in estimates.lines(found)), sep="\n")
     if job:
         print(f"# python -m distill submit {args.what} --flavor {job[0].name} does it on a machine of Hugging Face")
@@ -120,18 +122,18 @@ def _show_preset(args: argparse.Namespace) -> int:
 
 def evaluate(args: argparse.Namespace) -> int:
     """Judge a run's student again, on as many held-out problems as asked for, its own or others."""
-    from distill.evaluation.again import evaluate_run
+    from distill.evaluation.reevaluate import evaluate_run
 
-    result = evaluate_run(run_list.find(args.run, args.runs), args.problems, args.json, args.adapter, args.overrides)
-    print(to_json(result) if args.json else terminal.summary(result))
+    result = evaluate_run(index.find(args.run, args.runs), args.problems, args.json, args.adapter, args.overrides)
+    print(to_json(result) if args.json else format.summary(result))
     return 0
 
 
 def push(args: argparse.Namespace) -> int:
     """Keep a finished run in a repository of the Hub."""
-    from distill.push import push as push_run
+    from distill.hub.push import push as push_run
 
-    print(push_run(run_list.find(args.run, args.runs), args.to, private=not args.public))
+    print(push_run(index.find(args.run, args.runs), args.to, private=not args.public))
     return 0
 
 
@@ -157,21 +159,21 @@ def _interrupts() -> Iterator[_Interrupts]:
 
 
 def _follow(
-    worker: subprocess.Popen[bytes], folder: Path, progress: terminal.Progress, interrupts: _Interrupts, as_json: bool
+    worker: subprocess.Popen[bytes], folder: Path, progress: format.Progress, interrupts: _Interrupts, as_json: bool
 ) -> int:
     """Show the run until its worker has left, pass interrupts on, and say how it ended."""
     heeded = 0
     while True:
         with contextlib.suppress(subprocess.TimeoutExpired):
             worker.wait(timeout=0.2)
-        progress.update(runs.view(folder))
+        progress.update(store.view(folder))
         if worker.returncode is not None:
             break
         if interrupts.count > heeded:
             heeded += 1
             progress.say(_interrupt(worker, folder, heeded))
     progress.clear()
-    return _ending(runs.view(folder), worker.returncode, bool(interrupts.count), as_json)
+    return _ending(store.view(folder), worker.returncode, bool(interrupts.count), as_json)
 
 
 def _interrupt(worker: subprocess.Popen[bytes], folder: Path, times: int) -> str:
@@ -181,7 +183,7 @@ def _interrupt(worker: subprocess.Popen[bytes], folder: Path, times: int) -> str
         return "The worker is leaving."
     if times == 1:
         with contextlib.suppress(UserError):  # it may leave this very moment
-            runs.stop(folder, grace=GRACE)
+            store.stop(folder, grace=GRACE)
         return "Stopping: the run is being saved (Ctrl-C again to hurry it)."
     if times == 2:
         process.terminate()
@@ -190,13 +192,13 @@ def _interrupt(worker: subprocess.Popen[bytes], folder: Path, times: int) -> str
     return "Ended."
 
 
-def _ending(seen: runs.RunView, returncode: int, interrupted: bool, as_json: bool) -> int:
+def _ending(seen: store.RunView, returncode: int, interrupted: bool, as_json: bool) -> int:
     log = seen.folder / "stdout.log"
     if seen.state == "done":
         if as_json:
             print(to_json(seen.report or {}))
         else:
-            print(terminal.summary(seen.report or {}))
+            print(format.summary(seen.report or {}))
             print(f"The student's adapter and the report are in {seen.folder}.")
         return 0
     if seen.state == "stopped" or (interrupted and seen.state == "crashed"):

@@ -7,11 +7,13 @@ import contextlib
 import sys
 import time
 
-from distill import config, jobs, run_list, runs, terminal
-from distill.config import RunConfig
-from distill.errors import UserError
-from distill.estimate import estimate, text
-from distill.events import to_json
+from distill.config import run_config
+from distill.config.errors import UserError
+from distill.config.run_config import RunConfig
+from distill.hub import jobs
+from distill.runs import format, index, store
+from distill.runs.estimate import estimate, text
+from distill.runs.events import to_json
 
 _TICK = 0.3  # seconds
 
@@ -20,11 +22,11 @@ def submit(args: argparse.Namespace) -> int:
     """Start a Job that does the run of a preset, a file or an earlier run; it is followed in the background."""
     asked = _asked(args)
     if not args.flavor:
-        raise config.ConfigError(_which(asked, args))
+        raise run_config.ConfigError(_which(asked, args))
     folder = jobs.submit(asked, args.flavor, args.timeout, args.runs)
-    runs.start(folder)
+    store.start(folder)
     made = jobs.ticket(folder)
-    print(f"run {folder.name}: {asked.name}, a Job on {made.flavor} for at most {terminal.duration(made.seconds)}")
+    print(f"run {folder.name}: {asked.name}, a Job on {made.flavor} for at most {format.duration(made.seconds)}")
     print(f"Its page at Hugging Face is {made.url}; what it makes is kept in {made.repository}, which is private.")
     print(
         f"The page and `list` show it like any run; python -m distill follow {folder.name} watches it, "
@@ -35,13 +37,13 @@ def submit(args: argparse.Namespace) -> int:
 
 def follow(args: argparse.Namespace) -> int:
     """Watch a Job until it is over. Ctrl-C leaves it alone."""
-    folder = run_list.find(args.run, args.runs)
+    folder = index.find(args.run, args.runs)
     if jobs.ticket(folder) is None:
         raise UserError(f"Run {folder.name} is no Job of Hugging Face: python -m distill show {folder.name} shows it.")
     with contextlib.suppress(UserError):  # followed already, or over
-        runs.follow(folder)
-    progress = terminal.Progress(sys.stderr)
-    while not (seen := runs.view(folder)).final:
+        store.follow(folder)
+    progress = format.Progress(sys.stderr)
+    while not (seen := store.view(folder)).final:
         progress.update(seen)
         time.sleep(_TICK)
     progress.update(seen)
@@ -49,10 +51,10 @@ def follow(args: argparse.Namespace) -> int:
     return terminal_word(seen, args.json)
 
 
-def terminal_word(seen: runs.RunView, as_json: bool) -> int:
+def terminal_word(seen: store.RunView, as_json: bool) -> int:
     """Print how it ended; the exit status."""
     if seen.state == "done":
-        print(to_json(seen.report or {}) if as_json else terminal.summary(seen.report or {}))
+        print(to_json(seen.report or {}) if as_json else format.summary(seen.report or {}))
         return 0
     reason = (seen.reason or "it gave no reason").rstrip(".")
     goes_on = f" python -m distill follow {seen.id} follows it again." if seen.state == "crashed" else ""
@@ -63,13 +65,13 @@ def terminal_word(seen: runs.RunView, as_json: bool) -> int:
 def _asked(args: argparse.Namespace) -> RunConfig:
     """What a preset, a file or a run asks for."""
     try:
-        return config.load(args.source, args.overrides)
-    except config.ConfigError as unknown:
+        return run_config.load(args.source, args.overrides)
+    except run_config.ConfigError as unknown:
         try:
-            folder = run_list.find(args.source, args.runs)
-        except config.ConfigError:
+            folder = index.find(args.source, args.runs)
+        except run_config.ConfigError:
             raise unknown from None
-        return config.load(folder / "config.yaml", args.overrides)
+        return run_config.load(folder / "config.yaml", args.overrides)
 
 
 def _which(asked: RunConfig, args: argparse.Namespace) -> str:

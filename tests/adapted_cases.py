@@ -2,10 +2,10 @@
 
 import torch
 
-from distill import config as configs
-from distill import runs
-from distill.hardware import detect
-from distill.training.student import load_student
+from distill.config import run_config as configs
+from distill.models.hardware import detect
+from distill.models.student import load_student
+from distill.runs import store
 
 MOST = 24  # tokens of an answer
 
@@ -26,6 +26,6 @@ def save_adapter(folder, seed, width=16):
 def adapted_run(runs_dir=None, seed=1, **settings):
     """The folder of a new run with such an adapter."""
     settings = {"student": "student-tiny", "objectives": ["task"], "evaluation": {"max_new_tokens": MOST}, **settings}
-    folder = runs.create(configs.parse(settings), runs_dir)
+    folder = store.create(configs.parse(settings), runs_dir)
     save_adapter(folder, seed)
     return folder

@@ -12,7 +12,7 @@ import psutil
 import yaml
 from safetensors.torch import load_file
 
-from distill.events import Metric, read
+from distill.runs.events import Metric, read
 
 ROOT = Path(__file__).parents[1]
 TIMEOUT = 300  # seconds any one of these runs may take on two busy cores

@@ -4,9 +4,9 @@ import json
 
 import huggingface_hub
 
-from distill.config import load
-from distill.estimate import estimate
-from distill.machine import Machine
+from distill.config.run_config import load
+from distill.models.machine import Machine
+from distill.runs.estimate import estimate
 
 TWO_CORES = Machine(cores=2, memory_gb=23.5)  # where the constants were measured
 GPU = Machine(cores=8, memory_gb=64, device="cuda", gpu_gb=80, disk_mb=200_000, dtype="bfloat16")

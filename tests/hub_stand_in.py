@@ -232,6 +232,6 @@ def take_for_the_hub(hub: HubStandIn, monkeypatch, folder: Path) -> None:
     monkeypatch.setattr(constants, "HF_TOKEN_PATH", str(folder / "token"))
     for name in ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN"):
         monkeypatch.delenv(name, raising=False)
-    monkeypatch.setattr("distill.facts._told", {})
-    monkeypatch.setattr("distill.hub._refused", {})
-    monkeypatch.setattr("distill.access._open", {})
+    monkeypatch.setattr("distill.models.metadata._told", {})
+    monkeypatch.setattr("distill.models.hub_lookup._refused", {})
+    monkeypatch.setattr("distill.ui.access._open", {})

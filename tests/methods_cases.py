@@ -5,16 +5,16 @@ import json
 import torch
 from end_to_end_cases import MINI
 
-from distill import config as configs
-from distill import runs
-from distill.config import teachers_of
-from distill.data.prompts import render
-from distill.demands import is_live
-from distill.events import EventWriter, Metric, Warning, latest_by_step, read
-from distill.finish import keep_model
-from distill.hardware import detect
-from distill.pipeline import Pipeline
-from distill.training.student import load_adapter, load_student
+from distill.config import run_config as configs
+from distill.config.requirements import is_live
+from distill.config.run_config import teachers_of
+from distill.models.chat_template import render
+from distill.models.hardware import detect
+from distill.models.student import load_adapter, load_student
+from distill.runs import store
+from distill.runs.events import EventWriter, Metric, Warning, latest_by_step, read
+from distill.training.artifacts import keep_model
+from distill.training.pipeline import Pipeline
 
 SMALL = {
     **MINI,
@@ -31,7 +31,7 @@ def pipeline_of(folder, objectives, teachers, stop=lambda: False, **changes):
     settings = {**SMALL, "objectives": objectives, "teachers": teachers}
     for key, value in changes.items():
         settings[key] = {**settings.get(key, {}), **value} if isinstance(value, dict) else value
-    run = runs.create(configs.parse(settings), folder)
+    run = store.create(configs.parse(settings), folder)
     return Pipeline(run, configs.load(run / "config.yaml"), detect(), EventWriter(run / "events.jsonl"), stop)
 
 

@@ -11,12 +11,13 @@ from pathlib import Path
 
 import pytest
 
-from distill import cli, runs, terminal
+from distill import cli
 from distill.__main__ import main, spread
-from distill.config import load
-from distill.errors import ConfigError
-from distill.events import Evaluation, EventWriter, Metric, Status
-from distill.machine import Machine
+from distill.config.errors import ConfigError
+from distill.config.run_config import load
+from distill.models.machine import Machine
+from distill.runs import format, store
+from distill.runs.events import Evaluation, EventWriter, Metric, Status
 
 ROOT = Path(__file__).parents[1]
 REPORT = {
@@ -34,7 +35,7 @@ REPORT = {
 # A worker but for the training: it claims the run, counts steps, heeds STOP and ends as it is told.
 WORKER = """
 import json, sys, time
-from distill.events import *
+from distill.runs.events import *
 from distill.runs import claim
 folder, ending = Path(sys.argv[1]), sys.argv[2]
 claim(folder)
@@ -62,7 +63,7 @@ else:
 
 @pytest.fixture
 def folder(tmp_path):
-    return runs.create(load("tiny", ["budget.steps=20"]), tmp_path)
+    return store.create(load("tiny", ["budget.steps=20"]), tmp_path)
 
 
 def follow(folder, ending, as_json=False):
@@ -74,9 +75,9 @@ def follow(folder, ending, as_json=False):
             stderr=log,
             start_new_session=True,
         )
-    runs.remember(folder, worker.pid)
+    store.remember(folder, worker.pid)
     with cli._interrupts() as interrupts:
-        return cli._follow(worker, folder, terminal.Progress(sys.stderr), interrupts, as_json)
+        return cli._follow(worker, folder, format.Progress(sys.stderr), interrupts, as_json)
 
 
 def test_a_run_to_its_end(folder, capsys):
@@ -116,33 +117,33 @@ def test_an_interrupt_stops_the_run_and_keeps_it(folder, capsys, number):
     before = signal.getsignal(number)
 
     def interrupt():
-        while runs.view(folder).step < 1:
+        while store.view(folder).step < 1:
             time.sleep(0.02)
         os.kill(os.getpid(), number)
 
     threading.Thread(target=interrupt, daemon=True).start()
     assert follow(folder, "endless") == 130
-    assert runs.view(folder).state == "stopped" and f"resume {folder.name}" in capsys.readouterr().err
+    assert store.view(folder).state == "stopped" and f"resume {folder.name}" in capsys.readouterr().err
     assert signal.getsignal(number) is before
 
 
 def test_progress_is_a_line_each_tenth_where_there_is_no_terminal(folder, capsys):
-    progress = terminal.Progress(sys.stderr)
+    progress = format.Progress(sys.stderr)
     with EventWriter(folder / "events.jsonl") as writer:
         for step in range(1, 101):
             writer.write(Metric(step=step, steps=100, loss=1.0))
-    progress.update(runs.view(folder))
-    progress.update(runs.view(folder))
+    progress.update(store.view(folder))
+    progress.update(store.view(folder))
     assert len(capsys.readouterr().err.splitlines()) == 11
 
 
 def test_accuracy_says_whether_it_is_of_before_or_of_which_step(folder, capsys):
-    progress = terminal.Progress(sys.stderr)
+    progress = format.Progress(sys.stderr)
     score = {"n": 4, "correct": 1, "accuracy": 0.25, "ci95": [0.05, 0.7]}
     with EventWriter(folder / "events.jsonl") as writer:
         writer.write(Evaluation(phase="before", split="held_out", step=0, **score))
         writer.write(Evaluation(phase="during", split="validation", step=35, **score))
-    progress.update(runs.view(folder))
+    progress.update(store.view(folder))
     before, during = capsys.readouterr().err.splitlines()
     assert before.startswith("before: held out problems 25.0% (")
     assert during.startswith("step 35: validation problems 25.0% (") and "n = 4" in during
@@ -185,7 +186,7 @@ def test_an_unknown_command_exits_2(capsys, argv):
 
 def test_an_unwritable_folder_exits_2(tmp_path, capsys, monkeypatch):
     (tmp_path / "file").write_text("")
-    monkeypatch.setattr("distill.config.check_models", lambda config: None)  # the zoo may not be made yet
+    monkeypatch.setattr("distill.config.run_config.check_models", lambda config: None)  # the zoo may not be made yet
     assert main(["run", "tiny", "--runs", str(tmp_path / "file")]) == 2
     assert "can't be written to" in capsys.readouterr().err
 
@@ -246,10 +247,10 @@ def test_no_runs_yet(tmp_path, capsys):
     ("seconds", "words"), [(-1, "0 s"), (7.4, "7 s"), (59.9, "1 min 0 s"), (110, "1 min 50 s"), (7500, "2 h 5 min")]
 )
 def test_durations(seconds, words):
-    assert terminal.duration(seconds) == words
+    assert format.duration(seconds) == words
 
 
 def test_an_incomplete_report_is_still_shown():
-    assert terminal.summary({}) == "The report is empty."
-    assert "warning" in terminal.summary({"warnings": [{"code": "x", "text": "y"}, {"code": "x", "text": "y"}]})
+    assert format.summary({}) == "The report is empty."
+    assert "warning" in format.summary({"warnings": [{"code": "x", "text": "y"}, {"code": "x", "text": "y"}]})
     assert ConfigError.exit_code == 2

@@ -9,8 +9,8 @@ import pytest
 from end_to_end_cases import MINI, ROOT, distill, only_run, write
 from safetensors import safe_open
 
-from distill.events import Evaluation, Metric, Probe, Stage, Status, latest_by_step, read
-from distill.models import fingerprint
+from distill.models.loading import fingerprint
+from distill.runs.events import Evaluation, Metric, Probe, Stage, Status, latest_by_step, read
 
 FIELDS = {
     *("run", "preset", "seed", "student", "teachers", "objectives", "data", "versions", "steps", "tokens"),

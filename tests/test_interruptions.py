@@ -25,13 +25,13 @@ from end_to_end_cases import (
 )
 from safetensors.torch import load_file
 
-from distill import config as configs
-from distill import runs
-from distill.errors import UserError
-from distill.events import EventWriter, Metric, Stage, latest_by_step, read
-from distill.finish import report_failure
-from distill.hardware import detect
-from distill.pipeline import Pipeline
+from distill.config import run_config as configs
+from distill.config.errors import UserError
+from distill.models.hardware import detect
+from distill.runs import store
+from distill.runs.events import EventWriter, Metric, Stage, latest_by_step, read
+from distill.training.artifacts import report_failure
+from distill.training.pipeline import Pipeline
 from distill.training.trainer import STATE_FILE
 
 
@@ -51,14 +51,18 @@ def test_a_killed_run_loses_no_event_and_resumes_to_the_same_bytes(uninterrupted
     first = begin("run", write(STATEFUL, tmp_path), "--runs", tmp_path / "runs", "--json")
     folder = wait_for_step(tmp_path / "runs", 5)  # checkpoints are at 3 and 6: steps are lost and done again
     intruder = subprocess.run(
-        [sys.executable, "-m", "distill.worker", str(folder)], cwd=ROOT, capture_output=True, text=True, check=False
+        [sys.executable, "-m", "distill.training.worker", str(folder)],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert intruder.returncode == 1
     assert "already being trained by process" in intruder.stderr
     kill_worker(folder)
     recorded = (folder / "events.jsonl").read_bytes()
     assert first.wait(timeout=30) == 1
-    assert runs.view(folder).state == "crashed"
+    assert store.view(folder).state == "crashed"
 
     done = distill("resume", folder, "--json")
     assert done.returncode == 0, done.stderr
@@ -102,7 +106,7 @@ def test_ctrl_c_saves_and_leaves_and_resume_ends_in_the_same_bytes(uninterrupted
     first.send_signal(signal.SIGINT)
     first.communicate(timeout=TIMEOUT)
     assert first.returncode == 130
-    view = runs.view(folder)
+    view = store.view(folder)
     assert view.state == "stopped"
     assert 2 <= view.step < 8
     assert (folder / "adapter" / "adapter_model.safetensors").exists()
@@ -113,15 +117,15 @@ def test_ctrl_c_saves_and_leaves_and_resume_ends_in_the_same_bytes(uninterrupted
 
 def test_sigterm_while_teachers_are_asked_stops_the_worker_and_keeps_what_was_asked(tmp_path, monkeypatch):
     monkeypatch.setenv("DISTILL_HOME", str(tmp_path / "home"))
-    folder = runs.create(configs.load(write(MINI, tmp_path)), tmp_path / "runs")
-    worker = runs.start(folder)
+    folder = store.create(configs.load(write(MINI, tmp_path)), tmp_path / "runs")
+    worker = store.start(folder)
     bank = tmp_path / "home" / "cache" / "signals"
     while not list(bank.rglob("*.safetensors")):  # the first teacher has answered; the second is next
         assert worker.poll() is None
         time.sleep(0.02)
     worker.send_signal(signal.SIGTERM)
     assert worker.wait(timeout=TIMEOUT) == 130
-    assert runs.view(folder).state == "stopped"
+    assert store.view(folder).state == "stopped"
     assert not metrics(folder)
     kept = {path: path.stat().st_mtime_ns for path in bank.rglob("*.safetensors")}
     assert distill("resume", folder, "--json").returncode == 0
@@ -130,8 +134,8 @@ def test_sigterm_while_teachers_are_asked_stops_the_worker_and_keeps_what_was_as
 
 @pytest.mark.parametrize("moment", ["evaluate-before", "evaluate-after"])
 def test_a_run_killed_between_its_stages_is_finished_by_resume(tmp_path, moment):
-    folder = runs.create(configs.load(write(MINI, tmp_path)), tmp_path / "runs")
-    worker = runs.start(folder)
+    folder = store.create(configs.load(write(MINI, tmp_path)), tmp_path / "runs")
+    worker = store.start(folder)
     while not any(isinstance(e, Stage) and e.name == moment for e in read(folder / "events.jsonl")[0]):
         assert worker.poll() is None
         time.sleep(0.02)
@@ -150,7 +154,7 @@ def test_a_resume_with_an_edited_budget_trains_at_the_new_rate(tmp_path):
     folder = wait_for_step(tmp_path / "runs", 2)
     first.send_signal(signal.SIGINT)
     first.communicate(timeout=TIMEOUT)
-    reached = runs.view(folder).step
+    reached = store.view(folder).step
     done = distill("resume", folder, "--set", "budget.learning_rate=0.0005", "budget.steps=9")
     assert done.returncode == 0, done.stderr
     rates = {e.step: e.learning_rate for e in latest_by_step(read(folder / "events.jsonl")[0], Metric)}
@@ -159,13 +163,13 @@ def test_a_resume_with_an_edited_budget_trains_at_the_new_rate(tmp_path):
 
 
 def test_a_full_disk_fails_with_a_sentence_and_keeps_the_events(tmp_path):
-    folder = runs.create(configs.load(write(MINI, tmp_path)), tmp_path / "runs")
+    folder = store.create(configs.load(write(MINI, tmp_path)), tmp_path / "runs")
 
     def small_files():  # what a full disk does to a writer, for one process
         resource.setrlimit(resource.RLIMIT_FSIZE, (150_000, 150_000))
 
     worker = subprocess.run(
-        [sys.executable, "-m", "distill.worker", str(folder)],
+        [sys.executable, "-m", "distill.training.worker", str(folder)],
         cwd=ROOT,
         capture_output=True,
         text=True,
@@ -173,7 +177,7 @@ def test_a_full_disk_fails_with_a_sentence_and_keeps_the_events(tmp_path):
         check=False,
     )
     assert worker.returncode == 1, worker.stderr
-    view = runs.view(folder)
+    view = store.view(folder)
     assert view.state == "failed"
     assert "disk is full" in view.reason
     assert metrics(folder).keys() >= {1, 2}
@@ -182,7 +186,7 @@ def test_a_full_disk_fails_with_a_sentence_and_keeps_the_events(tmp_path):
 
 
 def test_a_loss_that_is_not_a_number_stops_keeps_the_last_good_checkpoint_and_says_what_to_lower(tmp_path):
-    folder = runs.create(configs.load(write(MINI, tmp_path), ["teachers=[]", "objectives=[task]"]), tmp_path / "runs")
+    folder = store.create(configs.load(write(MINI, tmp_path), ["teachers=[]", "objectives=[task]"]), tmp_path / "runs")
     calls = {"training": 0}
     with EventWriter(folder / "events.jsonl") as writer:
 
@@ -210,11 +214,15 @@ def test_a_loss_that_is_not_a_number_stops_keeps_the_last_good_checkpoint_and_sa
 
 
 def test_a_worker_with_a_wrong_config_exits_2_and_says_why(tmp_path):
-    folder = runs.create(configs.load(write(MINI, tmp_path)), tmp_path / "runs")
+    folder = store.create(configs.load(write(MINI, tmp_path)), tmp_path / "runs")
     text = (folder / "config.yaml").read_text().replace("steps: 6", "steps: 0")
     (folder / "config.yaml").write_text(text)
     worker = subprocess.run(
-        [sys.executable, "-m", "distill.worker", str(folder)], cwd=ROOT, capture_output=True, text=True, check=False
+        [sys.executable, "-m", "distill.training.worker", str(folder)],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert worker.returncode == 2
-    assert runs.view(folder).reason == "budget.steps is 0: it must be at least 1."
+    assert store.view(folder).reason == "budget.steps is 0: it must be at least 1."

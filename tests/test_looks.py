@@ -5,16 +5,16 @@ import json
 import pytest
 from end_to_end_cases import STATEFUL, weights
 
-from distill import config as configs
-from distill import runs
+from distill.config import run_config as configs
+from distill.config.progress import Stopped
 from distill.data.problems import generate
 from distill.evaluation.score import wilson
-from distill.events import Evaluation, EventWriter, Metric, Probe, Sample, latest_by_step, read
-from distill.finish import keep_model
-from distill.hardware import detect
-from distill.pipeline import Pipeline
-from distill.progress import Stopped
-from distill.runs import view
+from distill.models.hardware import detect
+from distill.runs import store
+from distill.runs.events import Evaluation, EventWriter, Metric, Probe, Sample, latest_by_step, read
+from distill.runs.store import view
+from distill.training.artifacts import keep_model
+from distill.training.pipeline import Pipeline
 
 SETTINGS = {
     **STATEFUL,
@@ -51,14 +51,14 @@ def during(folder):
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory):
     """(pipeline, folder) of a run that nobody interrupted."""
-    folder = runs.create(configs.parse(SETTINGS), tmp_path_factory.mktemp("whole"))
+    folder = store.create(configs.parse(SETTINGS), tmp_path_factory.mktemp("whole"))
     return go(folder), folder
 
 
 @pytest.fixture(scope="module")
 def resumed(tmp_path_factory):
     """A folder of the same run, stopped after its third step and resumed; its probes as they were when it stood."""
-    folder = runs.create(configs.parse(SETTINGS), tmp_path_factory.mktemp("resumed"))
+    folder = store.create(configs.parse(SETTINGS), tmp_path_factory.mktemp("resumed"))
     go(folder, should_stop=lambda: any(metric.step >= 3 for metric in said(folder, Metric)))
     stood = said(folder, Probe)
     go(folder)
@@ -139,7 +139,7 @@ def test_resumed_it_ends_as_if_it_had_never_been_stopped(whole, resumed):
 
 
 def test_how_far_a_stopped_run_came_is_still_known(tmp_path):
-    folder = runs.create(configs.parse({**SETTINGS, "teachers": [], "objectives": ["task"]}), tmp_path)
+    folder = store.create(configs.parse({**SETTINGS, "teachers": [], "objectives": ["task"]}), tmp_path)
     pipeline = go(folder, should_stop=lambda: any(metric.step >= 3 for metric in said(folder, Metric)))
     assert view(folder).step == 3
     assert pipeline.trainer.state.global_step == 3
@@ -149,7 +149,7 @@ def test_how_far_a_stopped_run_came_is_still_known(tmp_path):
 
 def test_a_run_without_problems_to_count_counts_none(tmp_path):
     changes = {"teachers": [], "objectives": ["task"], "probe": {**SETTINGS["probe"], "problems": 0}}
-    folder = runs.create(configs.parse({**SETTINGS, **changes}), tmp_path)
+    folder = store.create(configs.parse({**SETTINGS, **changes}), tmp_path)
     go(folder)
     assert not during(folder)
     assert len(said(folder, Sample)) == 2 * len(ANSWERED)

@@ -6,14 +6,14 @@ import random
 import pytest
 from end_to_end_cases import MINI
 
-from distill import config as configs
-from distill import runs
-from distill.data.gym import gym_problems
+from distill.config import run_config as configs
 from distill.data.problems import generate
+from distill.data.reasoning_gym import gym_problems
 from distill.data.splits import key_of, split_of_question
-from distill.events import Evaluation, EventWriter, Sample, read
-from distill.hardware import detect
-from distill.pipeline import Pipeline
+from distill.models.hardware import detect
+from distill.runs import store
+from distill.runs.events import Evaluation, EventWriter, Sample, read
+from distill.training.pipeline import Pipeline
 
 DISGUISES = (
     str.upper,
@@ -61,7 +61,7 @@ def test_what_is_judged_by_is_never_trained_on(source, tmp_path):
         "probe": {"texts": 12, "every": 1, "samples": 2, "problems": 6},
         "evaluation": {"max_new_tokens": 2},
     }
-    run = runs.create(configs.parse(settings), tmp_path / "runs")
+    run = store.create(configs.parse(settings), tmp_path / "runs")
     with EventWriter(run / "events.jsonl") as writer:
         pipeline = Pipeline(run, configs.load(run / "config.yaml"), detect(), writer, lambda: False)
         pipeline.load()

@@ -10,7 +10,7 @@ from end_to_end_cases import MINI, distill, only_run, write
 from distill.__main__ import main
 from distill.data.problems import generate
 from distill.data.sources import split_of_question
-from distill.events import Evaluation, Probe, Warning, latest_by_step, read
+from distill.runs.events import Evaluation, Probe, Warning, latest_by_step, read
 
 HELD_OUT = 20
 OWN = {

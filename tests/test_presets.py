@@ -5,16 +5,17 @@ import json
 import pytest
 
 from benchmarks.minis import STAND_INS, as_asked, mini
-from distill import assets, runs
-from distill import config as configs
+from distill.config import paths
+from distill.config import run_config as configs
 from distill.data.problems import generate
-from distill.estimate import estimate
-from distill.events import EventWriter
-from distill.facts import describe_model
-from distill.finish import keep_model
-from distill.hardware import detect
-from distill.machine import Machine
-from distill.pipeline import Pipeline
+from distill.models.hardware import detect
+from distill.models.machine import Machine
+from distill.models.metadata import describe_model
+from distill.runs import store
+from distill.runs.estimate import estimate
+from distill.runs.events import EventWriter
+from distill.training.artifacts import keep_model
+from distill.training.pipeline import Pipeline
 
 DOCUMENTS = sorted(STAND_INS)
 TEACHERS = {
@@ -52,7 +53,7 @@ def test_each_says_what_its_document_says():
     assert (small.student.model, small.teachers[0].model) == ("Qwen/Qwen2.5-0.5B", "Qwen/Qwen2.5-3B")
     assert large.student.model == "burtenshaw/Qwen3-4B-SFT-Codeforces" and "assumed" in large.description
     file = configs.load("teacher-file")
-    assert file.student.model == "Qwen/Qwen2.5-0.5B" and not file.teachers and assets.ships(file.data.path)
+    assert file.student.model == "Qwen/Qwen2.5-0.5B" and not file.teachers and paths.ships(file.data.path)
 
 
 @pytest.mark.parametrize("preset", DOCUMENTS)
@@ -85,7 +86,7 @@ def test_each_runs_from_its_settings_to_the_report(preset, tmp_path):
     as_it_is = configs.load(preset)
     assert [one.kind for one in config.objectives] == [one.kind for one in as_it_is.objectives]
     assert config.budget.epochs == as_it_is.budget.epochs
-    run = runs.create(config, tmp_path / "runs")
+    run = store.create(config, tmp_path / "runs")
     with EventWriter(run / "events.jsonl") as writer:
         pipeline = Pipeline(run, configs.load(run / "config.yaml"), detect(), writer, lambda: False)
         pipeline.run()

@@ -13,8 +13,8 @@ from end_to_end_cases import ROOT, only_run
 from huggingface_hub.cli import hf
 from packaging.specifiers import SpecifierSet
 
-from distill import assets
-from distill import config as configs
+from distill.config import paths
+from distill.config import run_config as configs
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 
@@ -107,9 +107,9 @@ def test_sign_in_asks_for_no_more_than_keeping_a_student_and_reading_what_is_gat
 
 
 def test_the_models_and_data_it_names_are_those_of_presets():
-    asked = [configs.load(name) for name in assets.preset_names()]
+    asked = [configs.load(name) for name in paths.preset_names()]
     models = {ref.model for config in asked for ref in (config.student, *config.teachers)}
-    assert set(FRONT["models"]) <= models & set(assets.read_yaml(ROOT / "assets" / "hub_models.yaml"))
+    assert set(FRONT["models"]) <= models & set(paths.read_yaml(ROOT / "assets" / "hub_models.yaml"))
     assert set(FRONT["datasets"]) <= {config.data.dataset for config in asked}
 
 

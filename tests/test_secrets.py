@@ -11,10 +11,10 @@ from end_to_end_cases import MINI, ROOT, only_run, write
 from hub_writes import HubWrites
 from loopback import Response
 
-from distill import config as configs
-from distill import runs
-from distill.events import Error, read
-from distill.redaction import HIDDEN
+from distill.config import run_config as configs
+from distill.config.secrets import HIDDEN
+from distill.runs import store
+from distill.runs.events import Error, read
 
 TOKEN, KEY = "hf_SECRETMARKER0123456789abcdefghijkl", "0123456789abcdefSECRETMARKER0123456789ab"
 SMALLEST = {
@@ -65,19 +65,19 @@ def told(tmp_path_factory):
             command("distill", "push", folder, "--to", "ada/echo"),
         ]
         failing = configs.parse({**SMALLEST, "student": "org/echo"})
-        broken = runs.create(failing, home / "runs")  # past what the command would have refused
-        said.append(command("distill.worker", broken))
+        broken = store.create(failing, home / "runs")  # past what the command would have refused
+        said.append(command("distill.training.worker", broken))
         yield home, said, hub, folder, broken
 
 
 def test_it_did_what_it_was_asked(told):
     _, said, hub, folder, broken = told
-    assert runs.view(folder).state == "done", said[0]
+    assert store.view(folder).state == "done", said[0]
     assert hub.visibility["ada/student"] == "private" and "ada/student" in said[1]
     assert f"(Invalid credentials: Bearer {HIDDEN} for https://ada:{HIDDEN}@hub/x?key={HIDDEN})" in said[2]
     assert {request.headers.get("authorization") for request in hub.requests} >= {f"Bearer {TOKEN}"}
     errors = [event.text for event in read(broken / "events.jsonl")[0] if isinstance(event, Error)]
-    assert errors and runs.view(broken).state == "failed"
+    assert errors and store.view(broken).state == "failed"
 
 
 def test_no_secret_is_in_what_was_said_or_written(told):
@@ -102,5 +102,5 @@ def test_the_numbers_of_each_step_can_be_read_back(told):
         "train/accuracy/during",
         "train/cka/gemma2-tiny",
     } <= {*tags}
-    losses = [event.loss for event in runs.view(told[3]).events if event.kind == "metric"]
+    losses = [event.loss for event in store.view(told[3]).events if event.kind == "metric"]
     assert [(e.step, pytest.approx(e.value)) for e in events.Scalars("train/loss")] == list(enumerate(losses, 1))

@@ -34,9 +34,10 @@ from gradio_client import Client  # noqa: E402
 from zero_cases import QUESTION, RUN  # noqa: E402
 
 import app  # noqa: E402
-from distill import run_list, runs, turns, zero  # noqa: E402
-from distill.errors import UserError  # noqa: E402
-from distill.events import Metric, Status, read  # noqa: E402
+from distill.config.errors import UserError  # noqa: E402
+from distill.hub import zerogpu  # noqa: E402
+from distill.runs import index, queue, store  # noqa: E402
+from distill.runs.events import Metric, Status, read  # noqa: E402
 
 PATIENCE = 100.0  # seconds for any one thing to happen
 
@@ -54,29 +55,29 @@ def main() -> dict:
     started = client.submit("tiny", RUN, api_name="/start")
     until(lambda: started.outputs())
     said = started.outputs()[0]
-    folder = run_list.find_id(said["run"])
-    seen = {"cuda_in_the_page": torch.cuda.is_initialized(), "queued": runs.view(folder).state}
+    folder = index.find_id(said["run"])
+    seen = {"cuda_in_the_page": torch.cuda.is_initialized(), "queued": store.view(folder).state}
 
     def worker() -> int:
         return json.loads((folder / "process.json").read_text())["pid"]
 
     def ended() -> dict:
         until(lambda: not (folder / "process.json").exists())
-        now = runs.view(folder)
+        now = store.view(folder)
         return {"state": now.state, "reason": now.reason, "step": now.step, "resumable": now.resumable}
 
     def resumed(slice_seconds: float):
-        runs.resume(folder, in_turn=True, begin=zero.take_charge)
-        return zero.carry_out(folder, slice_seconds)
+        store.resume(folder, in_turn=True, begin=zerogpu.take_charge)
+        return zerogpu.carry_out(folder, slice_seconds)
 
     def reached(step: int) -> bool:
-        return runs.view(folder).step >= step
+        return store.view(folder).step >= step
 
     until(lambda: worker() != os.getpid())
     started.cancel()  # as a closed tab does
     seen["left"] = ended()
 
-    slices = resumed(zero.SLICE)
+    slices = resumed(zerogpu.SLICE)
     until(lambda: reached(2))
     slices.close()
     seen["closed"] = ended()
@@ -88,37 +89,37 @@ def main() -> dict:
     slices = resumed(0.5)  # too short for more than a step
     until(lambda: reached(seen["closed"]["step"] + 3))
     try:
-        runs.resume(folder, in_turn=True, begin=zero.take_charge)
+        store.resume(folder, in_turn=True, begin=zerogpu.take_charge)
     except UserError as error:
         seen["twice"] = str(error)
-    runs.stop(folder)
+    store.stop(folder)
     seen["stopped"] = ended()
 
-    slices = resumed(zero.SLICE)
+    slices = resumed(zerogpu.SLICE)
     until(lambda: reached(seen["stopped"]["step"] + 1))
     os.kill(worker(), signal.SIGKILL)
     seen["killed"] = ended()
 
-    slices = resumed(zero.SLICE)
-    other = runs.create(runs.view(folder).config)
-    runs.start(other, in_turn=True, begin=zero.take_charge)
-    waits = zero.carry_out(other)
-    until(lambda: turns.waiting(other.parent) == [other.name])
+    slices = resumed(zerogpu.SLICE)
+    other = store.create(store.view(folder).config)
+    store.start(other, in_turn=True, begin=zerogpu.take_charge)
+    waits = zerogpu.carry_out(other)
+    until(lambda: queue.waiting(other.parent) == [other.name])
     waits.close()
     seen["beats"] = sum(1 for _ in slices)
     seen["done"] = ended()
-    seen["waited"] = runs.view(other).state
+    seen["waited"] = store.view(other).state
     events, _ = read(folder / "events.jsonl")
     seen["words"] = [[e.state, e.reason] for e in events if isinstance(e, Status)]
     seen["steps"] = [e.step for e in events if isinstance(e, Metric)]
     seen["seconds"] = json.loads((folder / "seconds.json").read_text())
 
     seen["answers"] = client.predict(said["run"], QUESTION, "7", api_name="/generate")
-    steps = zero.both(folder, QUESTION)
+    steps = zerogpu.both(folder, QUESTION)
     next(steps), next(steps)
     steps.close()
     try:
-        list(zero.both(folder, " "))
+        list(zerogpu.both(folder, " "))
     except UserError as error:
         seen["no_question"] = str(error)
     return {**seen, "folder": str(folder)}

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from distill.errors import UserError
+from distill.config.errors import UserError
 
 MAX_UNPACKED = 200_000_000  # bytes of all columns together
 MAX_VALUES = 2_000_000  # of a column: where it holds lists, more than it has rows

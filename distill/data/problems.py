@@ -18,10 +18,10 @@ from dataclasses import asdict, dataclass
 from functools import cache
 from pathlib import Path
 
+from distill.config.errors import ConfigError
+from distill.config.messages import instead
 from distill.data.families import FAMILIES, Facts, Family
 from distill.data.wordings import NEW_PHRASINGS
-from distill.errors import ConfigError
-from distill.wording import instead
 
 SPLITS = ("train", "validation", "held_out", "new_phrasing")
 _BUCKETS = (0, 1, 2, 3, 4, 5, 6), (7,), (8,), (9,)  # of ten, in the order of SPLITS

@@ -9,7 +9,7 @@ import re
 from dataclasses import dataclass
 from typing import Any
 
-from distill.config import ColumnsConfig
+from distill.config.run_config import ColumnsConfig
 
 MAX_CHARACTERS = 200_000  # of a question or a solution: a thought of 32,768 tokens has about 130,000
 MAX_NAME = 80  # characters of a family's name

@@ -1,7 +1,7 @@
 """The problems of a run, wherever they come from: generated, of reasoning-gym, from a file, or from a Hub data set.
 
 Which split a row belongs to follows from its question alone (splits.py). How a file is read is in tables.py, what
-reasoning-gym makes in gym.py. This module knows nothing of models, tokens or templates.
+reasoning-gym makes in reasoning_gym.py. This module knows nothing of models, tokens or templates.
 """
 
 from __future__ import annotations
@@ -11,10 +11,13 @@ import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
-from distill.config import ConfigError, DataConfig, RunConfig
+from distill.config.errors import UserError
+from distill.config.messages import instead
+from distill.config.requirements import heard
+from distill.config.run_config import ConfigError, DataConfig, RunConfig
 from distill.data.grading import extract, grade
-from distill.data.gym import gym_problems
 from distill.data.problems import Problem, generate
+from distill.data.reasoning_gym import gym_problems
 from distill.data.splits import SHARES, key_of, order_of, split_of_key, split_of_question
 from distill.data.tables import (
     MAX_ROWS,
@@ -27,10 +30,7 @@ from distill.data.tables import (
     settled,
     wanted,
 )
-from distill.demands import heard
-from distill.errors import UserError
-from distill.references import is_repository
-from distill.wording import instead
+from distill.models.references import is_repository
 
 __all__ = ["Row", "columns_of", "guess_columns", "problems_for", "read_rows", "split_of_question", "split_problems"]
 

@@ -15,11 +15,11 @@ from itertools import chain, islice
 from pathlib import Path
 from typing import Any, NamedTuple, TextIO
 
-from distill.config import ColumnsConfig
+from distill.config.errors import ConfigError, UserError
+from distill.config.messages import instead
+from distill.config.run_config import ColumnsConfig
 from distill.data.parquet import parquet_records
 from distill.data.rows import NOT_UTF8, Row, row_of, wanted
-from distill.errors import ConfigError, UserError
-from distill.wording import instead
 
 MAX_BYTES = 20_000_000
 MAX_ROWS = 100_000

@@ -10,11 +10,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import zip_longest
 
+from distill.config.settings import DataConfig, ProbeConfig
 from distill.data.problems import Problem, showcase
-from distill.evaluation.generate import Answer, score
+from distill.evaluation.answering import Answer, score
 from distill.evaluation.score import Score
-from distill.events import Evaluation, Event, Sample
-from distill.settings import DataConfig, ProbeConfig
+from distill.runs.events import Evaluation, Event, Sample
 
 
 @dataclass(frozen=True)

@@ -10,13 +10,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from distill import config as configs
-from distill.config import DataConfig, RunConfig
+from distill.config import run_config as configs
+from distill.config.errors import ConfigError
+from distill.config.overrides import apply, split
+from distill.config.run_config import DataConfig, RunConfig
 from distill.data.problems import Problem
 from distill.data.sources import Warn, problems_for
 from distill.data.splits import key_of
-from distill.errors import ConfigError
-from distill.overrides import apply, split
 
 _OURS = ("data", "evaluation")  # groups of settings that say what a student is asked, and how
 

@@ -9,11 +9,11 @@ from collections.abc import Callable, Sequence
 
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from distill import together
+from distill.config.progress import ShouldStop, Stopped
 from distill.data.problems import Problem
-from distill.evaluation.generate import Answer, answer_problems
-from distill.generation import ALONE, Completion, Sitting
-from distill.progress import ShouldStop, Stopped
+from distill.evaluation.answering import Answer, answer_problems
+from distill.models import distributed
+from distill.models.generation import ALONE, Completion, Sitting
 
 
 def answer_together(
@@ -25,19 +25,21 @@ def answer_together(
     sitting: Sitting = ALONE,
 ) -> list[Answer]:
     """As `answer_problems`, on every process alike. Raises `Stopped` on all where any has been asked to stop."""
-    if together.size() == 1 or not problems:
+    if distributed.size() == 1 or not problems:
         return answer_problems(model, tokenizer, problems, max_new_tokens, batch_size, sitting)
-    share = together.share(problems)
+    share = distributed.share(problems)
     ours = _of_one_process(sitting, len(share), len(problems))
-    answers = together.all_or_none(lambda: answer_problems(model, tokenizer, share, max_new_tokens, batch_size, ours))
-    return together.whole(answers, len(problems))
+    answers = distributed.all_or_none(
+        lambda: answer_problems(model, tokenizer, share, max_new_tokens, batch_size, ours)
+    )
+    return distributed.whole(answers, len(problems))
 
 
 def _of_one_process(sitting: Sitting, size: int, total: int) -> Sitting:
     """The sitting of this process, which writes a share of `size` of the `total` answers."""
-    processes, first, heard = together.size(), together.rank(), sitting.on_progress
+    processes, first, heard = distributed.size(), distributed.rank(), sitting.on_progress
     told = heard and (lambda done, _: heard(min(done * processes, total), total))
-    if together.is_sharded():  # they read the student's weights together, so each must write as long as the others
+    if distributed.is_sharded():  # they read the student's weights together, so each must write as long as the others
         return Sitting(told, on_batch=_between(sitting.should_stop))
     at = {place: first + place * processes for place in range(size)}  # of all answers
 
@@ -52,7 +54,7 @@ def _between(should_stop: ShouldStop | None) -> Callable[[dict[int, Completion]]
     """Asks all processes after each batch: within one, those whose answers have ended are asked nothing any more."""
 
     def ask(written: dict[int, Completion]) -> None:
-        if together.any_of(should_stop()):
+        if distributed.any_of(should_stop()):
             raise Stopped
 
     return should_stop and ask

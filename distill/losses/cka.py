@@ -22,7 +22,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from distill.errors import UserError
+from distill.config.errors import UserError
 from distill.losses.precision import full_precision
 
 SMALLEST_BATCH = 4  # U-centring removes n row means and the diagonal: below 4 texts nothing is left to compare

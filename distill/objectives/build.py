@@ -15,7 +15,7 @@ from distill.objectives.logits import LogitsObjective
 from distill.objectives.task import ResponseObjective, TaskObjective
 
 if TYPE_CHECKING:
-    from distill.methods import ObjectiveConfig
+    from distill.config.objectives import ObjectiveConfig
     from distill.teachers.live import LiveTeacher
 
 

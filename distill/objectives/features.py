@@ -23,13 +23,7 @@ from torch import Tensor, nn
 
 from distill.data.encoding import IGNORED
 from distill.losses.cka import SMALLEST_BATCH
-from distill.losses.features import (
-    centred_cosine,
-    cka_distance,
-    nbs_distance,
-    rms_normalised,
-    token_mse,
-)
+from distill.losses.features import centred_cosine, cka_distance, nbs_distance, rms_normalised, token_mse
 from distill.losses.precision import full_precision
 from distill.objectives.base import Batch, Objective, ObjectiveOutput, StudentOutputs, items_of, seeded
 from distill.objectives.chunks import Chunks

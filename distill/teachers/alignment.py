@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from distill.ragged import Ragged
+from distill.teachers.ragged import Ragged
 
 END = -1
 Chunk = tuple[int, int, int, int]

@@ -1,7 +1,7 @@
 """A teacher that stays loaded while the student trains, for methods that want all its logits or judge new texts.
 
-It reads the student's tokens, so its tokenizer must be the student's (distill/preflight.py sees to that), but in its
-own chat template. This module knows nothing of losses or of the loop.
+It reads the student's tokens, so its tokenizer must be the student's (distill/runs/preflight.py sees to that), but in
+its own chat template. This module knows nothing of losses or of the loop.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from distill.data.encoding import IGNORED
-from distill.readout import head_of, read_states, refreshed
+from distill.models.lm_head import head_of, read_states, refreshed
 
 
 class LiveTeacher:

@@ -15,14 +15,14 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from distill.config.errors import UserError
+from distill.config.progress import OnProgress, ShouldStop, check
 from distill.data.encoding import Example, collate, cut, encode_many
-from distill.data.prompts import has_end
-from distill.errors import UserError
 from distill.losses.cka import layer_at, pool, stack_layers
 from distill.losses.head import Head
-from distill.progress import OnProgress, ShouldStop, check
-from distill.ragged import Ragged
-from distill.readout import device_of, read_states
+from distill.models.chat_template import has_end
+from distill.models.lm_head import device_of, read_states
+from distill.teachers.ragged import Ragged
 from distill.teachers.tokens import LIKELIHOODS, TOKENWISE, of_tokens, real_head, tokens_of
 
 Signal = Literal["pooled", "nll_per_byte", "pooled_layers", "tokens", "token_logprobs", "topk", "hidden"]

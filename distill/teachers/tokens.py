@@ -16,8 +16,8 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from distill.data.encoding import IGNORED, Example
 from distill.losses.chunked import ELEMENTS
 from distill.losses.head import Head
-from distill.ragged import Ragged
-from distill.readout import head_of
+from distill.models.lm_head import head_of
+from distill.teachers.ragged import Ragged
 
 if TYPE_CHECKING:
     from distill.teachers.signals import Request

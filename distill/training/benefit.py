@@ -10,8 +10,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from distill import together
-from distill.generation import evaluating
+from distill.models import distributed
+from distill.models.generation import evaluating
 from distill.objectives.base import Batch
 from distill.objectives.geometry import GeometryObjective
 from distill.objectives.task import completion_cross_entropy
@@ -36,7 +36,7 @@ def _measure(
     parameters = [p for p in distiller.student.parameters() if p.requires_grad]
     loss = completion_cross_entropy(distiller.read(validation), validation["labels"])
     task = torch.autograd.grad(loss, parameters, allow_unused=True)
-    z_nD = together.joined(geometry.represent(distiller.read(batch), batch))[:texts]
+    z_nD = distributed.joined(geometry.represent(distiller.read(batch), batch))[:texts]
     signals = signals_of_all(geometry.signals_of(batch))
     losses = geometry.per_teacher(
         z_nD, {name: {teacher: rows[:texts] for teacher, rows in by.items()} for name, by in signals.items()}
@@ -47,4 +47,4 @@ def _measure(
         pairs = zip(task, gradient, strict=True)
         benefits.append(sum((a * b).sum() for a, b in pairs if a is not None and b is not None))
     # Each process has what its own texts contribute, multiplied by the number of processes: see `together.joined`.
-    return torch.stack(together.everyones(torch.stack(benefits).float().cpu())).mean(0)
+    return torch.stack(distributed.everyones(torch.stack(benefits).float().cpu())).mean(0)

@@ -13,11 +13,11 @@ from pathlib import Path
 
 from transformers import TrainerCallback
 
-from distill import events
-from distill.hardware import give_back_memory, memory_mb
-from distill.together import any_of
+from distill.models.distributed import any_of
+from distill.models.hardware import give_back_memory, memory_mb
+from distill.runs import events
 from distill.training.probe import Probe
-from distill.training.tracking import numbers
+from distill.training.trackers import numbers
 from distill.training.trainer import DistillTrainer
 
 

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from distill.data.encoding import Example, collate
-from distill.ragged import Ragged
+from distill.teachers.ragged import Ragged
 
 
 @dataclass

@@ -12,9 +12,9 @@ from collections.abc import Iterable
 from peft import PeftModel
 from torch import Tensor, nn
 
-from distill import together
+from distill.models import distributed
+from distill.models.lm_head import head_of, read_states, refreshed
 from distill.objectives.base import Batch, CoupledObjective, Objective, ObjectiveOutput, StudentOutputs
-from distill.readout import head_of, read_states, refreshed
 from distill.training.window import FifoBank, signals_of_all
 
 
@@ -82,7 +82,7 @@ class Distiller(nn.Module):
     def _result(self, kind: str, objective: Objective, outputs: StudentOutputs, batch: Batch) -> ObjectiveOutput:
         bank = self.banks.get(kind)
         if bank is None and isinstance(objective, CoupledObjective):
-            z_nD = together.joined(objective.represent(outputs, batch))
+            z_nD = distributed.joined(objective.represent(outputs, batch))
             return objective.couple(z_nD, signals_of_all(objective.signals_of(batch)))
         if bank is None:
             return objective(outputs, batch)

@@ -10,9 +10,9 @@ from pathlib import Path
 from peft import PeftModel
 from transformers import GenerationConfig, PreTrainedTokenizerBase
 
-from distill.config import ModelRef
-from distill.generation import end_tokens
-from distill.references import model_path
+from distill.config.run_config import ModelRef
+from distill.models.generation import end_tokens
+from distill.models.references import model_path
 
 
 def save_adapter(student: PeftModel, tokenizer: PreTrainedTokenizerBase, ref: ModelRef, folder: Path) -> None:

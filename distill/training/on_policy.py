@@ -15,11 +15,11 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from distill import together
 from distill.data.encoding import IGNORED
-from distill.generation import generate_ids
+from distill.models import distributed
+from distill.models.generation import generate_ids
+from distill.models.sampling import Sampling, copies
 from distill.objectives.base import Batch
-from distill.sampling import Sampling, copies
 
 
 @dataclass
@@ -82,9 +82,9 @@ def _numbers(sizes: Sequence[int], prompts: Sequence[Sequence[int]]) -> list[int
 
     Micro-batches (of `sizes` texts) are dealt to the processes in turn, as cards are.
     """
-    place = [(part, together.rank(), row) for part, size in enumerate(sizes) for row in range(size)]
+    place = [(part, distributed.rank(), row) for part, size in enumerate(sizes) for row in range(size)]
     everywhere = sorted(
-        found for each in together.everyones(list(zip(place, map(tuple, prompts), strict=True))) for found in each
+        found for each in distributed.everyones(list(zip(place, map(tuple, prompts), strict=True))) for found in each
     )
     counted = dict(zip([at for at, _ in everywhere], copies([prompt for _, prompt in everywhere]), strict=True))
     return [counted[at] for at in place]

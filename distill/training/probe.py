@@ -14,8 +14,8 @@ from dataclasses import dataclass, field, replace
 import torch
 from torch import Tensor
 
-from distill.generation import evaluating
 from distill.losses.cka import cka, layer_cka, null95, participation_ratio, stack_layers
+from distill.models.generation import evaluating
 from distill.objectives.gate import gate_entropy
 from distill.objectives.geometry import GeometryObjective, head_attributable_fraction
 from distill.training.dataset import TrainingSet

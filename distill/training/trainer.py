@@ -19,14 +19,14 @@ from torch import Tensor
 from transformers import PrinterCallback, Trainer, TrainingArguments
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
-from distill import together
-from distill.config import BudgetConfig
-from distill.errors import UserError
-from distill.hardware import Hardware
+from distill.config.errors import UserError
+from distill.config.run_config import BudgetConfig
+from distill.models import distributed
+from distill.models.hardware import Hardware
+from distill.models.student import load_adapter
 from distill.objectives.base import Batch
 from distill.training.distiller import Distiller
-from distill.training.student import load_adapter
-from distill.training.tracking import PROJECT
+from distill.training.trackers import PROJECT
 from distill.training.window import carry_gradients, set_rng_state
 
 STATE_FILE = "distiller.safetensors"
@@ -39,10 +39,10 @@ class DistillTrainer(Trainer):
 
     def __init__(self, distiller: Distiller, *, before_step: BeforeStep | None = None, **kwargs):
         super().__init__(model=distiller, **kwargs)
-        if together.rank():  # the library gives all processes one seed: their dropout would be the same
-            torch.manual_seed(self.args.seed + together.rank())
+        if distributed.rank():  # the library gives all processes one seed: their dropout would be the same
+            torch.manual_seed(self.args.seed + distributed.rank())
         # Of a student that is spread over the processes (sharding.py) transformers and accelerate wrap nothing.
-        self.is_distributed_loading_by_transformers = together.is_sharded()
+        self.is_distributed_loading_by_transformers = distributed.is_sharded()
         self.remove_callback(PrinterCallback)  # the run's events say it better
         self.before_step = before_step
         self.model_accepts_loss_kwargs = True  # so that tokens are counted over the whole step
@@ -57,7 +57,7 @@ class DistillTrainer(Trainer):
         self._finite = True  # whether this step's losses are numbers, on this process
 
     def _move_model_to_device(self, model, device) -> None:
-        if not together.is_sharded():  # weights that processes share don't let themselves be moved
+        if not distributed.is_sharded():  # weights that processes share don't let themselves be moved
             super()._move_model_to_device(model, device)
 
     def get_batch_samples(self, epoch_iterator, num_batches, device):
@@ -75,14 +75,14 @@ class DistillTrainer(Trainer):
             # As in the second pass, where accelerate has wrapped the model's forward.
             with self.compute_loss_context_manager(), self.accelerator.autocast():
                 terms, metrics = carry_gradients(self.model, batches)
-            self._note({name: value / together.size() for name, value in terms.items()}, metrics)
+            self._note({name: value / distributed.size() for name, value in terms.items()}, metrics)
         for batch in batches:
             batch["share"] = self._shares(len(batches))
         return batches, num_items
 
     def _shares(self, parts: int) -> dict[str, float]:
         """What objectives whose loss is no sum over tokens count for in each of a step's `parts` on each process."""
-        processes = together.size()
+        processes = distributed.size()
         once = dict.fromkeys(self.model.coupled, 1.0 / processes)  # computed over all parts, on each process
         return once | dict.fromkeys(self.model.averaging, 1.0 / (parts * processes))
 
@@ -106,9 +106,9 @@ class DistillTrainer(Trainer):
         result = model(**inputs, num_items=num_items_in_batch)
         self._note(result["terms"], result["metrics"])
         # Every term is this process's share of the whole step's; gradients are averaged over the processes.
-        loss = result["loss"] * together.size()
+        loss = result["loss"] * distributed.size()
         self._finite = self._finite and math.isfinite(loss.item())
-        if not self._finite and together.size() == 1:  # else once all know, or the others would wait for this one
+        if not self._finite and distributed.size() == 1:  # else once all know, or the others would wait for this one
             raise NotANumberError(self.state.global_step + 1)
         return (loss, result) if return_outputs else loss
 
@@ -123,7 +123,7 @@ class DistillTrainer(Trainer):
     def _whole_step(self) -> bool:
         """Make what was noted that of all processes together; whether all losses are numbers."""
         own = (self.step_terms, self.step_metrics, self._metric_parts, self.step_tokens, self._finite)
-        said = together.everyones(own)
+        said = distributed.everyones(own)
         if len(said) == 1:
             return self._finite
         self.step_terms = {}
@@ -143,7 +143,7 @@ class DistillTrainer(Trainer):
         if not self._whole_step():
             raise NotANumberError(self.state.global_step + 1)
         if self.is_distributed_loading_by_transformers:
-            together.average_gradients([p for p in self.model.parameters() if p.requires_grad])
+            distributed.average_gradients([p for p in self.model.parameters() if p.requires_grad])
         # What only measures or only trains a gate is clipped apart: it must not slow the student down.
         apart = [p for o in self.model.objectives.values() for p in o.auxiliary_parameters()]
         inside = set(map(id, apart))
@@ -200,10 +200,10 @@ class DistillTrainer(Trainer):
     def _save_checkpoint(self, model, trial) -> None:
         # Written aside and renamed, so that a kill at any moment leaves whole checkpoints only.
         unfinished = Path(self._get_output_dir(trial))
-        together.by_main(lambda: shutil.rmtree(unfinished, ignore_errors=True))
+        distributed.by_main(lambda: shutil.rmtree(unfinished, ignore_errors=True))
         super()._save_checkpoint(model, trial)  # each process writes the state of its own random numbers
-        together.wait()
-        together.by_main(lambda: self._put_in_place(unfinished))
+        distributed.wait()
+        distributed.by_main(lambda: self._put_in_place(unfinished))
 
     def _put_in_place(self, unfinished: Path) -> None:
         name = f"{PREFIX_CHECKPOINT_DIR}-{self.state.global_step}"
@@ -239,7 +239,7 @@ def training_arguments(
 ) -> TrainingArguments:
     """Our budget in the library's words; `steps`: in all, where it gives epochs."""
     steps = budget.steps if steps is None else steps
-    batch_size, accumulation = together.shares(budget.batch_size, budget.accumulation)
+    batch_size, accumulation = distributed.shares(budget.batch_size, budget.accumulation)
     arguments = TrainingArguments(
         output_dir=str(folder),
         max_steps=steps,
@@ -254,7 +254,7 @@ def training_arguments(
         save_steps=budget.save_every,
         logging_strategy="no",
         logging_nan_inf_filter=False,
-        report_to=[],  # see tracking.py
+        report_to=[],  # see trackers.py
         run_name=folder.parent.name,
         project=PROJECT,
         remove_unused_columns=False,

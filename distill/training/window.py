@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from distill import together
+from distill.models import distributed
 from distill.objectives.base import Batch, Signals
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ def carry_gradients(distiller: Distiller, batches: Sequence[Batch]) -> tuple[dic
         objective = distiller.objectives[kind]
         own_nD = torch.cat(zs).requires_grad_()
         signals = signals_of_all(_joined([objective.signals_of(batch) for batch in batches]))
-        result = objective.couple(together.joined(own_nD), signals)
+        result = objective.couple(distributed.joined(own_nD), signals)
         (objective.weight * result.total()).backward()
         for batch, dz_BD in zip(batches, own_nD.grad.split([len(z) for z in zs]), strict=True):
             batch.setdefault("carried", {})[kind] = dz_BD
@@ -53,10 +53,10 @@ def carry_gradients(distiller: Distiller, batches: Sequence[Batch]) -> tuple[dic
 
 def signals_of_all(signals: Signals) -> Signals:
     """The rows of every process, in the order of `together.joined`."""
-    if together.size() == 1:
+    if distributed.size() == 1:
         return signals
     return {
-        name: {teacher: torch.cat(together.rows_of_all(rows)) for teacher, rows in by_teacher.items()}
+        name: {teacher: torch.cat(distributed.rows_of_all(rows)) for teacher, rows in by_teacher.items()}
         for name, by_teacher in signals.items()
     }
 

@@ -15,21 +15,23 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from distill import assets, run_list, runs, zero
-from distill import config as configs
-from distill.access import check_access
-from distill.budget_edits import edited
-from distill.config import ConfigError, RunConfig, check_models
-from distill.demands import heard
-from distill.errors import UserError
-from distill.estimate import Machine, estimate, text
-from distill.hardware import is_zerogpu
-from distill.owners import Visitor
-from distill.preflight import refuse_foreseen
-from distill.references import is_hub_id, is_repository, on_the_hub
-from distill.room import check_room
-from distill.views import forget
-from distill.wording import nearest
+from distill.config import paths
+from distill.config import run_config as configs
+from distill.config.errors import UserError
+from distill.config.messages import nearest
+from distill.config.requirements import heard
+from distill.config.run_config import ConfigError, RunConfig, check_models
+from distill.hub import zerogpu
+from distill.models.hardware import is_zerogpu
+from distill.models.references import is_hub_id, is_repository, on_the_hub
+from distill.runs import index, store
+from distill.runs.budget_edits import edited
+from distill.runs.estimate import Machine, estimate, text
+from distill.runs.preflight import refuse_foreseen
+from distill.runs.room import check_room
+from distill.runs.views import forget
+from distill.ui.access import check_access
+from distill.ui.owners import Visitor
 
 MOST_WAITING = 8  # runs in the queue: whoever comes later would wait for hours
 MOST_OF_ONE = 3  # a visitor's runs that go on or wait, on a public server
@@ -59,10 +61,10 @@ def start(config: RunConfig, visitor: Visitor, public: bool) -> str:
         if public:
             check_share(visitor)
         check_queue()
-        folder = runs.create(config)
+        folder = store.create(config)
         try:
             visitor.claim(folder)
-            runs.start(folder, in_turn=True, begin=_begin(visitor))
+            store.start(folder, in_turn=True, begin=_begin(visitor))
         except (OSError, UserError) as error:
             shutil.rmtree(folder, ignore_errors=True)
             forget(folder.resolve())
@@ -73,17 +75,17 @@ def start(config: RunConfig, visitor: Visitor, public: bool) -> str:
     return folder.name
 
 
-def _begin(visitor: Visitor) -> runs.Begin:
+def _begin(visitor: Visitor) -> store.Begin:
     """How a run is begun: by its worker, which asks the Hub as the visitor, but on ZeroGPU, which lends no worker a
     GPU, by whoever then calls zero.carry_out."""
-    return zero.take_charge if is_zerogpu() else partial(runs.spawn, token=visitor.hub_token)
+    return zerogpu.take_charge if is_zerogpu() else partial(store.spawn, token=visitor.hub_token)
 
 
 def stop(run_id: str, visitor: Visitor) -> str:
     """Ask a run to save its model and leave; its id. Raises UserError where it isn't the visitor's or isn't running."""
-    folder = run_list.find_id(run_id)
+    folder = index.find_id(run_id)
     visitor.check(folder, "stop")
-    runs.stop(folder)
+    store.stop(folder)
     return folder.name
 
 
@@ -92,7 +94,7 @@ def resume(run_id: str, visitor: Visitor, overrides: Sequence[str] = ()) -> str:
 
     For a stranger what holds for a new run holds for this one: it may not be made longer, or one more, than may be.
     """
-    folder = run_list.find_id(run_id)
+    folder = index.find_id(run_id)
     visitor.check(folder, "resume")
     if not visitor.local:
         if overrides:
@@ -102,17 +104,17 @@ def resume(run_id: str, visitor: Visitor, overrides: Sequence[str] = ()) -> str:
         if not visitor.local:
             check_share(visitor)
         check_queue()
-        runs.resume(folder, list(overrides), in_turn=True, begin=_begin(visitor))
+        store.resume(folder, list(overrides), in_turn=True, begin=_begin(visitor))
     return folder.name
 
 
 def delete(run_id: str, visitor: Visitor) -> str:
     """Remove a run and all that it made; its id. Raises UserError where it isn't the visitor's or still goes on."""
-    folder = run_list.find_id(run_id)
+    folder = index.find_id(run_id)
     visitor.check(folder, "delete")
-    if runs.alive(folder) and not runs.view(folder).final:
+    if store.alive(folder) and not store.view(folder).final:
         raise UserError(f"Run {folder.name} is still going: stop it first, then delete it.")
-    runs.delete(folder)
+    store.delete(folder)
     return folder.name
 
 
@@ -139,14 +141,14 @@ def check_opened(config: RunConfig, visitor: Visitor) -> None:
 
 def check_share(visitor: Visitor) -> None:
     """Raises UserError where the visitor has as many runs going or waiting as one may."""
-    mine = sum(not run.final and visitor.owns(run.folder) for run in run_list.list_runs())
+    mine = sum(not run.final and visitor.owns(run.folder) for run in index.list_runs())
     if mine >= MOST_OF_ONE:
         raise UserError(f"{mine} of your runs are going or waiting, as many as one visitor may have: stop one first.")
 
 
 def check_queue() -> None:
     """Raises UserError where as many runs wait as may."""
-    waiting = sum(run.state == "queued" and runs.alive(run.folder) for run in run_list.list_runs())
+    waiting = sum(run.state == "queued" and store.alive(run.folder) for run in index.list_runs())
     if waiting >= MOST_WAITING:
         raise UserError(f"{waiting} runs are waiting already, which is as many as may: try again when one is done.")
 
@@ -158,7 +160,7 @@ def check_public(config: RunConfig) -> None:
     """
     for ref in (config.student, *config.teachers):
         check_public_model(ref.model)
-    if config.data.path is not None and upload_name(config.data.path) is None and not assets.ships(config.data.path):
+    if config.data.path is not None and upload_name(config.data.path) is None and not paths.ships(config.data.path):
         raise ConfigError("On a public server problems come from a file you upload: data.path can't name another.")
     if config.data.dataset is not None:
         check_public_dataset(config.data.dataset)
@@ -167,8 +169,8 @@ def check_public(config: RunConfig) -> None:
 
 def check_public_model(model: str) -> None:
     """Raises ConfigError unless the model is of the zoo or, by its name, of the Hub."""
-    if assets.zoo_folder(model) is None and model not in assets.zoo_names() and not _model_on_the_hub(model):
-        close = nearest(model, assets.zoo_names())
+    if paths.zoo_folder(model) is None and model not in paths.zoo_names() and not _model_on_the_hub(model):
+        close = nearest(model, paths.zoo_names())
         raise ConfigError(
             f"{model!r} is no zoo model and no Hub id (organisation/name), and a public server reads no folders: "
             + (f"did you mean {close!r}?" if close else "give one of those.")
@@ -195,7 +197,7 @@ def check_public_dataset(name: str) -> None:
 
 def uploads() -> Path:
     """The folder that uploaded files are kept in."""
-    return runs.home().cache / "uploads"
+    return store.home().cache / "uploads"
 
 
 def upload_name(path: str | os.PathLike[str]) -> str | None:

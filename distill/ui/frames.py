@@ -16,7 +16,7 @@ from typing import Any
 
 import gradio as gr
 
-from distill.runs import RunView
+from distill.runs.store import RunView
 
 _LOG = logging.getLogger("distill.page")
 

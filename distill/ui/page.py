@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import gradio as gr
 
-from distill import oauth
-from distill.hardware import cores_text, cpu_cores, is_zerogpu, memory_gb
-from distill.host import off
-from distill.machine import Machine
-from distill.ui import compare, configure, endpoints, insight, runs_tab, status, train
-from distill.ui.shell import TABS, Shell
-from distill.ui.text import words
+from distill.hub import oauth
+from distill.hub.host import off
+from distill.models.hardware import cores_text, cpu_cores, is_zerogpu, memory_gb
+from distill.models.machine import Machine
+from distill.ui import api, status
+from distill.ui.compare import tab as compare
+from distill.ui.configure import tab as configure
+from distill.ui.html import words
+from distill.ui.insight import tab as insight
+from distill.ui.runs import tab as runs_tab
+from distill.ui.session import TABS, Shell
+from distill.ui.train import tab as train
 
 BUILDERS = (configure.build, train.build, insight.build, compare.build, runs_tab.build)  # in the order of TABS
 _CACHE = (3600, 86_400)  # seconds: how often gradio's copies of files are looked at, and how old they get
@@ -31,7 +36,7 @@ def build(public: bool = False) -> gr.Blocks:
                 with gr.Tab(name.capitalize(), id=name, elem_id=f"tab-{name}") as tabs[name]:
                     builder(shell)
         shell.connect(page, tabs)
-        endpoints.build(shell)
+        api.build(shell)
     return page
 
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import gradio as gr
 
-from distill import turns
-from distill.owners import Visitor
-from distill.runs import RunView
+from distill.runs import queue
+from distill.runs.store import RunView
 from distill.ui import actions
-from distill.ui.shell import Shell, at_work, meant
-from distill.ui.text import NO_RUN, progress, words
+from distill.ui.html import NO_RUN, progress, words
+from distill.ui.owners import Visitor
+from distill.ui.session import Shell, at_work, meant
 
 
 def build(shell: Shell, header: str) -> None:
@@ -48,7 +48,7 @@ def bar(run: RunView | None, run_id: str) -> str:
         missing = f"There is no run {words(run_id)} here: it may have been deleted. " if run_id else ""
         return f'<p class="quiet">{missing}{NO_RUN}</p>'
     share, what = progress(run)
-    waiting = turns.waiting(run.folder.parent) if run.state == "queued" else []
+    waiting = queue.waiting(run.folder.parent) if run.state == "queued" else []
     if run.id in waiting:
         place = waiting.index(run.id)
         what += f" · {place} before it in the queue" if place else " · next in the queue"

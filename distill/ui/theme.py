@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gradio as gr
 
-from distill.assets import ROOT
+from distill.config.paths import ROOT
 
 CSS = [ROOT / "assets" / f"{name}.css" for name in ("page", "pictures", "insight", "runs", "configure", "compare")]
 SCRIPTS = [ROOT / "assets" / name for name in ("pictures.js", "picture-files.js", "page.js")]

@@ -16,11 +16,11 @@ import time
 from pathlib import Path
 from typing import Any
 
-from distill.assets import ROOT, ZOO
+from distill.config.errors import ConfigError, UserError
+from distill.config.messages import instead
+from distill.config.paths import ROOT, ZOO
 from distill.data.problems import generate
-from distill.errors import ConfigError, UserError
-from distill.runs import home
-from distill.wording import instead
+from distill.runs.store import home
 from distill.zoo.cards import CARDS, Card
 
 PROBLEMS = 2400  # held-out problems each model is measured on, 200 a family
@@ -114,8 +114,8 @@ def _measure(names: list[str]) -> None:
 
 
 def _entry(card: Card) -> dict[str, Any]:
-    from distill.evaluation.generate import answer_problems, score
-    from distill.models import load_model, load_tokenizer
+    from distill.evaluation.answering import answer_problems, score
+    from distill.models.loading import load_model, load_tokenizer
 
     folder = ZOO / card.name
     made = json.loads((folder / "made.json").read_text())

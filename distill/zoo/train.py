@@ -15,8 +15,8 @@ import torch
 from torch import nn
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
+from distill.config.errors import UserError
 from distill.data.problems import generate
-from distill.errors import UserError
 from distill.zoo.cards import Card, build_model
 from distill.zoo.lessons import Lesson, lessons
 from distill.zoo.tokenizers import train_tokenizer

@@ -89,7 +89,7 @@ class Server:
         return [p for p in psutil.process_iter(["cmdline"]) if self._trains(p.info["cmdline"] or [])]
 
     def _trains(self, command: list[str]) -> bool:
-        return "distill.worker" in command and any(str(self.home) in part for part in command)
+        return "distill.training.worker" in command and any(str(self.home) in part for part in command)
 
     def output(self) -> str:
         return (self.home / "server.log").read_text(errors="replace")

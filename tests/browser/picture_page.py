@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from distill.ui.colours import AFTER, STUDENT, styles
-from distill.ui.plots import Series, heatmap, heatmap_pair, line_chart, paired_bars
+from distill.ui.charts.palette import AFTER, STUDENT, styles
+from distill.ui.charts.plots import Series, heatmap, heatmap_pair, line_chart, paired_bars
 
 ASSETS = Path(__file__).parents[2] / "assets"
 TEACHERS = ["qwen2-tiny", "gemma2-tiny"]

@@ -5,7 +5,7 @@ import json
 import pytest
 from page_cases import open_tab, wait_for
 
-from distill import run_list
+from distill.runs import index
 
 
 def step(page, name):
@@ -28,10 +28,10 @@ def test_a_wrong_value_is_said_at_the_field_and_stops_the_start(visit, server):
     fill(page, "Steps", "0")
     wait_for(lambda: "at least 1" in text(page, "#step-budget"), 10, "nothing is said at the field")
     step(page, "6 Review")
-    before = len(run_list.list_runs(server.home / "runs"))
+    before = len(index.list_runs(server.home / "runs"))
     page.locator("#start").click(timeout=3000, force=True)
     page.wait_for_timeout(1500)
-    assert len(run_list.list_runs(server.home / "runs")) == before
+    assert len(index.list_runs(server.home / "runs")) == before
     step(page, "5 Budget")
     fill(page, "Steps", "7")
     wait_for(lambda: "at least 1" not in text(page, "#step-budget"), 10)
@@ -96,5 +96,5 @@ def test_start_from_the_review_opens_train(visit, server):
     page.locator("#start").click()
     open_tab(page, "Train")
     wait_for(lambda: "tiny, edited" in text(page, "#status-line"), 20)
-    newest = run_list.list_runs(server.home / "runs")[0]
+    newest = index.list_runs(server.home / "runs")[0]
     assert newest.config.budget.steps == 2 and newest.name == "tiny, edited"

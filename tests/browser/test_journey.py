@@ -7,8 +7,8 @@ import signal
 
 from page_cases import open_tab, wait_for
 
-from distill import run_list, runs
-from distill.events import Evaluation, EventWriter, Sample, Warning
+from distill.runs import index, store
+from distill.runs.events import Evaluation, EventWriter, Sample, Warning
 
 DONE = 420  # seconds the whole tiny preset may take on two cores that other tests, and other trainings, share
 
@@ -44,7 +44,7 @@ def test_the_whole_journey_on_the_tiny_preset(visit, server):
     wait_for(lambda: int(until_line(page, r"step (\d+) of 140")[1]) > step, 30, "the step doesn't move")
     until_line(page, r"· done", DONE)
     until_line(other, r"· done")
-    run = run_list.list_runs(server.home / "runs")[0]
+    run = index.list_runs(server.home / "runs")[0]
     assert run.report["after"]["accuracy"] > run.report["before"]["accuracy"] + 0.3
     open_tab(page, "Insight")
     wait_for(lambda: "gemma2-tiny" in page.locator("#tab-insight").inner_text())
@@ -66,7 +66,7 @@ def test_a_stranger_watches_but_can_not_stop_and_the_owner_can(visit, server, st
     mine, other = visit(), visit()
     mine.get_by_role("button", name="Start now").click()
     until_line(mine, r"preparing|training|student|teacher|waiting", 60)
-    run = run_list.list_runs(server.home / "runs")[0].id
+    run = index.list_runs(server.home / "runs")[0].id
     other.goto(f"{server.url}/?run={run}")
     until_line(other, run[:6])
     wait_for(lambda: mine.locator("#stop").is_enabled(), 20, "the owner can't stop")
@@ -119,7 +119,7 @@ def test_a_restart_of_the_server_loses_nothing(visit, server, start, status):
     server.start()
     page.goto(f"{server.url}/?run={run}")
     until_line(page, r"· done", DONE)
-    during = [e for e in runs.view(server.home / "runs" / run).series(Evaluation) if e.phase == "during"]
+    during = [e for e in store.view(server.home / "runs" / run).series(Evaluation) if e.phase == "during"]
     assert during and during[-1].step == 60
 
 

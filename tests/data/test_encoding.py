@@ -9,7 +9,7 @@ from transformers import PreTrainedTokenizerFast
 
 from distill.data.encoding import IGNORED, Encoded, collate, encode, encode_many
 from distill.data.problems import generate
-from distill.data.prompts import end_token, render, special_ids
+from distill.models.chat_template import end_token, render, special_ids
 from distill.zoo.cards import CARDS
 
 QUESTION = "Ann has 3 boxes of 24 pens. She gives 10 pens away. How many pens are left?"

@@ -11,13 +11,13 @@ import datasets
 import pytest
 from hub_stand_in import HubStandIn
 
-from distill.config import parse
+from distill.config.errors import UserError
+from distill.config.run_config import parse
 from distill.data.grading import grade
 from distill.data.problems import generate
 from distill.data.sources import split_problems
 from distill.data.tables import read_rows
-from distill.errors import UserError
-from distill.preview import preview
+from distill.ui.configure.preview import preview
 
 REAL = Path(__file__).parents[3] / "shared/data/gsm8k/train.jsonl"
 CARD = """---
@@ -85,7 +85,7 @@ def test_it_is_fetched_by_the_real_client(folder, tmp_path):
     """Over HTTP, in a process that takes the stand-in for the Hub."""
     code = (
         "import json, sys; from distill.config import parse; from distill.data.sources import split_problems\n"
-        "from distill.errors import UserError\n"
+        "from distill.config.errors import UserError\n"
         "for over in ({'subset': 'main'}, {}, {'subset': 'main', 'dataset': 'openai/gsm'}):\n"
         "    data = {'source': 'hub', 'dataset': 'openai/gsm8k', 'columns': {'solution': 'answer'}, **over}\n"
         "    asked = parse({'student': 'student-tiny', 'objectives': ['task'], 'data': data}).data\n"

@@ -9,13 +9,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from distill.config import ColumnsConfig, ConfigError
+from distill.config.errors import UserError
+from distill.config.run_config import ColumnsConfig, ConfigError
 from distill.data import parquet, tables
 from distill.data.problems import generate
 from distill.data.tables import columns_of, guess_columns, read_rows
-from distill.errors import UserError
 from distill.ui.actions import upload_name, uploads
-from distill.ui.uploaded import keep
+from distill.ui.configure.uploads import keep
 
 PROBLEMS = generate("train", 300)
 PLAIN = ColumnsConfig()

@@ -7,11 +7,11 @@ import re
 
 import pytest
 
+from distill.config.errors import ConfigError
 from distill.data.families import FAMILIES, IMPOSSIBLE
 from distill.data.grading import grade
 from distill.data.problems import SPLITS, facts_of, generate, showcase, split_of
 from distill.data.wordings import NEW_PHRASINGS
-from distill.errors import ConfigError
 
 STEP = re.compile(r"^(\d+) ([-+*/]) (\d+) = (\d+)$")
 

@@ -7,10 +7,10 @@ import re
 import datasets
 import pytest
 
-from distill.config import ConfigError, load, parse
+from distill.config.errors import UserError
+from distill.config.run_config import ConfigError, load, parse
 from distill.data.problems import generate
 from distill.data.sources import problems_for, split_of_question, split_problems
-from distill.errors import UserError
 
 SPLITS = ("train", "validation", "probe", "held_out", "new_phrasing")
 ROWS = [{"question": p.question, "solution": p.solution} for p in generate("train", 1000)]

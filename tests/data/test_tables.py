@@ -5,10 +5,10 @@ import random
 
 import pytest
 
-from distill.config import ColumnsConfig, ConfigError
+from distill.config.errors import UserError
+from distill.config.run_config import ColumnsConfig, ConfigError
 from distill.data import tables
 from distill.data.tables import Row, columns_of, guess_columns, read_rows
-from distill.errors import UserError
 
 PLAIN = ColumnsConfig()
 ALL = ColumnsConfig(answer="answer", family="kind")

@@ -6,12 +6,12 @@ import datasets
 import pytest
 import yaml
 
-from distill.config import ColumnsConfig, ConfigError, parse, to_yaml
+from distill.config.run_config import ColumnsConfig, ConfigError, parse, to_yaml
 from distill.data.grading import grade
 from distill.data.sources import problems_for, read_rows, split_problems
 from distill.data.tables import settled
-from distill.preview import preview
-from distill.ui.uploaded import keep
+from distill.ui.configure.preview import preview
+from distill.ui.configure.uploads import keep
 
 THOUGHT = "<think>\nIs it {} * 2? #### {}\nNo, 23: 17 * 20 = 340, 17 * 3 = 51.\n</think>\n\n17 * 23 + {} = {}\n#### {}"
 

@@ -6,16 +6,16 @@ import time
 import pytest
 from end_to_end_cases import MINI, TIMEOUT
 
-from distill import config as configs
-from distill import runs
+from distill.config import run_config as configs
+from distill.config.progress import Stopped
 from distill.data.problems import generate
-from distill.evaluation.answers import Answers
-from distill.evaluation.generate import answer_problems
-from distill.events import EventWriter, Stage, read
-from distill.generation import Completion, Sitting
-from distill.hardware import detect
-from distill.pipeline import Pipeline
-from distill.progress import Stopped
+from distill.evaluation.answering import answer_problems
+from distill.evaluation.answers_file import Answers
+from distill.models.generation import Completion, Sitting
+from distill.models.hardware import detect
+from distill.runs import store
+from distill.runs.events import EventWriter, Stage, read
+from distill.training.pipeline import Pipeline
 
 SAID = Completion("it is 4", (7, 8), True)
 
@@ -80,8 +80,8 @@ def test_a_kill_in_the_middle_of_before_loses_no_finished_batch(tmp_path):
         "data": {**MINI["data"], "train": 8, "held_out": 80, "new_phrasing": 0, "validation": 4},
         "evaluation": {"max_new_tokens": 24, "batch_size": 4},
     }
-    folder = runs.create(configs.parse(settings), tmp_path)
-    worker = runs.start(folder)
+    folder = store.create(configs.parse(settings), tmp_path)
+    worker = store.start(folder)
     part, ends = folder / "answers-before.jsonl", time.monotonic() + TIMEOUT
     try:
         while not part.exists() or part.read_bytes().count(b"\n") < 9:

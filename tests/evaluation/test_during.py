@@ -1,12 +1,12 @@
 """What is asked during training: spread over families, told apart from what is counted before and after."""
 
+from distill.config.settings import DataConfig, ProbeConfig
 from distill.data.grading import grade
 from distill.data.problems import generate, showcase
+from distill.evaluation.answering import Answer
 from distill.evaluation.during import Questions, during, spread
-from distill.evaluation.generate import Answer
-from distill.events import Evaluation, Sample
-from distill.generation import Completion
-from distill.settings import DataConfig, ProbeConfig
+from distill.models.generation import Completion
+from distill.runs.events import Evaluation, Sample
 
 PROBLEMS = generate("validation", 30)
 

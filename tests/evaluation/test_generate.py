@@ -8,14 +8,14 @@ from types import SimpleNamespace
 import pytest
 import torch
 
+from distill.config.errors import UserError
+from distill.config.progress import Stopped
 from distill.data.encoding import collate, encode_many
 from distill.data.grading import Grade
 from distill.data.problems import generate
-from distill.data.prompts import render, template_of
-from distill.errors import UserError
-from distill.evaluation.generate import answer_problems, score
-from distill.generation import Completion, Sitting, end_tokens, evaluating, follow, generate_batch
-from distill.progress import Stopped
+from distill.evaluation.answering import answer_problems, score
+from distill.models.chat_template import render, template_of
+from distill.models.generation import Completion, Sitting, end_tokens, evaluating, follow, generate_batch
 
 NEW = 10  # tokens
 

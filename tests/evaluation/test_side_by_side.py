@@ -13,15 +13,15 @@ from adapted_cases import MOST, adapted_run, save_adapter
 from peft import PeftModel, get_peft_model_state_dict
 from transformers import Gemma2ForCausalLM
 
-from distill import config as configs
-from distill.config import ModelRef, model_path
+from distill.config import run_config as configs
+from distill.config.errors import ConfigError, UserError
+from distill.config.run_config import ModelRef, model_path
 from distill.data.problems import generate
-from distill.data.prompts import render
-from distill.errors import ConfigError, UserError
 from distill.evaluation import side_by_side
 from distill.evaluation.side_by_side import answer_as_teacher, answer_both, is_open, open_student
-from distill.generation import generate_batch
-from distill.models import fingerprint, load_model, load_tokenizer
+from distill.models.chat_template import render
+from distill.models.generation import generate_batch
+from distill.models.loading import fingerprint, load_model, load_tokenizer
 
 BASE = model_path("student-tiny")
 QUESTIONS = [problem.question for problem in generate("held_out", 3)]

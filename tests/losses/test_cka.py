@@ -9,7 +9,7 @@ import torch
 from feature_cases import normal, related
 from torch.autograd import gradcheck
 
-from distill.errors import UserError
+from distill.config.errors import UserError
 from distill.losses.cka import (
     centre,
     check_batch,

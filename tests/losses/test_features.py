@@ -11,14 +11,7 @@ from torch.autograd import gradcheck
 
 from distill.losses import features
 from distill.losses.cka import cka, nbs
-from distill.losses.features import (
-    centred_cosine,
-    cka_distance,
-    group_means,
-    nbs_distance,
-    rms_normalised,
-    token_mse,
-)
+from distill.losses.features import centred_cosine, cka_distance, group_means, nbs_distance, rms_normalised, token_mse
 
 TEXTS = torch.tensor([0, 0, 0, 2, 2, 2, 2])  # no text 1
 DISTANCES = {"cka": (cka_distance, cka), "nbs": (nbs_distance, nbs)}

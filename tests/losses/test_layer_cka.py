@@ -4,7 +4,7 @@ import pytest
 import torch
 from feature_cases import normal, related
 
-from distill.errors import UserError
+from distill.config.errors import UserError
 from distill.losses.cka import cka, layer_cka, null95, stack_layers
 
 

@@ -6,8 +6,8 @@ from dataclasses import replace
 
 import torch
 
+from distill.config.objectives import GeometryConfig, TaskConfig
 from distill.losses.cka import cka
-from distill.methods import GeometryConfig, TaskConfig
 from distill.objectives.build import Models, build_objectives
 from distill.objectives.geometry import GeometryObjective
 from distill.objectives.task import TaskObjective

@@ -5,12 +5,12 @@ import torch
 
 from distill.data.encoding import collate, encode_many
 from distill.data.problems import generate
+from distill.models.lm_head import head_of, read_states
 from distill.objectives.base import StudentOutputs
 from distill.objectives.cross_tokenizer import CrossTokenizerObjective
-from distill.readout import head_of, read_states
 from distill.teachers.alignment import aligned
-from distill.teachers.projection import bridge
 from distill.teachers.signals import Request, compute
+from distill.teachers.token_map import bridge
 
 TEXTS = [(p.question, p.solution) for p in generate("validation", 5)]
 TEXTS.append(("What is caf\u00e9 \U0001f60a?", "It is \u7b54 \U0001f60a = 2"))

@@ -10,7 +10,7 @@ from transformers import TrainingArguments
 
 from distill.data.encoding import encode_many
 from distill.data.problems import generate
-from distill.generation import end_tokens
+from distill.models.generation import end_tokens
 from distill.objectives.gkd import GkdObjective
 from distill.teachers.live import LiveTeacher
 from distill.training.dataset import TrainingSet

@@ -1,7 +1,7 @@
 """What is asked of the bank of answers in its tests, and what it left on disk."""
 
 from distill.data.problems import generate
-from distill.teachers.responses import ResponseRequest
+from distill.teachers.response_cache import ResponseRequest
 
 PROBLEMS = generate("train", 10, seed=5)
 QUESTIONS = [problem.question for problem in PROBLEMS]

@@ -12,8 +12,8 @@ from transformers import AutoTokenizer
 
 from distill.data.encoding import encode, encode_many
 from distill.data.problems import generate
-from distill.ragged import Ragged
 from distill.teachers.alignment import aligned, chunks
+from distill.teachers.ragged import Ragged
 from distill.zoo.tokenizers import ChatFormat, train_tokenizer
 
 ZOO = [path.name for path in sorted((Path(__file__).parents[2] / "assets" / "zoo").glob("*-tiny"))]

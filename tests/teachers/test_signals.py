@@ -6,12 +6,12 @@ import math
 import pytest
 import torch
 
+from distill.config.errors import UserError
+from distill.config.progress import Stopped
 from distill.data.encoding import encode
 from distill.data.problems import generate
-from distill.data.prompts import render
-from distill.errors import UserError
 from distill.losses.cka import layer_at
-from distill.progress import Stopped
+from distill.models.chat_template import render
 from distill.teachers.signals import SIGNALS, WHOLE, Request, compute
 from distill.zoo.cards import TEACHERS
 

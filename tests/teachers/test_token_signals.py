@@ -7,17 +7,17 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from distill import config as configs
-from distill.asked import of_train
+from distill.config import run_config as configs
+from distill.config.errors import UserError
 from distill.data.encoding import encode
 from distill.data.problems import generate
-from distill.data.prompts import end_token
-from distill.errors import UserError
 from distill.losses import chunked
-from distill.models import load_model, load_tokenizer
-from distill.ragged import Ragged
+from distill.models.chat_template import end_token
+from distill.models.loading import load_model, load_tokenizer
 from distill.teachers import tokens
-from distill.teachers.bank import SignalBank
+from distill.teachers.ragged import Ragged
+from distill.teachers.requests import of_train
+from distill.teachers.signal_cache import SignalBank
 from distill.teachers.signals import Request, compute, read
 from distill.zoo.cards import CARDS
 

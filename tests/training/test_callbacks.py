@@ -3,7 +3,7 @@
 import time
 from types import SimpleNamespace
 
-from distill.events import Metric
+from distill.runs.events import Metric
 from distill.training.callbacks import Reporter
 
 

@@ -9,14 +9,15 @@ import torch
 from end_to_end_cases import MINI
 from transformers import AutoModelForCausalLM
 
-from distill import assets, runs
-from distill import config as configs
-from distill.config import LoraConfig
-from distill.errors import ConfigError
-from distill.events import EventWriter
-from distill.hardware import detect
-from distill.pipeline import Pipeline
-from distill.training.student import compute_twice, load_student
+from distill.config import paths
+from distill.config import run_config as configs
+from distill.config.errors import ConfigError
+from distill.config.run_config import LoraConfig
+from distill.models.hardware import detect
+from distill.models.student import compute_twice, load_student
+from distill.runs import store
+from distill.runs.events import EventWriter
+from distill.training.pipeline import Pipeline
 
 SETTINGS = {
     **MINI,
@@ -32,7 +33,7 @@ SETTINGS = {
 
 def trained(folder, hardware=None, **budget):
     """The pipeline of a short run, after its last step."""
-    run = runs.create(configs.parse({**SETTINGS, "budget": {**SETTINGS["budget"], **budget}}), folder)
+    run = store.create(configs.parse({**SETTINGS, "budget": {**SETTINGS["budget"], **budget}}), folder)
     with EventWriter(run / "events.jsonl") as writer:
         config = configs.load(run / "config.yaml")
         pipeline = Pipeline(run, config, hardware or detect(), writer, lambda: False)
@@ -55,7 +56,7 @@ def test_steps_end_in_the_same_weights(tmp_path):
 
 
 def losses(pipeline):
-    from distill.events import Metric, read
+    from distill.runs.events import Metric, read
 
     return [event for event in read(pipeline.folder / "events.jsonl")[0] if isinstance(event, Metric)]
 
@@ -110,7 +111,7 @@ def test_a_student_of_sixteen_bits_keeps_its_type_and_its_adapter_is_float32(tmp
     pipeline = trained(tmp_path, replace(detect(), dtype="bfloat16"), steps=1, gradient_checkpointing=True)
     student, fresh = (
         pipeline.student,
-        AutoModelForCausalLM.from_pretrained(assets.ZOO / "student-tiny", dtype=torch.bfloat16),
+        AutoModelForCausalLM.from_pretrained(paths.ZOO / "student-tiny", dtype=torch.bfloat16),
     )
     frozen = {name: p for name, p in student.named_parameters() if not p.requires_grad}
     trainable = [p for p in pipeline.distiller.parameters() if p.requires_grad]

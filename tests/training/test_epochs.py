@@ -7,15 +7,15 @@ import pytest
 from peft import AutoPeftModelForCausalLM
 from transformers import AutoTokenizer, TrainerCallback
 
-from distill import config as configs
-from distill import runs
-from distill.errors import ConfigError
-from distill.evaluation.again import evaluate_run
-from distill.events import EventWriter, Metric, latest_by_step, read
-from distill.finish import keep_model
-from distill.hardware import detect
-from distill.pipeline import Pipeline
+from distill.config import run_config as configs
+from distill.config.errors import ConfigError
+from distill.evaluation.reevaluate import evaluate_run
+from distill.models.hardware import detect
+from distill.runs import store
+from distill.runs.events import EventWriter, Metric, latest_by_step, read
+from distill.training.artifacts import keep_model
 from distill.training.callbacks import EpochKeeper
+from distill.training.pipeline import Pipeline
 
 ASKED = {
     "student": "student-tiny",
@@ -60,7 +60,7 @@ def kept(run):
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory):
-    return carry_out(runs.create(configs.parse(ASKED), tmp_path_factory.mktemp("whole")))
+    return carry_out(store.create(configs.parse(ASKED), tmp_path_factory.mktemp("whole")))
 
 
 def test_the_steps_follow_from_the_texts(whole):
@@ -69,7 +69,7 @@ def test_the_steps_follow_from_the_texts(whole):
     assert found[-1].learning_rate < 0.05 * ASKED["budget"]["learning_rate"]  # the schedule ends where they do
     report = json.loads((whole / "report.json").read_text())
     assert report["steps"] == 12
-    seen = runs.view(whole)
+    seen = store.view(whole)
     assert (seen.step, seen.steps) == (12, 12)
 
 
@@ -91,17 +91,17 @@ def test_the_adapter_of_each_epoch_is_kept_whole_and_said(whole):
 
 @pytest.mark.parametrize("step", [9, 6])  # in the second epoch; as the first has been kept and its end not yet
 def test_killed_it_goes_on_to_the_same_bytes(whole, tmp_path, step):
-    run = runs.create(configs.parse(ASKED), tmp_path)
+    run = store.create(configs.parse(ASKED), tmp_path)
     with pytest.raises(Killed):
         carry_out(run, KillAt(step))
     assert kept(run) == {"1": kept(whole)["1"]}
     (run / "epochs" / "unfinished").mkdir()  # as if it had been killed while it wrote
     (run / "epochs" / "unfinished" / "adapter_config.json").write_text("{")
-    assert runs.view(run).steps == 12
+    assert store.view(run).steps == 12
     for changed, said in (("steps=20", "give one of the two"), ("epochs=1", "the run is at step 9, in a later one")):
         if step == 9:
             with pytest.raises(ConfigError, match=said):
-                runs.resume(run, [f"budget.{changed}"])
+                store.resume(run, [f"budget.{changed}"])
     carry_out(run)
     assert kept(run) == kept(whole)
     assert [(m.step, m.loss, m.tokens) for m in metrics(run)] == [(m.step, m.loss, m.tokens) for m in metrics(whole)]

@@ -15,7 +15,7 @@ from transformers import TrainingArguments
 
 from distill.data.encoding import encode_many
 from distill.data.problems import generate
-from distill.generation import end_tokens
+from distill.models.generation import end_tokens
 from distill.objectives.base import StudentOutputs
 from distill.objectives.cross_tokenizer import CrossTokenizerObjective
 from distill.objectives.features import FeaturesObjective

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from distill.hardware import give_back_memory, memory_mb
+from distill.models.hardware import give_back_memory, memory_mb
 from distill.training.callbacks import MemoryKeeper
 
 

@@ -8,15 +8,17 @@ import pytest
 import torch
 from end_to_end_cases import MINI
 
-from distill import config as configs
-from distill import hardware, runs, worker
-from distill.config import LoraConfig
-from distill.costs import speed_of
-from distill.estimate import estimate
-from distill.generation import generate_batch
-from distill.hardware import Hardware, detect
-from distill.machine import Machine
-from distill.training.student import load_student
+from distill.config import run_config as configs
+from distill.config.run_config import LoraConfig
+from distill.models import hardware
+from distill.models.generation import generate_batch
+from distill.models.hardware import Hardware, detect
+from distill.models.machine import Machine
+from distill.models.student import load_student
+from distill.runs import store
+from distill.runs.estimate import estimate
+from distill.runs.time_model import speed_of
+from distill.training import worker
 
 CPU = Hardware("cpu", 2, 16.0, "float32", "CPU, 2 cores, 16.0 GB of memory", amx=True)
 LARGE, SMALL = 135_000_000, 1_000_000
@@ -106,7 +108,7 @@ def test_a_run_in_sixteen_bits_on_a_cpu_from_its_settings_to_the_report(tmp_path
     settings = {**MINI, "teachers": ["phi3-tiny"]}
     settings["objectives"] = [{"kind": "response", "max_new_tokens": 40, "keep": "all"}, {"kind": "task"}]
     settings["objectives"] += [{"kind": "cross_tokenizer"}, {"kind": "geometry"}]
-    folder = runs.create(configs.parse(settings), tmp_path)
+    folder = store.create(configs.parse(settings), tmp_path)
     before = torch.get_num_threads()
     try:
         assert worker.main([str(folder)]) == worker.DONE, (folder / "events.jsonl").read_text()[-600:]
@@ -121,15 +123,15 @@ def test_a_run_in_sixteen_bits_on_a_cpu_from_its_settings_to_the_report(tmp_path
 
 def worker_loads(monkeypatch, asked: list) -> bool:
     """Notes the type of every model that is loaded."""
-    from distill import models
+    from distill.models import loading
 
-    usual = models.load_model
+    usual = loading.load_model
 
     def noted(path, dtype=torch.float32, *args, **kwargs):
         asked.append(dtype)
         return usual(path, dtype, *args, **kwargs)
 
-    for module in ("distill.training.student", "distill.teachers.bank", "distill.teachers.responses"):
+    for module in ("distill.models.student", "distill.teachers.signal_cache", "distill.teachers.response_cache"):
         monkeypatch.setattr(f"{module}.load_model", noted)
     return True
 

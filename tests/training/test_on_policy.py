@@ -6,7 +6,7 @@ import pytest
 import torch
 from window_cases import training_texts
 
-from distill.generation import end_tokens
+from distill.models.generation import end_tokens
 from distill.training.on_policy import OnPolicy, prompts_of
 
 ROWS = [0, 3, 5, 7]

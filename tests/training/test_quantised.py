@@ -10,19 +10,20 @@ from end_to_end_cases import MINI
 from peft import PeftModel
 from transformers import AutoModelForCausalLM, Qwen2Config, Qwen2ForCausalLM
 
-from distill import assets, runs
-from distill import config as configs
-from distill.config import LoraConfig
-from distill.errors import ConfigError, UserError
-from distill.evaluation.again import evaluate_run
+from distill.config import paths
+from distill.config import run_config as configs
+from distill.config.errors import ConfigError, UserError
+from distill.config.progress import Stopped
+from distill.config.run_config import LoraConfig
+from distill.evaluation.reevaluate import evaluate_run
 from distill.evaluation.side_by_side import answer_both, open_student
-from distill.events import EventWriter, Metric, Warning, latest_by_step, read
-from distill.finish import keep_model
-from distill.hardware import cannot_quantise, detect
-from distill.pipeline import Pipeline
-from distill.progress import Stopped
-from distill.readout import head_of, read_states
-from distill.training.student import cautions, load_student
+from distill.models.hardware import cannot_quantise, detect
+from distill.models.lm_head import head_of, read_states
+from distill.models.student import cautions, load_student
+from distill.runs import store
+from distill.runs.events import EventWriter, Metric, Warning, latest_by_step, read
+from distill.training.artifacts import keep_model
+from distill.training.pipeline import Pipeline
 
 pytestmark = pytest.mark.skipif(importlib.util.find_spec("bitsandbytes") is None, reason="needs bitsandbytes")
 
@@ -40,7 +41,7 @@ SETTINGS = {
 
 def begun(folder, **lora):
     settings = {**SETTINGS, "lora": {**SETTINGS["lora"], **lora}}
-    return runs.create(configs.parse(settings), folder)
+    return store.create(configs.parse(settings), folder)
 
 
 def carried_out(run, stop_at=None):
@@ -125,7 +126,7 @@ def texts_of(pipeline):
 
 def test_the_adapter_loads_in_plain_peft_on_the_whole_model(trained):
     pipeline, run = trained
-    base = AutoModelForCausalLM.from_pretrained(assets.ZOO / "student-tiny", dtype=torch.float32)
+    base = AutoModelForCausalLM.from_pretrained(paths.ZOO / "student-tiny", dtype=torch.float32)
     with torch.no_grad():
         before = base(**texts_of(pipeline)).loss
         adapted = PeftModel.from_pretrained(base, run / "adapter")
@@ -166,7 +167,7 @@ def test_sizes_that_are_no_multiple_of_a_block_are_quantised_as_well(tmp_path):
     sizes = {"hidden_size": 36, "intermediate_size": 50, "num_attention_heads": 2, "num_key_value_heads": 1}
     model = Qwen2ForCausalLM(Qwen2Config(vocab_size=448, num_hidden_layers=1, pad_token_id=0, **sizes))
     model.save_pretrained(tmp_path)
-    trained_on = assets.ZOO / "student-tiny"
+    trained_on = paths.ZOO / "student-tiny"
     for file in ("tokenizer.json", "tokenizer_config.json"):
         (tmp_path / file).write_bytes((trained_on / file).read_bytes())
     config = configs.parse({"student": str(tmp_path), "objectives": ["task"], "lora": {"r": 2, "quantize": "4bit"}})

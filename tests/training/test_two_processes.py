@@ -14,9 +14,9 @@ import yaml
 from end_to_end_cases import MINI, ROOT, wait_for_step
 from safetensors.torch import load_file
 
-from distill import config as configs
-from distill import runs
-from distill.events import Metric, Status, latest_by_step, read
+from distill.config import run_config as configs
+from distill.runs import store
+from distill.runs.events import Metric, Status, latest_by_step, read
 
 pytestmark = pytest.mark.skipif(not torch.distributed.is_gloo_available(), reason="this torch has no gloo")
 
@@ -68,7 +68,7 @@ def launched(tmp_path_factory):
     """
     base = tmp_path_factory.mktemp("two")
     (base / "small.yaml").write_text(yaml.safe_dump(SMALL))
-    run = runs.create(configs.load(base / "small.yaml"), base / "runs")
+    run = store.create(configs.load(base / "small.yaml"), base / "runs")
     processes = two(Path(__file__).with_name("two_processes.py"), base, run, free_port(), DISTILL_HOME=str(base))
     alone = {case: two_processes.train(case) for case in two_processes.CASES}
     wait_for_step(base / "runs", 3)
@@ -106,16 +106,16 @@ def test_each_of_the_two_is_told_the_same(trained):
 
 def test_a_run_that_loses_a_process_says_so_and_goes_on_when_launched_again(launched):
     folder = launched[1]
-    assert runs.view(folder).state == "failed"
-    assert runs.view(folder).reason.startswith("Another process of this run ended unexpectedly")
+    assert store.view(folder).state == "failed"
+    assert store.view(folder).reason.startswith("Another process of this run ended unexpectedly")
     (folder / "STOP").touch()  # by somebody who had given it up
 
-    statuses, said = finish(two("-m", "distill.worker", folder, DISTILL_HOME=str(folder.parents[1])))
+    statuses, said = finish(two("-m", "distill.training.worker", folder, DISTILL_HOME=str(folder.parents[1])))
     assert statuses == [0, 0], said
     events, _ = read(folder / "events.jsonl")
     assert [e.step for e in latest_by_step(events, Metric)] == [1, 2, 3, 4, 5, 6]
     assert [e.resumed_from for e in events if isinstance(e, Status) and e.resumed_from] in ([2], [4])
-    assert runs.view(folder).state == "done"
+    assert store.view(folder).state == "done"
     report = json.loads((folder / "report.json").read_text())
     assert (report["before"]["n"], report["after"]["n"], report["steps"]) == (5, 5, 6)
     assert report["hardware"].startswith("2 processes")

@@ -8,7 +8,7 @@ from transformers import TrainingArguments
 from window_cases import N, distiller, training_texts
 
 from distill.objectives.base import Objective, ObjectiveOutput
-from distill.ragged import Ragged
+from distill.teachers.ragged import Ragged
 from distill.training.distiller import Distiller
 from distill.training.trainer import DistillTrainer
 from distill.training.window import FifoBank, carry_gradients, rng_state, set_rng_state

@@ -18,30 +18,31 @@ from peft import LoraConfig, get_peft_model
 from safetensors.torch import save_file
 from torch.distributed.tensor import DTensor
 
-from distill import together, worker
-from distill.assets import ZOO
+from distill.config.paths import ZOO
+from distill.config.settings import BudgetConfig
 from distill.data.encoding import encode_many
 from distill.data.problems import generate
 from distill.evaluation.shared import answer_together
-from distill.generation import Sitting, end_tokens
-from distill.hardware import Hardware
-from distill.models import load_model, load_tokenizer
+from distill.models import distributed
+from distill.models.generation import Sitting, end_tokens
+from distill.models.hardware import Hardware
+from distill.models.loading import load_model, load_tokenizer
+from distill.models.sharding import spread
 from distill.objectives.cross_tokenizer import CrossTokenizerObjective
 from distill.objectives.features import FeaturesObjective
 from distill.objectives.geometry import GeometryObjective
 from distill.objectives.gkd import GkdObjective
 from distill.objectives.task import TaskObjective
-from distill.ragged import Ragged
-from distill.settings import BudgetConfig
 from distill.teachers.alignment import aligned
 from distill.teachers.live import LiveTeacher
+from distill.teachers.ragged import Ragged
 from distill.teachers.signals import Request, compute
+from distill.training import worker
 from distill.training.benefit import measure_benefit
 from distill.training.callbacks import Reporter
 from distill.training.dataset import TrainingSet
 from distill.training.distiller import Distiller
 from distill.training.on_policy import OnPolicy
-from distill.training.sharding import spread
 from distill.training.trainer import DistillTrainer, training_arguments
 
 STEPS, TOKENS, OTHER = 2, 448, "phi3-tiny"
@@ -98,7 +99,7 @@ def objectives_of(model, mode: str, gate: dict, signals: dict) -> list:
 def train(case: str) -> tuple[dict[str, torch.Tensor], list[dict]]:
     """({name: trained}, [what was reported of each step])."""
     mode, gate, (batch_size, accumulation) = CASES[case]
-    together._sharded = case == "spread"  # as `accelerate launch --use_fsdp` would have it
+    distributed._sharded = case == "spread"  # as `accelerate launch --use_fsdp` would have it
     torch.manual_seed(1)
     tokenizer, model = load_tokenizer(ZOO / "student-tiny"), load_model(ZOO / "student-tiny")
     data = texts_of((STEPS + 1) * batch_size * accumulation)
@@ -106,7 +107,7 @@ def train(case: str) -> tuple[dict[str, torch.Tensor], list[dict]]:
     for name, parameter in student.named_parameters():
         if "lora_B" in name:
             torch.nn.init.normal_(parameter, std=0.1)
-    if together.is_sharded():
+    if distributed.is_sharded():
         spread(student, "cpu", "student-tiny")
         weights = [p for p in student.parameters() if isinstance(p, DTensor)]
         assert weights and all(p.to_local().numel() < p.numel() for p in weights)
@@ -123,7 +124,7 @@ def train(case: str) -> tuple[dict[str, torch.Tensor], list[dict]]:
 
     events = []
     writer = type("Writer", (), {"write": lambda self, event: events.append(event)})()
-    last = together.rank() == together.size() - 1
+    last = distributed.rank() == distributed.size() - 1
     reporter = Reporter(writer, lambda: case == ASKED and last and len(events) == STEPS, None, 1000, lambda step: [])
     budget = BudgetConfig(
         steps=STEPS + (case == ASKED), batch_size=batch_size, accumulation=accumulation, learning_rate=0.05,
@@ -157,12 +158,12 @@ def answers_of(student, tokenizer) -> torch.Tensor:
 
 
 def main(out: str, run: str, port: str) -> int:
-    together.join()
+    distributed.join()
     for case in CASES:
         trained, reported = train(case)
-        save_file(trained, Path(out) / f"{case}.{together.rank()}.safetensors")
-        (Path(out) / f"{case}.{together.rank()}.json").write_text(json.dumps(reported))
-    together.leave()
+        save_file(trained, Path(out) / f"{case}.{distributed.rank()}.safetensors")
+        (Path(out) / f"{case}.{distributed.rank()}.json").write_text(json.dumps(reported))
+    distributed.leave()
     os.environ["MASTER_PORT"] = port
     return worker.main([run])
 

@@ -4,11 +4,11 @@ import json
 import re
 from html import unescape
 
-from distill import config as configs
-from distill import runs
+from distill.config import run_config as configs
 from distill.evaluation.score import Score, compare
-from distill.events import EventWriter
-from distill.views import view
+from distill.runs import store
+from distill.runs.events import EventWriter
+from distill.runs.views import view
 
 FAMILIES = ("left_over", "change", "rate")
 ROWS = [  # (split, right before?, right after?), in turn
@@ -50,7 +50,7 @@ def report(rows):
 
 def recorded_run(parent, rows=None, finished=False, events=()):
     """A view of a run in the folder `parent` that recorded these."""
-    folder = runs.create(configs.parse({"student": "student-tiny", "objectives": ["task"]}), parent)
+    folder = store.create(configs.parse({"student": "student-tiny", "objectives": ["task"]}), parent)
     if rows is not None:
         (folder / "answers.json").write_text(json.dumps(rows))
     if finished:

@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from distill.ui.fields import Draft, draft_of
+from distill.ui.configure.binding import Draft, draft_of
 
 TEACHER = {"model": "qwen2-tiny", "name": "qwen2-tiny", "revision": None}
 

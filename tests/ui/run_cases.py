@@ -1,17 +1,17 @@
 """Runs for the tests of tabs: real folders with the events that a worker would have written."""
 
-from distill import config as configs
-from distill import runs
-from distill.events import Evaluation, EventWriter, Metric, Probe, Status
-from distill.runs import RunView, view
+from distill.config import run_config as configs
+from distill.runs import store
+from distill.runs.events import Evaluation, EventWriter, Metric, Probe, Status
+from distill.runs.store import RunView, view
 
 TEACHERS = ("qwen2-tiny", "smollm2-tiny", "phi3-tiny", "gemma2-tiny", "minicpm3-tiny", "nemotron-tiny")
 
 
 def made(preset: str = "tiny", *events, overrides=(), state: str | None = "done") -> RunView:
     """A run of a preset that said `events` and then ended with `state`; None: it goes on."""
-    folder = runs.create(configs.load(preset, list(overrides)))
-    runs.claim(folder)  # by this process: it is alive
+    folder = store.create(configs.load(preset, list(overrides)))
+    store.claim(folder)  # by this process: it is alive
     said = [*events, *([Status(state=state)] if state else [])]
     with EventWriter(folder / "events.jsonl") as writer:
         for event in said:

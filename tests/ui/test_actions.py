@@ -5,13 +5,13 @@ import sys
 import filelock
 import pytest
 
-from distill import config as configs
-from distill import run_list, runs
-from distill.config import ConfigError
-from distill.errors import UserError
-from distill.events import EventWriter, Status
-from distill.owners import new_token, visitor
+from distill.config import run_config as configs
+from distill.config.errors import UserError
+from distill.config.run_config import ConfigError
+from distill.runs import index, store
+from distill.runs.events import EventWriter, Status
 from distill.ui import actions
+from distill.ui.owners import new_token, visitor
 
 LOCAL = visitor(new_token(), local=True)
 STRANGER = visitor(new_token(), local=False)
@@ -33,14 +33,14 @@ def test_a_started_run_waits_its_turn_and_is_its_visitors(home):
         run = actions.start(tiny(), LOCAL, public=True)
         folder = home / "runs" / run
         try:
-            assert runs.view(folder).state == "queued" and runs.alive(folder)
+            assert store.view(folder).state == "queued" and store.alive(folder)
             assert LOCAL.owns(folder) and not STRANGER.owns(folder)
             with pytest.raises(UserError, match="another visitor"):
                 actions.stop(run, STRANGER)
         finally:
             assert actions.stop(run, LOCAL) == run
-            runs.stop(folder, wait=True) if runs.alive(folder) else None
-    assert runs.view(folder).state == "stopped"
+            store.stop(folder, wait=True) if store.alive(folder) else None
+    assert store.view(folder).state == "stopped"
 
 
 def test_a_method_that_the_tokenizers_rule_out_is_refused_before_there_is_a_run(home):
@@ -54,16 +54,16 @@ def test_nothing_is_left_of_a_start_that_fails(home, monkeypatch):
     monkeypatch.setattr(sys, "executable", str(home / "no-python"))
     with pytest.raises(UserError):
         actions.start(tiny(), LOCAL, public=False)
-    assert run_list.list_runs() == [] and list((home / "runs").glob("*/config.yaml")) == []
+    assert index.list_runs() == [] and list((home / "runs").glob("*/config.yaml")) == []
 
 
 def test_no_more_wait_than_may(home):
-    runs.create(tiny())  # nobody is at this one, so it doesn't wait for anything
+    store.create(tiny())  # nobody is at this one, so it doesn't wait for anything
     for _ in range(actions.MOST_WAITING):
-        runs.claim(runs.create(tiny()))
+        store.claim(store.create(tiny()))
     with pytest.raises(UserError, match="8 runs are waiting already"):
         actions.start(tiny(), LOCAL, public=False)
-    assert len(run_list.list_runs()) == actions.MOST_WAITING + 1
+    assert len(index.list_runs()) == actions.MOST_WAITING + 1
 
 
 @pytest.mark.parametrize(
@@ -82,7 +82,7 @@ def test_no_more_wait_than_may(home):
 def test_a_public_server_reads_nothing_of_its_disk(home, overrides):
     with pytest.raises(ConfigError, match=r"public server"):
         actions.start(tiny(*overrides), LOCAL, public=True)
-    assert run_list.list_runs() == []
+    assert index.list_runs() == []
 
 
 def test_uploads_and_the_hub_are_fine_on_a_public_server(home):
@@ -117,7 +117,7 @@ def test_what_is_published_does_not_say_where_an_upload_lies(tmp_path, monkeypat
 def test_an_unknown_model_is_refused_before_there_is_a_run(home):
     with pytest.raises(ConfigError, match="nobody"):
         actions.start(tiny("student=nobody"), LOCAL, public=False)
-    assert run_list.list_runs() == []
+    assert index.list_runs() == []
 
 
 def test_what_this_machine_can_not_do_is_refused_wherever_it_is_asked_for():
@@ -138,7 +138,7 @@ def test_a_public_server_refuses_what_is_too_long_or_unknown():
 
 def test_one_visitor_can_not_fill_a_public_queue(home):
     for _ in range(actions.MOST_OF_ONE):
-        STRANGER.claim(runs.create(tiny()))
+        STRANGER.claim(store.create(tiny()))
     with pytest.raises(UserError, match="as many as one visitor may have"):
         actions.start(tiny(), STRANGER, public=True)
     actions.check_share(visitor(new_token(), local=False))
@@ -150,7 +150,7 @@ def test_nobody_starts_a_run_that_nobody_could_stop():
 
 
 def test_resume_is_no_way_round_what_a_visitor_may_have(home):
-    folder = runs.create(tiny())
+    folder = store.create(tiny())
     STRANGER.claim(folder)
     with EventWriter(folder / "events.jsonl") as writer:
         writer.write(Status(state="stopped", reason="on request"))
@@ -159,7 +159,7 @@ def test_resume_is_no_way_round_what_a_visitor_may_have(home):
     with pytest.raises(ConfigError, match="resume can change budget only"):
         actions.resume(folder.name, STRANGER, ["student=/etc"])
     for _ in range(actions.MOST_OF_ONE):
-        STRANGER.claim(runs.create(tiny()))
+        STRANGER.claim(store.create(tiny()))
     with pytest.raises(UserError, match="as many as one visitor may have"):
         actions.resume(folder.name, STRANGER)
-    assert runs.view(folder).state == "stopped"
+    assert store.view(folder).state == "stopped"

@@ -8,14 +8,14 @@ import pytest
 from adapted_cases import MOST, adapted_run
 from compare_cases import answers, recorded_run, text
 
-from distill import run_list
+from distill.config.errors import ConfigError, UserError
 from distill.data.problems import showcase
-from distill.errors import ConfigError, UserError
-from distill.owners import visitor
-from distill.ui import answering, recorded, sides
-from distill.ui.answering import generate_once
-from distill.ui.colours import teacher_style
-from distill.ui.sides import Live
+from distill.runs import index
+from distill.ui.charts.palette import teacher_style
+from distill.ui.compare import answering, panes, recorded_answers
+from distill.ui.compare.answering import generate_once
+from distill.ui.compare.panes import Live
+from distill.ui.owners import visitor
 
 
 @pytest.fixture
@@ -37,7 +37,7 @@ class Heard:
 def test_the_heads_say_which_weights_answered_and_how():
     live = Live(("r", "own", ""), "2 + 2?", "4", base="a" * 64, adapter="b" * 64, most=64)
     live = live.heard(Heard("before", "#### 5")).heard(Heard("after", "#### 4", over=False))
-    before, after = (sides.head(live, side) for side in sides.SIDES)
+    before, after = (panes.head(live, side) for side in panes.SIDES)
     assert (
         text(before)
         == f"Before adapter off wrong : 5, not 4 model {'a' * 12} greedy, up to 64 tokens · 5 tokens, 12 a second"
@@ -45,23 +45,23 @@ def test_the_heads_say_which_weights_answered_and_how():
     assert f"model {'a' * 12} + adapter {'b' * 12}" in text(after) and "writing …" in text(after)
     assert f"title='{'b' * 64}'" in after and "adapter" not in before.partition("</h3>")[2]
     cut = live.heard(Heard("after", "#### 4", finished=False))
-    assert "right : 4 (cut off at 64 tokens)" in text(sides.head(cut, "after"))
+    assert "right : 4 (cut off at 64 tokens)" in text(panes.head(cut, "after"))
     assert [step.side for step in cut.said] == ["before", "after"]
 
 
 def test_what_was_answered_is_shown_for_that_choice_only(make_run):
     run = make_run(answers(10))
     live = Live((run.id, "judged", "3"), "What is 3?", "4", going=False)
-    assert sides.seen(run, "judged", "", "3", live) is live
-    assert isinstance(sides.seen(run, "judged", "", "4", live), recorded.Chosen)
-    assert isinstance(sides.seen(make_run(answers(10)), "judged", "", "3", live), recorded.Chosen)
+    assert panes.seen(run, "judged", "", "3", live) is live
+    assert isinstance(panes.seen(run, "judged", "", "4", live), recorded_answers.Chosen)
+    assert isinstance(panes.seen(make_run(answers(10)), "judged", "", "3", live), recorded_answers.Chosen)
 
 
 def test_what_a_run_recorded_is_in_the_panes_before_anything_is_asked(make_run):
-    known = sides.seen(make_run(answers(10)), "judged", "", "0", None)
-    assert "wrong : 00, not 4 as the run recorded it before training" in text(sides.head(known, "before"))
-    assert sides.text(known, "after") == "&#35;&#35;&#35;&#35; 4"
-    assert "appears here" in sides.text(None, "before") and sides.head(None, "after")
+    known = panes.seen(make_run(answers(10)), "judged", "", "0", None)
+    assert "wrong : 00, not 4 as the run recorded it before training" in text(panes.head(known, "before"))
+    assert panes.text(known, "after") == "&#35;&#35;&#35;&#35; 4"
+    assert "appears here" in panes.text(None, "before") and panes.head(None, "after")
 
 
 @pytest.mark.parametrize(
@@ -70,21 +70,21 @@ def test_what_a_run_recorded_is_in_the_panes_before_anything_is_asked(make_run):
 )
 def test_what_came_of_it_is_one_sentence(before, after, said):
     live = Live(("r", "own", ""), "2 + 2?", "4").heard(Heard("before", before)).heard(Heard("after", after))
-    assert sides.outcome(live).startswith(said)
-    assert sides.outcome(Live(live.of, live.question, None, said=live.said)).startswith("Both have answered")
+    assert panes.outcome(live).startswith(said)
+    assert panes.outcome(Live(live.of, live.question, None, said=live.said)).startswith("Both have answered")
 
 
 def test_teachers_are_told_apart_and_inert():
     live = Live(("r", "own", ""), "2 + 2?", "4", most=8).heard(Heard("before", "5"))
-    assert sides.teachers(live) == ""
+    assert panes.teachers(live) == ""
     named = replace(live, names=("<b>one", "silent", "before"))
     named = named.heard(Heard("teacher:1", "<script>4")).heard(Heard("teacher:3", "6"))
-    asked = sides.teachers(named)
+    asked = panes.teachers(named)
     assert "&lt;b&gt;one" in asked and "before</h4>" in asked and "silent" not in asked and "<script>" not in asked
     assert asked.index("right") < asked.index("wrong")
     # By their places in the run, though the second never answered; and one called "before" leaves that pane alone.
     assert re.findall("fill='(#[0-9A-F]{6})'", asked) == [teacher_style(0).colour, teacher_style(2).colour]
-    assert sides.text(named, "before") == "5"
+    assert panes.text(named, "before") == "5"
 
 
 # --- a question on its way ------------------------------------------------------------------------------------------
@@ -109,10 +109,10 @@ def test_a_question_is_answered_by_both_and_by_the_teachers(adapted):
     assert [live.going for _, live in heard] == [True] * (len(heard) - 1) + [False]
     last = heard[-1][1]
     assert [step.side for step in last.said] == ["before", "after", "teacher:1"]
-    assert last.names == ("gemma2-tiny",) and "gemma2-tiny" in sides.teachers(last)
-    assert heard[-1][0] == sides.outcome(last) != ""
-    once = generate_once(HERE, run_list.find(adapted), "2 apples and 2 apples?", "4")
-    for side in sides.SIDES:
+    assert last.names == ("gemma2-tiny",) and "gemma2-tiny" in panes.teachers(last)
+    assert heard[-1][0] == panes.outcome(last) != ""
+    once = generate_once(HERE, index.find(adapted), "2 apples and 2 apples?", "4")
+    for side in panes.SIDES:
         assert once[side]["text"] == last.step(side).text and isinstance(once[side]["right"], bool)
     assert once["digests"] == {"model": last.base, "adapter": last.adapter} and len(last.adapter) == 64
     assert once["decoding"] == {"method": "greedy", "max_new_tokens": MOST}
@@ -147,7 +147,7 @@ def test_nothing_to_answer_is_one_sentence(adapted, asked, reason):
 
 
 def test_without_an_adapter_or_a_run_it_is_one_sentence(adapted):
-    (run_list.find(adapted) / "adapter" / "adapter_model.safetensors").unlink()
+    (index.find(adapted) / "adapter" / "adapter_model.safetensors").unlink()
     heard = answering.answer(HERE, adapted, "own", "", None, "2 + 2?", "", False)
     assert next(heard)[1].going
     assert next(heard) == ("", Live((adapted, "own", ""), "2 + 2?", None, going=False))  # Stop goes away again

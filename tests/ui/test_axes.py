@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from distill.ui.axes import axis, compact, say, say_step, step_of, tick_text
+from distill.ui.charts.axes import axis, compact, say, say_step, step_of, tick_text
 
 
 @pytest.mark.parametrize(

@@ -8,9 +8,9 @@ import pytest
 from compare_cases import answers, recorded_run, text
 
 from distill.data.problems import showcase
-from distill.events import Evaluation, Sample, Status
-from distill.ui import outcome, recorded
-from distill.ui.compare import can_ask, choices, hint, ready
+from distill.runs.events import Evaluation, Sample, Status
+from distill.ui.compare import outcome, recorded_answers
+from distill.ui.compare.tab import can_ask, choices, hint, ready
 
 UNEVEN = "if training had changed nothing, a split at least this uneven would come up"
 
@@ -25,10 +25,10 @@ def make_run(tmp_path):
 
 def test_answers_are_paired_and_read_again_only_when_they_change(make_run):
     run = make_run(answers(10, phases=("before",)))
-    once = recorded.pairs(run.folder)
-    assert {pair.change for pair in once} == {"answered once so far"} and recorded.pairs(run.folder) is once
+    once = recorded_answers.pairs(run.folder)
+    assert {pair.change for pair in once} == {"answered once so far"} and recorded_answers.pairs(run.folder) is once
     (run.folder / "answers.json").write_text(json.dumps(answers(10)))
-    both = recorded.pairs(run.folder)
+    both = recorded_answers.pairs(run.folder)
     assert [pair.change for pair in both[:5]] == ["fixed", "right both times", "wrong both times", "broken", "fixed"]
     assert (both[0].before, both[0].after) == (("#### 00", False), ("#### 4", True))
 
@@ -36,26 +36,26 @@ def test_answers_are_paired_and_read_again_only_when_they_change(make_run):
 def test_answers_to_other_problems_are_not_paired(make_run):
     rows = answers(10)
     rows["after"].reverse()
-    assert {pair.after for pair in recorded.pairs(make_run(rows).folder)} == {None}
+    assert {pair.after for pair in recorded_answers.pairs(make_run(rows).folder)} == {None}
 
 
 @pytest.mark.parametrize("content", ["", "[]", "{", '{"before": [{"id": 1}]}', '{"before": 3}'])
 def test_what_cannot_be_read_is_no_answers(make_run, content):
     run = make_run()
-    assert recorded.pairs(run.folder) == ()
+    assert recorded_answers.pairs(run.folder) == ()
     (run.folder / "answers.json").write_text(content)
-    assert recorded.pairs(run.folder) == ()
+    assert recorded_answers.pairs(run.folder) == ()
 
 
 def test_flips_leave_room_for_the_broken_and_vary(make_run):
-    every = recorded.pairs(make_run(answers(300)).folder)  # 120 fixed, 60 broken
-    found = recorded.flips(every, 40)
+    every = recorded_answers.pairs(make_run(answers(300)).folder)  # 120 fixed, 60 broken
+    found = recorded_answers.flips(every, 40)
     assert [pair.change for pair in found] == ["fixed"] * 30 + ["broken"] * 10
     assert {pair.split for pair in found} == {"held_out"}
     assert [pair.family for pair in found[:4]] == ["left_over", "change", "rate", "left_over"]
-    few = recorded.flips(recorded.pairs(make_run(answers(50)).folder), 40)  # 20 fixed, 10 broken
+    few = recorded_answers.flips(recorded_answers.pairs(make_run(answers(50)).folder), 40)  # 20 fixed, 10 broken
     assert len(few) == 30 and [pair.split for pair in few[:20]] == ["held_out"] * 10 + ["new_phrasing"] * 10
-    assert set(few) <= set(recorded.offered(recorded.pairs(make_run(answers(50)).folder)))
+    assert set(few) <= set(recorded_answers.offered(recorded_answers.pairs(make_run(answers(50)).folder)))
 
 
 def test_a_showcase_problem_comes_with_the_first_and_the_last_sample(make_run):
@@ -66,21 +66,21 @@ def test_a_showcase_problem_comes_with_the_first_and_the_last_sample(make_run):
         Sample(step=70, problem=first.id, text="60", right=False),
         Sample(step=140, problem=first.id, text="62", right=True),
     ]
-    found = recorded.chosen(make_run(events=events), "showcase", first.id, None)
+    found = recorded_answers.chosen(make_run(events=events), "showcase", first.id, None)
     assert (found.question, found.answer) == (first.question, "62")
     assert (found.before.text, found.after.text, found.after.right) == ("38", "62", True)
     assert "step 140" in found.after.when
-    early = recorded.chosen(make_run(events=events[:2]), "showcase", other.id, None)
+    early = recorded_answers.chosen(make_run(events=events[:2]), "showcase", other.id, None)
     assert early.before.text == "10" and early.after is None
-    assert recorded.chosen(None, "showcase", first.id, None).before is None
+    assert recorded_answers.chosen(None, "showcase", first.id, None).before is None
 
 
 def test_a_judged_problem_is_found_by_its_key_and_nothing_else_is(make_run):
     run = make_run(answers(10))
-    assert recorded.chosen(run, "judged", "", "3").after.text == "#### 30"
+    assert recorded_answers.chosen(run, "judged", "", "3").after.text == "#### 30"
     for source, key in (("judged", "typed by hand"), ("judged", None), ("own", "3")):
-        assert recorded.chosen(run, source, "", key) is None
-    assert recorded.chosen(None, "judged", "", "3") is None
+        assert recorded_answers.chosen(run, source, "", key) is None
+    assert recorded_answers.chosen(None, "judged", "", "3") is None
 
 
 # --- what is said of it ---------------------------------------------------------------------------------------------

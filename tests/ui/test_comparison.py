@@ -6,8 +6,9 @@ import re
 import pytest
 from run_cases import TEACHERS, evaluation, made, metric, probe
 
-from distill import config as configs
-from distill.ui import actions, comparison
+from distill.config import run_config as configs
+from distill.ui import actions
+from distill.ui.runs import comparison
 
 
 def plain(text):

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 from run_cases import made
 
-from distill.errors import UserError
-from distill.ui import downloads
+from distill.config.errors import UserError
 from distill.ui.actions import uploads
+from distill.ui.runs import downloads
 
 
 @pytest.fixture

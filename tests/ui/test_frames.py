@@ -5,10 +5,10 @@ from dataclasses import replace
 import gradio as gr
 import pytest
 
-from distill import config as configs
-from distill import runs
-from distill.events import EventWriter, Metric
-from distill.runs import view
+from distill.config import run_config as configs
+from distill.runs import store
+from distill.runs.events import EventWriter, Metric
+from distill.runs.store import view
 from distill.ui import frames
 from distill.ui.frames import Drawings, Frame
 
@@ -17,8 +17,8 @@ SKIP = gr.skip()
 
 @pytest.fixture
 def run():
-    folder = runs.create(configs.load("tiny"))
-    runs.claim(folder)
+    folder = store.create(configs.load("tiny"))
+    store.claim(folder)
     return view(folder)
 
 

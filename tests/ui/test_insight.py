@@ -6,10 +6,11 @@ import re
 import pytest
 from run_cases import TEACHERS, gate, made, metric, probe
 
-from distill.events import Warning
 from distill.losses.cka import layer_at
-from distill.ui import insight, insight_gate
-from distill.ui import insight_text as say
+from distill.runs.events import Warning
+from distill.ui.insight import gate as insight_gate
+from distill.ui.insight import tab as insight
+from distill.ui.insight import text as say
 
 
 def plain(text):

@@ -7,9 +7,10 @@ import re
 import pytest
 from run_cases import TEACHERS, made, metric, probe
 
-from distill.runs import view
-from distill.ui import insight, insight_gate, insight_methods
-from distill.ui.insight_parts import teachers
+from distill.runs.store import view
+from distill.ui.insight import gate, methods
+from distill.ui.insight import tab as insight
+from distill.ui.insight.parts import teachers
 
 MOVED = {"qwen2-tiny": (2.0, 0.5), "phi3-tiny": (1.0, 0.9)}
 
@@ -30,7 +31,7 @@ def far(kind, preset, moved=None, **more):
     ("kind", "preset"), [("features", "tiny-features"), ("cross_tokenizer", "tiny-cross-tokenizer")]
 )
 def test_each_teacher_has_a_line_and_who_moved_is_said(kind, preset):
-    drawn = insight_methods.distances(kind)(far(kind, preset))
+    drawn = methods.distances(kind)(far(kind, preset))
     assert drawn.count(" data-s=") == len(MOVED)
     text = re.sub(r"\s+\)", ")", plain(drawn))
     assert "Its loss fell most with qwen2-tiny (2 → 0.5) and least with phi3-tiny (1 → 0.9)" in text
@@ -39,16 +40,16 @@ def test_each_teacher_has_a_line_and_who_moved_is_said(kind, preset):
 
 def test_one_teacher_and_other_methods_have_no_such_picture():
     one = far("gkd", "tiny-gkd", {"sibling-tiny": (2.0, 1.0)})
-    assert insight_methods.distances("gkd")(one) == ""
-    assert insight_methods.distances("logits")(made("tiny")) == ""
-    for draw in (insight_methods.distances("logits"), insight_methods.own, insight_methods.answers):
+    assert methods.distances("gkd")(one) == ""
+    assert methods.distances("logits")(made("tiny")) == ""
+    for draw in (methods.distances("logits"), methods.own, methods.answers):
         assert draw(None) == ""
 
 
 def test_a_run_without_geometry_has_no_gate_but_agreement():
     looks = [probe(step, dict.fromkeys(TEACHERS, 0.3 + step / 100)) for step in (0, 20)]
     run = made("tiny-features", *looks)
-    for draw in (insight_gate.gate, insight_gate.families, insight_gate.heads):
+    for draw in (gate.gate, gate.families, gate.heads):
         assert draw(run) == ""
     assert insight.agreement(run).count(" data-s=") == len(TEACHERS)
     assert insight.shows(run)["visible"] is True
@@ -87,12 +88,12 @@ def gkd(*steps, overrides=()):
 def test_its_own_answers_are_counted_and_those_without_an_end_said():
     own = {"gkd/own": 1.0}
     run = gkd({**own, "gkd/unfinished": 0.8}, {"gkd/own": 0.0}, {**own, "gkd/unfinished": 0.2}, {"gkd/own": 0.0})
-    drawn = insight_methods.own(run)
+    drawn = methods.own(run)
     assert "2 of 4 steps so far learnt from the student's own answers (50%; " in plain(drawn)
     assert "80% had no end at first, 50% in the latest 2 such steps" in plain(drawn)
     assert 'data-y=".8,.2"' in drawn  # no gap where a step learnt from the data
-    assert "had no end at first" not in plain(insight_methods.own(gkd({"gkd/own": 0.0})))
-    assert insight_methods.own(gkd(overrides=["objectives.gkd.lmbda=0"])) == ""
+    assert "had no end at first" not in plain(methods.own(gkd({"gkd/own": 0.0})))
+    assert methods.own(gkd(overrides=["objectives.gkd.lmbda=0"])) == ""
 
 
 def answered(responses, **more):
@@ -103,16 +104,16 @@ def answered(responses, **more):
 
 def test_what_became_of_the_teachers_answers():
     counts = {"asked": 320, "finished": 318, "right": None, "kept": 240}
-    text = plain(insight_methods.answers(answered({"<b>x": counts, "phi3-tiny": {**counts, "kept": 80}})))
+    text = plain(methods.answers(answered({"<b>x": counts, "phi3-tiny": {**counts, "kept": 80}})))
     assert "<b>x 320 318 – 240" in text
     assert "The student learnt from 320 of 640 answers (50%)" in text
-    assert "<b>x" not in insight_methods.answers(answered({"<b>x": counts}))
+    assert "<b>x" not in methods.answers(answered({"<b>x": counts}))
 
 
 @pytest.mark.parametrize("nothing", [{}, None, [], {"phi3-tiny": 3}])
 def test_a_report_without_counts_is_lived_with(nothing):
-    assert "answers" in plain(insight_methods.answers(answered(nothing)))
+    assert "answers" in plain(methods.answers(answered(nothing)))
 
 
 def test_answers_are_announced_until_the_end():
-    assert "appears here at the end" in plain(insight_methods.answers(made("tiny-response", state=None)))
+    assert "appears here at the end" in plain(methods.answers(made("tiny-response", state=None)))

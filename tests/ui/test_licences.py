@@ -14,18 +14,20 @@ from hub_stand_in import HubStandIn, take_for_the_hub
 from huggingface_hub import constants
 from signed_in_cases import VISITORS, browser, space
 
-from distill import config as configs
-from distill import preview, run_list, runs
+from distill.config import run_config as configs
+from distill.config.errors import UserError
 from distill.data.problems import generate
-from distill.errors import UserError
-from distill.owners import new_token, visitor
-from distill.ui import actions, answering
-from distill.ui.dials import FIELDS
-from distill.ui.fields import draft_of
-from distill.ui.form import Form
-from distill.ui.held import fresh
+from distill.runs import index, store
+from distill.ui import actions
+from distill.ui.compare import answering
+from distill.ui.configure import preview
+from distill.ui.configure.binding import draft_of
+from distill.ui.configure.draft import fresh
+from distill.ui.configure.fields import FIELDS
+from distill.ui.configure.form import Form
+from distill.ui.configure.handlers import Reactions
+from distill.ui.owners import new_token, visitor
 from distill.ui.page import build
-from distill.ui.reactions import Reactions
 
 FIRST, OTHERS = "hf_oauth_TheFirst.SignIn_0123456789", "hf_oauth_Of.SomebodyElse_0123456789"
 SMALL = {
@@ -86,11 +88,11 @@ def trained(world):
     (home / "runs").mkdir()
     with filelock.FileLock(home / "runs" / "turn.lock"):  # another run trains
         run = actions.start(configs.parse(SMALL), who("ada", FIRST), public=True)
-        folder = run_list.find_id(run)
+        folder = index.find_id(run)
         waiting = psutil.Process(json.loads((folder / "process.json").read_text())["pid"])
-        until(lambda: "distill.worker" in waiting.cmdline())  # before, it is as this process
+        until(lambda: "distill.training.worker" in waiting.cmdline())  # before, it is as this process
         assert waiting.environ()["HF_TOKEN"] == FIRST and FIRST not in " ".join(waiting.cmdline())
-        runs.stop(folder, wait=True)
+        store.stop(folder, wait=True)
     for repository in hub.repositories.values():  # she signed in anew since
         repository.token = VISITORS
     hub.served.clear()
@@ -102,13 +104,13 @@ def trained(world):
     with browser(page, "ada", VISITORS) as client:
         answer = client.post("/gradio_api/run/predict", json=asked)
     assert answer.status_code == 200, answer.text
-    until(lambda: runs.view(folder).final)
+    until(lambda: store.view(folder).final)
     return folder
 
 
 def test_the_worker_fetches_with_the_visitors_token(world, trained):
     hub, home = world
-    assert runs.view(trained).state == "done", (trained / "stdout.log").read_text()[-3000:]
+    assert store.view(trained).state == "done", (trained / "stdout.log").read_text()[-3000:]
     assert hub.served["org/gated/model.safetensors"] > 100_000 and hub.fetched("org/rows")
     used = {request.headers.get("authorization") for request in hub.requests}
     assert used - {None} == {f"Bearer {VISITORS}"}  # and never the owner's
@@ -126,7 +128,7 @@ def test_what_is_in_the_cache_is_not_for_who_has_not_accepted_the_licence(world,
     for config, name in ((gated, "org/gated"), (rows, "org/rows")):
         with pytest.raises(UserError, match=rf"{name} on the Hub wants its licence to be accepted: {reason}"):
             actions.start(configs.parse(config), visitor, public=True)
-    assert [run.id for run in run_list.list_runs()] == [trained.name]
+    assert [run.id for run in index.list_runs()] == [trained.name]
     with pytest.raises(UserError, match="org/gated on the Hub wants its licence"):
         answering.generate_once(visitor, trained, "1 + 1?")
     with pytest.raises(UserError, match="org/gated on the Hub wants its licence"):

@@ -2,18 +2,18 @@
 
 import pytest
 
-from distill import config as configs
-from distill import runs
-from distill.events import Error, Evaluation, EventWriter, Metric, Sample, Stage, Status, Warning
-from distill.runs import view
-from distill.ui import log
+from distill.config import run_config as configs
+from distill.runs import store
+from distill.runs.events import Error, Evaluation, EventWriter, Metric, Sample, Stage, Status, Warning
+from distill.runs.store import view
+from distill.ui.train import log
 
 EVERY, WORRIES, PROGRAM = log.LEVELS[1], log.LEVELS[2], log.LEVELS[3]
 
 
 @pytest.fixture
 def folder():
-    return runs.create(configs.load("tiny"))
+    return store.create(configs.load("tiny"))
 
 
 def write(folder, *events):

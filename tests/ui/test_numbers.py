@@ -2,8 +2,8 @@
 
 import pytest
 
+from distill.config.messages import listed
 from distill.ui.numbers import decimals, moment_iso, percent, score
-from distill.wording import listed
 
 
 @pytest.mark.parametrize(

@@ -6,12 +6,13 @@ import pytest
 from run_cases import made, metric
 
 from distill.data.problems import showcase
-from distill.events import Sample, Stage, Status
-from distill.runs import view
-from distill.slices import LEFT, WAITING
-from distill.ui import curves, train
+from distill.hub.slices import LEFT, WAITING
+from distill.runs.events import Sample, Stage, Status
+from distill.runs.store import view
+from distill.ui.charts import run_curves
+from distill.ui.html import progress, state_words, words
 from distill.ui.status import bar
-from distill.ui.text import progress, state_words, words
+from distill.ui.train import tab as train
 
 LOADING = Stage(name="load", text="loading student-tiny", done=0, total=1)
 
@@ -61,8 +62,8 @@ def test_a_resumed_run_in_the_queue_is_at_no_stage():
 @pytest.mark.parametrize("state", ["stopped", "crashed", "failed"])
 def test_a_curve_goes_to_the_very_end_of_a_run_that_is_over(state):
     going = made("tiny", *[metric(k, 4000) for k in range(1, 1004)], overrides=["budget.steps=4000"], state="training")
-    assert curves.column(going, "loss", "loss", curves.INK).xs[-1] < 1003  # what would not be seen is not drawn anew
+    assert run_curves.column(going, "loss", "loss", run_curves.INK).xs[-1] < 1003  # what is not seen is not drawn
     ended = made("tiny", *[metric(k, 4000) for k in range(1, 1004)], overrides=["budget.steps=4000"], state=state)
     assert view(ended.folder).state == state
-    assert curves.column(ended, "loss", "loss", curves.INK).xs[-1] == 1003
-    assert curves.moment()(going) != curves.moment()(ended)
+    assert run_curves.column(ended, "loss", "loss", run_curves.INK).xs[-1] == 1003
+    assert run_curves.moment()(going) != run_curves.moment()(ended)

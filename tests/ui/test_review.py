@@ -3,13 +3,13 @@
 import pytest
 from configure_cases import edited
 
-from distill.config import ConfigError
-from distill.estimate import Machine, estimate
-from distill.offers import Card
-from distill.ui.cards import cards_html
-from distill.ui.checks import check
-from distill.ui.preview_rows import asked, rows_html
-from distill.ui.review import review, student_facts, verdict
+from distill.config.run_config import ConfigError
+from distill.runs.estimate import Machine, estimate
+from distill.runs.preset_cards import Card
+from distill.ui.configure.cards import cards_html
+from distill.ui.configure.preview_rows import asked, rows_html
+from distill.ui.configure.review import review, student_facts, verdict
+from distill.ui.configure.validation import check
 
 MACHINE = Machine(cores=2, memory_gb=8.0)
 ROW = {"prompt": "<|user|> 1 < 2?\n", "completion": "yes<script>", "prompt_tokens": 7, "completion_tokens": 1234}

@@ -6,14 +6,17 @@ import re
 import pytest
 from run_cases import evaluation, made, metric
 
-from distill import runs
-from distill.errors import UserError
-from distill.events import Status
-from distill.owners import Visitor
-from distill.runs import view
-from distill.ui import actions, downloads, runs_tab, runs_text
-from distill.ui.runs_text import Row, accuracy, details, row, table, worked
-from distill.ui.shell import recent_runs
+from distill.config.errors import UserError
+from distill.runs import store
+from distill.runs.events import Status
+from distill.runs.store import view
+from distill.ui import actions
+from distill.ui.owners import Visitor
+from distill.ui.runs import downloads
+from distill.ui.runs import tab as runs_tab
+from distill.ui.runs import table as runs_text
+from distill.ui.runs.table import Row, accuracy, details, row, table, worked
+from distill.ui.session import recent_runs
 
 MINE, STRANGER, HERE = Visitor("me", local=False), Visitor("you", local=False), Visitor("", local=True)
 
@@ -101,10 +104,10 @@ def test_no_run_yet_says_how_to_get_one():
 def test_the_table_changes_with_a_state_and_not_with_a_step():
     run = made("tiny", *sat(("preparing", 1), ("training", 2)), metric(1), state=None)
     before = row(run)
-    with runs.EventWriter(run.folder / "events.jsonl") as writer:
+    with store.EventWriter(run.folder / "events.jsonl") as writer:
         writer.write(metric(2))
     assert row(view(run.folder)) == before  # or the whole table would be sent at every step
-    with runs.EventWriter(run.folder / "events.jsonl") as writer:
+    with store.EventWriter(run.folder / "events.jsonl") as writer:
         writer.write(Status(state="done"))
     assert row(view(run.folder)) != before
 

@@ -4,11 +4,11 @@ import re
 
 import pytest
 
-from distill.config import ConfigError
-from distill.estimate import describe_model
-from distill.ui.colours import teacher_style
-from distill.ui.held import fresh
-from distill.ui.teachers_rows import act, add, facts_line, rows_html, size
+from distill.config.run_config import ConfigError
+from distill.runs.estimate import describe_model
+from distill.ui.charts.palette import teacher_style
+from distill.ui.configure.draft import fresh
+from distill.ui.configure.teachers import act, add, facts_line, rows_html, size
 
 SIX = fresh("tiny")["teachers"]
 

@@ -3,10 +3,11 @@
 import gradio as gr
 import pytest
 
-from distill import config as configs
-from distill.errors import UserError
-from distill.ui import log, train
-from distill.ui.shell import Shell
+from distill.config import run_config as configs
+from distill.config.errors import UserError
+from distill.ui.session import Shell
+from distill.ui.train import log
+from distill.ui.train import tab as train
 
 
 def built(public):

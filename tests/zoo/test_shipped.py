@@ -6,9 +6,9 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from distill.assets import ROOT, ZOO
+from distill.config.paths import ROOT, ZOO
 from distill.data.problems import generate
-from distill.evaluation.generate import answer_problems, score
+from distill.evaluation.answering import answer_problems, score
 from distill.zoo.cards import CARDS, SIBLING, TEACHERS
 from distill.zoo.make import PROBLEMS, TABLE, markdown
 

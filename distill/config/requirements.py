@@ -1,0 +1,129 @@
+"""What a config's methods ask of each teacher: to read the texts, to write answers, to stay loaded while it trains.
+
+Plain facts of the config, for whoever plans a run or tells people what it costs; which signals exactly, requests.py
+says. This module knows nothing of models, of time or of tensors.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from distill.config.messages import listed
+from distill.config.objectives import ObjectiveConfig, ResponseConfig, reads_listed
+from distill.config.run_config import ModelRef, RunConfig, teachers_of
+
+
+@dataclass(frozen=True)
+class Demand:
+    """What one teacher is asked, at most. `read`, `written`: training texts and answers; `live`: it stays loaded.
+
+    `tokens`: whether something is kept of each token that it read; `top_k` and `layers`: the likeliest tokens of these,
+    and the hidden states.
+    """
+
+    read: int = 0
+    written: int = 0
+    live: bool = False
+    tokens: bool = False
+    top_k: int = 0
+    layers: int = 0
+
+
+def listening(config: RunConfig, name: str) -> list[ObjectiveConfig]:
+    """The methods that listen to the teacher of this name."""
+    return [one for one in config.objectives if name in (teacher.name for teacher in teachers_of(one, config))]
+
+
+def heard(config: RunConfig) -> list[ModelRef]:
+    """The teachers that some method listens to, in the order of the run's list."""
+    return [teacher for teacher in config.teachers if listening(config, teacher.name)]
+
+
+def is_live(one: ObjectiveConfig) -> bool:
+    """Whether a method's teachers stay loaded while the student trains."""
+    return one.kind == "gkd" or (one.kind == "logits" and one.source == "live")
+
+
+def wants_answers(config: RunConfig) -> ResponseConfig | None:
+    """How teachers are asked for answers to the training problems; None where nobody wants any."""
+    response, gkd = config.objective("response"), config.objective("gkd")
+    if response is not None or gkd is None or not gkd.seq_kd:
+        return response
+    # TRL's: every answer, whatever it is worth
+    return ResponseConfig(teachers=gkd.teachers, problems="share", keep="all", max_new_tokens=gkd.max_new_tokens)
+
+
+def wants_solutions(config: RunConfig) -> bool:
+    """Whether the data's own solutions are among the texts to learn from: where `task` is, or nobody's answers are."""
+    return wants_answers(config) is None or config.objective("task") is not None
+
+
+def demand(config: RunConfig, name: str) -> Demand:
+    """What the teacher of this name is asked to do; how many of its answers are kept is not known before."""
+    methods = listening(config, name)
+    by_token = [one for one in methods if _by_token(one)]
+    reads = by_token or any(one.kind == "geometry" or _by_share(config, one) for one in methods)
+    answers = wants_answers(config)
+    writes = answers is not None and name in (teacher.name for teacher in teachers_of(answers, config))
+    return Demand(
+        read=_texts(config) if reads else 0,
+        written=_written(config, answers) if writes else 0,
+        live=any(map(is_live, methods)),
+        tokens=bool(by_token),
+        top_k=max((one.top_k for one in by_token if reads_listed(one)), default=0),
+        layers=max((one.count for one in methods if one.kind == "features"), default=0),
+    )
+
+
+def notes(config: RunConfig) -> list[str]:
+    """What is asked of the teachers, each a sentence without a full stop."""
+    asked = {teacher.name: demand(config, teacher.name) for teacher in heard(config)}
+    readers = [name for name, one in asked.items() if one.read]
+    writers = [name for name, one in asked.items() if one.written]
+    live = [name for name, one in asked.items() if one.live]
+    found = []
+    if writers:
+        between, write = (" between them", "write") if len(writers) > 1 else ("", "writes")
+        count = sum(one.written for one in asked.values())
+        found.append(f"{_who(writers)} {write} {count:,} answers to the training problems{between}, once")
+    if readers:
+        who = f"each of {len(readers)} teachers" if len(readers) > 1 else _who(readers)
+        found.append(f"{who} reads {asked[readers[0]].read:,} training texts, once")
+    if live:
+        stay = "stay" if len(live) > 1 else "stays"
+        found.append(f"{_who(live)} {stay} in memory while the student trains")
+    return found
+
+
+def planned_steps(config: RunConfig) -> int:
+    """The optimiser steps there will be; with `budget.epochs`, as many as the texts that there may be make."""
+    return max(1, config.budget.total(_texts(config)))
+
+
+def _by_token(one: ObjectiveConfig) -> bool:
+    """Whether something is kept of every token that a method's teachers read."""
+    return one.kind in ("features", "cross_tokenizer") or (one.kind == "logits" and one.source == "stored")
+
+
+def _by_share(config: RunConfig, one: ObjectiveConfig) -> bool:
+    """Whether live teachers are asked before how likely they find the texts; gkd sees that for itself."""
+    return one.kind == "logits" and one.gate.kind == "prior" and len(teachers_of(one, config)) > 1
+
+
+def _texts(config: RunConfig) -> int:
+    """The training texts there may be: the solutions, where they are learnt from, and the teachers' answers."""
+    answers = wants_answers(config)
+    solutions = config.data.train if wants_solutions(config) else 0
+    return solutions + (len(teachers_of(answers, config)) * _written(config, answers) if answers else 0)
+
+
+def _written(config: RunConfig, answers: ResponseConfig) -> int:
+    """The answers that each teacher is asked for."""
+    among = len(teachers_of(answers, config)) if answers.problems == "share" else 1
+    return -(-config.data.train * answers.samples // max(among, 1))
+
+
+def _who(names: list[str]) -> str:
+    if len(names) > 2:
+        return f"{len(names)} teachers"
+    return f"the {'teacher' if len(names) == 1 else 'teachers'} {listed(names)}"

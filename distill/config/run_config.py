@@ -1,0 +1,213 @@
+"""What a run is asked to do: RunConfig, from a preset or a YAML file, with `--set` on top.
+
+Everything wrong with the settings is a ConfigError of one sentence. This module knows nothing of tensors, of the files
+a run writes, or of how a setting is carried out.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import yaml
+from pydantic import Field, ValidationError, field_validator, model_validator
+
+from distill.config import paths
+from distill.config.errors import ConfigError
+from distill.config.messages import fault, instead, sentence, show
+from distill.config.objectives import GeometryConfig, ObjectiveConfig, reads_listed
+from distill.config.overrides import apply
+from distill.config.settings import (
+    BudgetConfig,
+    ColumnsConfig,
+    DataConfig,
+    EvaluationConfig,
+    LoraConfig,
+    Name,
+    ProbeConfig,
+    Settings,
+    Text,
+)
+from distill.config.trackers import Tracker
+from distill.models.references import check_models, model_path
+
+__all__ = ["BudgetConfig", "ColumnsConfig", "ConfigError", "DataConfig", "LoraConfig", "ModelRef", "RunConfig"]
+__all__ += ["check_models", "load", "model_path", "parse", "teachers_of", "to_yaml"]
+
+
+class ModelRef(Settings):
+    """A model: the name of a zoo model, a folder or a Hub id, and what the run calls it.
+
+    `gguf`: the file of the folder or repository that it is in, where that holds GGUF files; `model` may also end in it.
+    """
+
+    bare = "model"
+    model: Text
+    name: Name = Field(default_factory=lambda data: _last_part(data.get("model", "")))
+    revision: Text | None = None
+    gguf: Annotated[str, Field(max_length=200, pattern=r"^[\w-][\w .-]*(/[\w-][\w .-]*)*\.gguf$")] | None = None
+
+
+class RunConfig(Settings):
+    """All a run is asked to do."""
+
+    name: Name = "run"
+    description: Annotated[str, Field(max_length=500)] = ""
+    seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
+    student: ModelRef
+    teachers: list[ModelRef] = Field(default_factory=list)
+    data: DataConfig = DataConfig()
+    objectives: list[ObjectiveConfig]
+    lora: LoraConfig = LoraConfig()
+    budget: BudgetConfig = BudgetConfig()
+    evaluation: EvaluationConfig = EvaluationConfig()
+    probe: ProbeConfig = ProbeConfig()
+    report_to: list[Tracker] = Field(default_factory=list)
+
+    @property
+    def geometry(self) -> GeometryConfig | None:
+        return self.objective("geometry")
+
+    def objective(self, kind: str) -> ObjectiveConfig | None:
+        """The objective of this kind, of which there is one at most; None where there is none."""
+        return next((one for one in self.objectives if one.kind == kind), None)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _problems_are_held_out(cls, data: Any) -> Any:
+        """`evaluation.problems` is another name for `data.held_out`: the student is judged on exactly those."""
+        evaluation = data.get("evaluation") if isinstance(data, dict) else None
+        if not isinstance(evaluation, dict) or "problems" not in evaluation:
+            return data
+        problems, split = evaluation["problems"], data.get("data") or {}
+        if isinstance(split, dict) and split.get("held_out", problems) != problems:
+            given = f"data.held_out, which is {show(split['held_out'])}"
+            raise fault(
+                "evaluation.problems", f" is {show(problems)}, but it is another name for {given}: give one only."
+            )
+        rest = {key: value for key, value in evaluation.items() if key != "problems"}
+        return {
+            **data,
+            "evaluation": rest,
+            "data": {**split, "held_out": problems} if isinstance(split, dict) else split,
+        }
+
+    @field_validator("report_to", mode="before")
+    @classmethod
+    def _one_tracker(cls, value: Any) -> Any:
+        """A bare name is a list of one; each is told once."""
+        listed = [value] if isinstance(value, str) else value
+        return list(dict.fromkeys(map(str, listed))) if isinstance(listed, list) else listed
+
+    @field_validator("objectives", mode="before")
+    @classmethod
+    def _bare_kinds(cls, value: Any) -> Any:
+        return (
+            [{"kind": item} if isinstance(item, str) else item for item in value] if isinstance(value, list) else value
+        )
+
+    @model_validator(mode="after")
+    def _consistent(self) -> RunConfig:
+        names = [teacher.name for teacher in self.teachers]
+        twice = next((name for name in names if names.count(name) > 1), None)
+        if twice:
+            raise fault("teachers", f" holds two with the name {twice!r}: give one of them another name.")
+        kinds = [objective.kind for objective in self.objectives]
+        if not kinds:
+            raise fault("objectives", " is empty: give at least one, such as 'kind: task'.")
+        if len(set(kinds)) < len(kinds):
+            raise fault("objectives", f" holds the same kind twice ({', '.join(kinds)}): keep one of each.")
+        if not any(objective.weight for objective in self.objectives):
+            raise fault("objectives", " all have weight 0, so nothing would be learned: give one a weight above 0.")
+        for objective in self.objectives:
+            self._check_teachers(objective, names)
+        self._check_listed()
+        if self.geometry:
+            self._check_geometry(self.geometry)
+        return self
+
+    def _check_teachers(self, objective: ObjectiveConfig, names: list[str]) -> None:
+        kind = objective.kind
+        if not names and kind != "task":
+            raise fault(
+                "teachers", f" is empty, but objectives.{kind} needs at least one: add a teacher or drop {kind}."
+            )
+        stranger = next((name for name in getattr(objective, "teachers", None) or [] if name not in names), None)
+        if stranger is not None:
+            raise fault(
+                f"objectives.{kind}.teachers",
+                f" names {show(stranger)}, who is not among the teachers: {instead(stranger, names)}",
+            )
+
+    def _check_listed(self) -> None:
+        """A teacher lists its likeliest tokens once, for one objective: at its temperature, as many as it wants."""
+        lists = [objective for objective in self.objectives if reads_listed(objective)]
+        for teacher in self.teachers:
+            heard = [o for o in lists if o.teachers is None or teacher.name in o.teachers]
+            if len(heard) > 1:
+                raise fault(
+                    "objectives",
+                    f" have both {heard[0].kind} and {heard[1].kind} read the likeliest tokens of {teacher.name!r}: "
+                    f"name the teachers of one of them (objectives.{heard[0].kind}.teachers), or leave one out.",
+                )
+
+    def _check_geometry(self, geometry: GeometryConfig) -> None:
+        budget = self.budget
+        if (
+            geometry.window == "bank" or geometry.gate.kind == "meta"
+        ):  # at first the bank is empty; meta looks at one batch
+            texts, made_of = budget.batch_size, "budget.batch_size makes"
+        else:
+            texts, made_of = budget.batch_size * budget.accumulation, "budget.batch_size times budget.accumulation make"
+        if texts < 4:
+            raise fault("", f"{made_of} {texts}, but a geometry batch needs at least 4 texts: raise it.")
+        if self.data.train < 4:
+            raise fault("data.train", f" is {self.data.train}, but a geometry batch needs at least 4 texts: raise it.")
+        if geometry.gate.kind == "meta" and not self.data.validation:
+            raise fault("data.validation", " is 0, but a 'meta' gate measures benefit on those problems: raise it.")
+
+
+def teachers_of(objective: ObjectiveConfig, config: RunConfig) -> list[ModelRef]:
+    """The teachers an objective listens to: those it names, all where it names none, none for `task`."""
+    if objective.kind == "task":
+        return []
+    return [teacher for teacher in config.teachers if objective.teachers is None or teacher.name in objective.teachers]
+
+
+def load(preset_or_path: str | Path, overrides: list[str] | tuple[str, ...] = ()) -> RunConfig:
+    """The config a preset or a YAML file asks for, with `overrides` ("budget.steps=60") on top. Raises ConfigError."""
+    settings = _read(str(preset_or_path))
+    for override in overrides:
+        apply(settings, override)
+    return parse(settings)
+
+
+def parse(settings: dict[str, Any]) -> RunConfig:
+    """The config that `settings` (a YAML file's content) ask for. Raises ConfigError with the first thing wrong."""
+    try:
+        return RunConfig.model_validate(settings)
+    except ValidationError as error:
+        raise ConfigError(sentence(error, RunConfig)) from None
+
+
+def to_yaml(config: RunConfig) -> str:
+    """Every setting, defaults included, so that `load` gives the same config whatever the defaults become."""
+    return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True, width=120)
+
+
+def _read(source: str) -> dict[str, Any]:
+    names = paths.preset_names()
+    if source in names:
+        return paths.read_preset(source)
+    path = Path(source)
+    if path.is_file():
+        return {"name": path.stem, **paths.read_yaml(path)}
+    if path.is_dir():
+        raise ConfigError(f"{source} is a folder: give a preset or a YAML file.")
+    if path.suffix in (".yaml", ".yml") or len(path.parts) > 1:
+        raise ConfigError(f"There is no file {source}: give a YAML file that exists, or a preset ({', '.join(names)}).")
+    raise ConfigError(f"There is no preset {source!r}: {instead(source, names)}")
+
+
+def _last_part(model: str) -> str:
+    return model.replace("\\", "/").rstrip("/").rsplit("/", 1)[-1] or "model"

@@ -1,0 +1,216 @@
+"""Groups of settings that stand alone: the data, the adapter, the budget, the evaluation and the diagnostics.
+
+What one group must know of another is checked in config.py. This module knows nothing of files or of how a setting is
+carried out.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, ClassVar, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+from distill.config.messages import fault, show, unknown
+
+Count = Annotated[int, Field(ge=1, le=1_000_000)]
+Size = Annotated[int, Field(ge=1, le=4096)]
+Weight = Annotated[float, Field(ge=0, le=1000)]
+Text = Annotated[str, Field(min_length=1, max_length=200)]
+Location = Annotated[str, Field(min_length=1, max_length=1000)]
+Name = Annotated[str, Field(min_length=1, max_length=80, pattern=r"^[^/\\\x00-\x1f]+$")]
+
+
+class Settings(BaseModel):
+    """A group of settings: unknown keys refused, frozen, and a bare string taken for the setting `bare` names."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, coerce_numbers_to_str=True)
+    bare: ClassVar[str] = ""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _plain(cls, data: Any) -> Any:
+        if isinstance(data, str) and cls.bare:
+            return {cls.bare: data}
+        if not isinstance(data, dict):
+            return data
+        for key, value in data.items():
+            if key not in cls.model_fields:
+                raise unknown(str(key), cls.model_fields)
+            if isinstance(value, bool) and cls.model_fields[key].annotation is not bool:  # it would be read as 1
+                raise fault(str(key), f" is {show(value)}: it must be a number or text, not yes or no.")
+        return data
+
+
+class ColumnsConfig(Settings):
+    """Which column of a file or data set holds what.
+
+    Without `answer`, the answer is what the solution concludes with ("#### 62"); without `family`, all are one family.
+    Where there is no column "solution" but one "teacher_solution", and no other is named, that is read. `messages`, a
+    conversation (a list of {role, content}), stands for both: its first user's turn, and the assistant's answer to it.
+    """
+
+    question: Text = "question"
+    solution: Text = "solution"
+    answer: Text | None = None
+    family: Text | None = None
+    messages: Text | None = None
+
+    @model_validator(mode="after")
+    def _distinct(self) -> ColumnsConfig:
+        for name in ("question", "solution") if self.messages else ():
+            if getattr(self, name) != name:
+                raise fault(name, " is set, but messages names a conversation that holds it: give one of the two.")
+        if self.question == self.solution:
+            raise fault(
+                "solution", f" is {self.solution!r}, the column of the questions: name the one of the solutions."
+            )
+        if self.answer == self.solution:
+            raise fault(
+                "answer", " names the column of the solutions: leave it out, and answers are read from their ends."
+            )
+        return self
+
+
+MADE_HERE = ("problems", "reasoning_gym")  # sources that read no file and no Hub, and never run out
+
+# The settings that only some sources have.
+_SOURCES = {"path": ("file",), "dataset": ("hub",), "subset": ("hub",), "split": ("hub",), "columns": ("file", "hub")}
+
+
+class DataConfig(Settings):
+    """The problems, and how many of each split.
+
+    `source`: generated `problems`, `reasoning_gym` (whose data sets are the families), a `file` (JSONL, CSV or Parquet
+    at `path`), or a data set of the `hub` (`dataset` is its id, or a folder; `subset` its configuration). No families
+    means all of them, of reasoning-gym gsm_symbolic. All but generated problems fall into splits by their questions;
+    `new_phrasing` is of generated problems only.
+    """
+
+    source: Literal["problems", "reasoning_gym", "file", "hub"] = "problems"
+    path: Location | None = None
+    dataset: Location | None = None
+    subset: Text | None = None
+    split: Text | None = Field(default=None, validate_default=True)
+    columns: ColumnsConfig | None = Field(default=None, validate_default=True)
+    train: Count = 1280
+    held_out: Count = 240
+    new_phrasing: Annotated[int, Field(ge=0, le=1_000_000)] = 120
+    validation: Annotated[int, Field(ge=0, le=1_000_000)] = 192
+    families: list[Text] = Field(default=[], validate_default=True)
+    seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
+
+    @field_validator("families")
+    @classmethod
+    def _of_the_gym(cls, value: list[str], info: Any) -> list[str]:
+        return value or (["gsm_symbolic"] if info.data.get("source") == "reasoning_gym" else [])
+
+    @field_validator("split", "columns", mode="before")
+    @classmethod
+    def _follow_source(cls, value: Any, info: Any) -> Any:
+        source = info.data.get("source")
+        if value is not None or source not in _SOURCES[info.field_name]:
+            return value
+        return "train" if info.field_name == "split" else {}
+
+    @model_validator(mode="after")
+    def _consistent(self) -> DataConfig:
+        for name, sources in _SOURCES.items():
+            if getattr(self, name) is not None and self.source not in sources:
+                raise fault(
+                    name,
+                    f" is set, but data.source is {self.source!r}, which has no use for it: set data.source to "
+                    f"{' or '.join(map(repr, sources))}, or remove it.",
+                )
+        if self.source == "file" and self.path is None:
+            raise fault("path", " is missing, but data.source is 'file': give a JSONL, CSV or Parquet file.")
+        if self.source == "hub" and self.dataset is None:
+            raise fault("dataset", " is missing, but data.source is 'hub': give a data set's id, such as openai/gsm8k.")
+        if self.columns and self.families and not self.columns.family:
+            raise fault(
+                "families", " names families, but data.columns.family names no column that says them: set it too."
+            )
+        return self
+
+
+class LoraConfig(Settings):
+    """What is trained in the student: low-rank updates of its linear layers."""
+
+    r: Annotated[int, Field(ge=1, le=1024)] = 16
+    alpha: Annotated[int, Field(ge=1, le=65536)] = 32
+    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    targets: str | list[str] = "all-linear"
+    quantize: Literal["4bit", "8bit"] | None = None
+
+    @field_validator("targets", mode="plain")
+    @classmethod
+    def _targets(cls, value: Any) -> str | list[str]:
+        names = isinstance(value, list) and value and all(isinstance(name, str) and name for name in value)
+        if not names and value != "all-linear":
+            raise fault(
+                "", f" is {show(value)}: it must be 'all-linear' or a list of layer names such as [q_proj, v_proj]."
+            )
+        return value
+
+
+class BudgetConfig(Settings):
+    """How long and hard to train. `warmup`: a fraction of the steps; `max_length`: tokens; `threads` 0: every core.
+
+    So many `steps` (100), or `epochs` over the texts there turn out to be, each as many whole steps as they make, and
+    the adapter kept at the end of each; `steps` is None then. `gradient_checkpointing`: the backward pass computes each
+    layer again rather than all that it needs being kept.
+    """
+
+    epochs: Annotated[int, Field(ge=1, le=1000)] | None = None
+    steps: Count | None = 100
+    batch_size: Size = 64
+    accumulation: Annotated[int, Field(ge=1, le=1024)] = 1
+    learning_rate: Annotated[float, Field(gt=0, le=1)] = 2e-3
+    warmup: Annotated[float, Field(ge=0, le=1)] = 0.05
+    schedule: Literal["cosine", "linear", "constant"] = "cosine"
+    max_length: Annotated[int, Field(ge=16, le=131_072)] = 256
+    max_grad_norm: Annotated[float, Field(ge=0, le=1_000_000)] = 1.0
+    weight_decay: Annotated[float, Field(ge=0, le=1)] = 0.0
+    save_every: Count = 25
+    threads: Annotated[int, Field(ge=0, le=1024)] = 0
+    teacher_batch_size: Size = 64
+    gradient_checkpointing: bool = False
+
+    @model_validator(mode="before")
+    @classmethod
+    def _epochs_instead(cls, data: Any) -> Any:
+        given = isinstance(data, dict) and data.get("epochs") is not None
+        return {"steps": None, **data} if given else data
+
+    @field_validator("steps")
+    @classmethod
+    def _one_of_the_two(cls, steps: int | None, info: Any) -> int | None:
+        epochs = info.data.get("epochs")
+        if steps is None and epochs is None:
+            raise fault("", " is empty: it must be a whole number, or give budget.epochs in its place.")
+        if steps is not None and epochs is not None:
+            raise fault("", f" is {steps}, but budget.epochs is {epochs}: give one of the two, and null for the other.")
+        return steps
+
+    def total(self, texts: int) -> int:
+        """The optimiser steps in all, where there are so many texts to learn from."""
+        return self.steps if self.epochs is None else self.epochs * (texts // (self.batch_size * self.accumulation))
+
+
+class EvaluationConfig(Settings):
+    """How the student answers the held-out problems; how many there are is `data.held_out`."""
+
+    max_new_tokens: Annotated[int, Field(ge=1, le=8192)] = 64
+    batch_size: Size = 256
+
+
+class ProbeConfig(Settings):
+    """The diagnostics during training: `texts` cut at `characters`, looked at `every` so many steps.
+
+    At every second look the student answers `samples` example problems and `problems` of the validation split.
+    """
+
+    texts: Annotated[int, Field(ge=4, le=4096)] = 128
+    characters: Annotated[int, Field(ge=16, le=100_000)] = 400
+    every: Count = 25
+    samples: Annotated[int, Field(ge=0, le=16)] = 3
+    problems: Annotated[int, Field(ge=0, le=512)] = 48

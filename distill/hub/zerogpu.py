@@ -1,0 +1,262 @@
+"""ZeroGPU: runs are carried out in slices of GPU time, each of the quota of the visitor who asks, and answers too.
+
+ZeroGPU lends a process that is forked from the page a GPU for a minute or two. What is done there is in slices.py and
+side_by_side.py; what is between is here: the turn, downloads, and what is said of a run that gets no GPU. Only this
+module imports `spaces`, and only on ZeroGPU; elsewhere its functions are there and nobody needs them.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import threading
+import traceback
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from contextvars import copy_context
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from distill.config import run_config as configs
+from distill.config.errors import UserError
+from distill.config.progress import Stopped
+from distill.hub.fetch import fetch, fetch_models
+from distill.hub.slices import ASKED, LEFT, WAITING, in_slice, kept, log_of
+from distill.models.hardware import enter_slice, is_zerogpu
+from distill.runs import queue
+from distill.runs.events import Error, EventWriter, Stage, Status
+from distill.runs.process import claim, live_process, release, remember
+from distill.runs.store import view
+from distill.training.worker import reason_for
+
+if TYPE_CHECKING:
+    from distill.config.run_config import ModelRef
+
+if is_zerogpu():
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")  # a forked process must not wait for the page's threads
+    import spaces  # before anything touches CUDA
+
+    _gpu = spaces.GPU
+else:
+
+    def _gpu(duration: Any) -> Callable[[Any], Any]:
+        return lambda task: task
+
+
+SLICE, SHORTEST = 120.0, 30.0  # seconds of GPU time asked for at once; where that is too much, half of it, down to this
+ANSWERING = 60  # seconds, for one question to the student or to a teacher
+
+_BEAT = 1.0  # seconds between two signs of life of a run
+_IDLE = 2  # slices in a row that may end with nothing to show
+
+
+# --- runs ------------------------------------------------------------------------------------------------------------
+
+
+def take_charge(folder: Path, in_turn: bool = True) -> None:
+    """What `runs.start` and `runs.resume` do on ZeroGPU in place of starting a worker: this process has the run."""
+    claim(folder)
+
+
+def carry_out(folder: Path, seconds: float | None = None, token: str | None = None) -> Iterator[None]:
+    """Carry out a run that this process has taken charge of, slice after slice; yields every second until it ends.
+
+    Call it within the event of the visitor whose quota is used: the slices run in its context. Close it when they are
+    gone: the slice saves and ends soon after, and the run can be resumed. Whatever goes wrong is said in the run.
+    Nothing is done for a run that another process has. `token`: what its models are fetched with; slices, which find
+    them here, get none.
+    """
+    process = live_process(folder)
+    if process is None or process.pid != os.getpid():
+        return (beat for beat in ())  # can be closed, as the other
+    slices = _Slices(Path(folder).resolve(), SLICE if seconds is None else seconds, token)
+    # In a thread, as a generator is closed in the page's event loop, which must not wait for a slice to be saved.
+    thread = threading.Thread(target=copy_context().run, args=(slices.carry_out,), daemon=True, name=f"run {folder}")
+    thread.start()
+
+    def beats() -> Iterator[None]:
+        try:
+            while thread.is_alive():
+                yield
+                thread.join(_BEAT)
+        finally:
+            slices.left = True
+
+    following = beats()
+    next(following, None)  # begun, so that closing it is heard
+    return following
+
+
+class _Slices:
+    """A run on its way through its slices."""
+
+    def __init__(self, folder: Path, seconds: float, token: str | None):
+        self.folder = folder
+        self._token = token
+        self.seconds = seconds
+        self.left = False  # whether whoever asked for them has gone
+
+    def carry_out(self) -> None:
+        """To the run's end, which is said in the run whatever it is."""
+        try:
+            with EventWriter(self.folder / "events.jsonl") as writer:
+                last = self._end(writer)
+                if last is not None:
+                    writer.write(last)
+        finally:
+            release(self.folder)
+
+    def _end(self, writer: EventWriter) -> Status | None:
+        """The run's last word, None where a slice has said it."""
+        turn = None
+        try:
+            turn = queue.take(self.folder, True, self._should_stop)
+            self._prepare(writer)
+            return self._go_on(writer)
+        except Stopped:
+            return Status(state="stopped", reason=LEFT if self.left else ASKED)
+        except Exception as error:
+            last = refusal(error)
+            if last is None:
+                with log_of(self.folder) as log:
+                    traceback.print_exc(file=log)
+                last = Status(state="failed", reason=reason_for(error, self.folder))
+                writer.write(Error(text=last.reason))
+            return last
+        finally:
+            if turn is not None:
+                queue.give_back(turn)
+
+    def _should_stop(self) -> bool:
+        return self.left or (self.folder / "STOP").exists()
+
+    def _prepare(self, writer: EventWriter) -> None:
+        """All that needs no GPU, as its seconds count: models and data are fetched, libraries imported."""
+        writer.write(Status(state="preparing"))
+
+        def progress(text: str) -> Callable[[int, int], None]:
+            return lambda done, total: writer.write(Stage(name="load", text=text, done=done, total=total))
+
+        config = configs.load(self.folder / "config.yaml")
+        configs.check_models(config)
+        fetch(config, progress, self._should_stop, self._token)
+        import distill.training.artifacts
+        import distill.training.pipeline  # noqa: F401
+
+    def _go_on(self, writer: EventWriter) -> Status | None:
+        writer.write(Status(state="queued", reason=WAITING))
+        idle = 0
+        while idle < _IDLE:
+            if self._should_stop():
+                raise Stopped
+            before = kept(self.folder)
+            self._slice()
+            if view(self.folder).state != "queued":
+                return None
+            idle = idle + 1 if kept(self.folder) == before else 0
+        reason = (
+            f"{idle} slices of {self.seconds:.0f} s on a GPU went by in a row and nothing could be saved: a new run "
+            "with a lower evaluation.batch_size, budget.batch_size or length of answers has more to save."
+        )
+        return Status(state="failed", reason=reason)
+
+    def _slice(self) -> None:
+        """One slice, or a shorter one where the visitor may have no more."""
+        while True:
+            try:
+                with closing(_train(str(self.folder), self.seconds)) as beats:
+                    for _ in beats:
+                        if self.left:
+                            break  # closed, it saves
+                return
+            except Exception as error:
+                if not _asks_too_much(error) or self.seconds <= SHORTEST:
+                    raise
+                self.seconds = max(SHORTEST, self.seconds / 2)
+            finally:
+                remember(self.folder, os.getpid())
+
+
+@_gpu(duration=lambda folder, seconds: math.ceil(seconds))
+def _train(folder: str, seconds: float) -> Iterator[None]:
+    enter_slice()
+    yield from in_slice(Path(folder), seconds)
+
+
+def refusal(error: Exception) -> Status | None:
+    """What is said of a run that ZeroGPU lends no GPU any more; None for what is none of its errors."""
+    title, said = _said(error)
+    if not title.startswith("ZeroGPU"):
+        return None
+    if title == "ZeroGPU worker error":
+        reason = f"the GPU was taken away in the middle of a slice ({said}): resume goes on from what was saved before"
+        return Status(state="crashed", reason=reason)
+    if _asks_too_much(error):
+        return Status(state="stopped", reason=f"the GPU quota is used up ({said}); resume goes on from here")
+    return Status(state="stopped", reason=f"no GPU is to be had now ({said}); resume goes on from here")
+
+
+def _asks_too_much(error: Exception) -> bool:
+    """Whether it is of the visitor's quota: then less may be granted."""
+    title, said = _said(error)
+    return title in ("ZeroGPU quota exceeded", "ZeroGPU illegal duration") and not said.startswith("No GPU")
+
+
+def _said(error: Exception) -> tuple[str, str]:
+    """(title, message) of an error of `spaces`: gradio's, which is not imported here."""
+    title, said = getattr(error, "title", None), str(getattr(error, "message", error))
+    return str(title or ""), " ".join(said.split()).rstrip(".")
+
+
+# --- answers ---------------------------------------------------------------------------------------------------------
+
+
+def both(run_folder: Path, question: str, max_new_tokens: int | None = None) -> Iterator[Any]:
+    """As side_by_side.both, on a GPU that is lent for it."""
+    _ready(configs.load(run_folder / "config.yaml").student)
+    yield from _told(_both(str(run_folder), question, max_new_tokens))
+
+
+def answer_as_teacher(ref: ModelRef, question: str, max_new_tokens: int) -> Iterator[Any]:
+    """As side_by_side.answer_as_teacher, on a GPU that is lent for it."""
+    _ready(ref)
+    yield from _told(_as_teacher(ref, question, max_new_tokens))
+
+
+@_gpu(duration=ANSWERING)
+def _both(folder: str, question: str, max_new_tokens: int | None) -> Iterator[Any]:
+    enter_slice()
+    from distill.evaluation import side_by_side
+
+    yield from _telling(side_by_side.both(Path(folder), question, max_new_tokens))
+
+
+@_gpu(duration=ANSWERING)
+def _as_teacher(ref: ModelRef, question: str, max_new_tokens: int) -> Iterator[Any]:
+    enter_slice()
+    from distill.evaluation import side_by_side
+
+    yield from _telling(side_by_side.answer_as_teacher(ref, question, max_new_tokens))
+
+
+def _ready(ref: ModelRef) -> None:
+    """Fetch a model, and import what it is loaded with, while no GPU waits."""
+    fetch_models([ref], lambda text: lambda done, total: None)
+    import distill.evaluation.side_by_side  # noqa: F401
+
+
+def _telling(steps: Iterator[Any]) -> Iterator[Any]:
+    """`steps`; what is wrong is the last of them: of what is raised, `spaces` tells the class alone."""
+    try:
+        with closing(steps):
+            yield from steps
+    except UserError as error:
+        yield error
+
+
+def _told(steps: Iterator[Any]) -> Iterator[Any]:
+    with closing(steps):
+        for step in steps:
+            if isinstance(step, UserError):
+                raise step
+            yield step

@@ -1,0 +1,243 @@
+"""Which model a reference means (zoo model, folder, GGUF file or Hub id), and whether a folder holds a whole, safe one.
+
+Only file names and headers are read: no weights are loaded and nothing is fetched. It knows nothing of torch.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from distill.config import paths
+from distill.config.errors import ConfigError
+from distill.config.messages import instead, nearest
+from distill.models.architectures import refusal
+from distill.models.gguf_files import SUFFIX, read_gguf
+
+if TYPE_CHECKING:
+    from distill.config.run_config import ModelRef, RunConfig
+
+_HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
+_HUB_FILE = re.compile(r"(?!.*\.\.)[\w.-]+(?:/[\w.-]+)*\.gguf")
+ADAPTER = "adapter_config.json"
+PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl")
+_LARGEST_HEADER = 100_000_000  # bytes; the limit of the safetensors library
+
+
+def model_path(ref: ModelRef | str) -> Path | str:
+    """The zoo folder, else the folder, else the Hub id that `ref` means. Raises ConfigError where it is none.
+
+    Where it means a GGUF file that file, or "organisation/name/file.gguf" where that is on the Hub: see `on_the_hub`.
+    """
+    model, gguf = _named(ref)
+    place = _place(model)
+    if gguf is None:
+        return place
+    if isinstance(place, str):
+        return f"{place}/{gguf}"
+    if not (place / gguf).is_file():
+        raise ConfigError(f"There is no file {place / gguf}: give a GGUF file that exists.")
+    return place / gguf
+
+
+def on_the_hub(path: str) -> tuple[str, str | None]:
+    """(repository, GGUF file in it or None) of what `model_path` gives of a model on the Hub."""
+    parts = path.split("/", 2)
+    return "/".join(parts[:2]), parts[2] if len(parts) > 2 else None
+
+
+def is_hub_id(model: str) -> bool:
+    """Whether it is shaped like a model's id on the Hub, or like a GGUF file of one."""
+    repository, gguf = on_the_hub(model)
+    return is_repository(repository) and (gguf is None or bool(_HUB_FILE.fullmatch(gguf)))
+
+
+def is_repository(name: str) -> bool:
+    """Whether it is shaped like the name of a repository of the Hub, of a model or of a data set."""
+    return bool(_HUB_ID.fullmatch(name))
+
+
+def _named(ref: ModelRef | str) -> tuple[str, str | None]:
+    """(model, GGUF file): "models/small.gguf" is short for the file small.gguf in the folder (or of the id) models."""
+    model, gguf = (ref, None) if isinstance(ref, str) else (ref.model, ref.gguf)
+    if gguf is not None or not model.endswith(SUFFIX):
+        return model, gguf
+    path = Path(model).expanduser()
+    if not path.exists() and not path.is_absolute() and is_hub_id(model):
+        return on_the_hub(model)
+    return str(path.parent), path.name
+
+
+def _place(model: str) -> Path | str:
+    folder = paths.zoo_folder(model)
+    if folder:
+        return folder
+    if model in paths.preset_models():
+        raise ConfigError(f"The zoo model {model!r} is not made yet: make it with python -m distill zoo.")
+    path = Path(model).expanduser()
+    if path.is_dir():
+        return path
+    if path.exists():
+        raise ConfigError(f"{model} is a file, not a model: give the folder it is in.")
+    if path.is_absolute() or model.startswith((".", "~")) or len(path.parts) > 2:
+        raise ConfigError(f"There is no folder {model}: give one that holds a model.")
+    # "zoo/qwen2-tny" is shaped like a Hub id too; only the Hub can say that it isn't one.
+    if is_repository(model):
+        return model
+    names = paths.zoo_names()
+    hint = f"did you mean {nearest(model, names)!r}?" if nearest(model, names) else instead(model, names)
+    raise ConfigError(f"{model!r} is no zoo model, no folder and no Hub id (organisation/name): {hint}")
+
+
+def check_models(config: RunConfig) -> None:
+    """Raises ConfigError unless every model is known and every folder among them holds a config and whole weights."""
+    for role, ref in [("student", config.student), *(("teacher", teacher) for teacher in config.teachers)]:
+        try:
+            path = model_path(ref)
+            if isinstance(path, Path):
+                check_files(path)
+            if role == "student" and config.lora.quantize and str(path).endswith(SUFFIX):
+                raise ConfigError("it is a GGUF file, which can't be quantised again: remove lora.quantize.")
+        except ConfigError as error:
+            raise ConfigError(f"The {role} {ref.name!r} can't be used: {lower(str(error))}") from error
+
+
+def check_files(path: Path) -> None:
+    """Raises ConfigError unless the folder holds a whole, safe model, or the file is a whole GGUF file."""
+    if path.is_dir():
+        check_folder(path)
+    else:
+        read_gguf(path)
+        if (path.parent / ADAPTER).is_file():
+            raise adapter_beside(path.parent)
+
+
+def check_folder(folder: Path) -> list[dict[str, Any]]:
+    """The headers of the weight files of a model's folder: {tensor: {"dtype", "shape", "data_offsets"}} each.
+
+    Raises ConfigError unless `folder` holds config.json and complete safetensors weights.
+    """
+    if not (folder / "config.json").is_file():
+        raise ConfigError(f"{folder} holds no config.json: give a folder saved by save_pretrained.")
+    _check_architecture(folder)
+    if (folder / ADAPTER).is_file():
+        raise adapter_beside(folder)
+    files = sorted(folder.glob("*.safetensors"))
+    if not files:
+        pickles = sorted(path.name for pattern in PICKLES for path in folder.glob(pattern))
+        if pickles:
+            raise _pickle(folder / pickles[0])
+        raise ConfigError(f"{folder} holds no weights (*.safetensors): copy them there or save the model again.")
+    listed = _listed(folder)
+    missing = sorted(listed - {path.name for path in files})
+    if missing:
+        raise ConfigError(f"{folder} lacks {missing[0]}, one of its {len(listed)} weight files: copy it again.")
+    headers = {file.name: safetensors_header(file) for file in files}
+    return [header for name, header in headers.items() if not listed or name in listed]
+
+
+def adapter_beside(model: Path | str) -> ConfigError:
+    """Why a model with an adapter in its folder is refused: transformers would load what the adapter names instead,
+    which may be any model, or any folder of this machine."""
+    return ConfigError(
+        f"{model} holds an adapter ({ADAPTER}), which names the model to be loaded and changes it: give a model "
+        "without one, such as the adapter merged into its model."
+    )
+
+
+def _check_architecture(folder: Path) -> None:
+    try:
+        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        reason = refusal(config)
+    except (OSError, ValueError, AttributeError):  # damaged: whoever reads it for what is in it says so
+        return
+    if reason:
+        raise ConfigError(f"{folder} {reason}: choose another model.")
+
+
+def safetensors_header(file: Path) -> dict[str, Any]:
+    """The header of a safetensors file, without its metadata. Raises ConfigError unless the file is as long as it says.
+
+    A safetensors file is 8 bytes (the header's length, little endian), the header (JSON: name -> dtype, shape,
+    data_offsets [begin, end) after the header) and the data.
+    """
+    broken = f"{file} is no safetensors file, or its start is damaged: copy it again."
+    try:
+        size = file.stat().st_size
+        with file.open("rb") as stream:
+            start = stream.read(9)
+            length = int.from_bytes(start[:8], "little")
+            if size > 8 and (start[8:] != b"{" or length > _LARGEST_HEADER):
+                raise _pickle(file) if start.startswith((b"PK\x03\x04", b"\x80")) else ConfigError(broken)
+            if size < max(9, 8 + length):
+                raise _truncated(file, size, max(9, 8 + length))
+            header = json.loads(start[8:] + stream.read(length - 1))
+        header.pop("__metadata__", None)
+        ends = [entry["data_offsets"][1] for entry in header.values()]
+    except OSError as error:
+        raise ConfigError(f"{file} can't be read: {error.strerror or error}.") from error
+    except (ValueError, KeyError, IndexError, TypeError, AttributeError) as error:
+        raise ConfigError(broken) from error
+    if not ends:
+        raise ConfigError(f"{file} holds no weights at all: save the model again.")
+    if size < 8 + length + max(ends):
+        raise _truncated(file, size, 8 + length + max(ends))
+    if size > 8 + length + max(ends):
+        raise ConfigError(broken.replace("start", "end"))
+    return header
+
+
+def _truncated(file: Path, size: int, whole: int) -> ConfigError:
+    return ConfigError(f"{file} is cut short ({size:,} of at least {whole:,} bytes): copy it again.")
+
+
+def _pickle(file: Path) -> ConfigError:
+    return ConfigError(f"{file} is a pickle, which can run code when it is read: save the model again as safetensors.")
+
+
+def _listed(folder: Path) -> set[str]:
+    """The weight files the index names, where the weights are in several."""
+    try:
+        index = json.loads((folder / "model.safetensors.index.json").read_text(encoding="utf-8"))
+        return set(index["weight_map"].values())
+    except FileNotFoundError:
+        return set()
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ConfigError(f"{folder}/model.safetensors.index.json is damaged: copy it again.") from error
+
+
+def absolute(config: RunConfig) -> RunConfig:
+    """The config with its folders and files made absolute, so that it means the same from another working folder."""
+
+    def fixed(ref: ModelRef) -> ModelRef:
+        path = Path(ref.model).expanduser()
+        is_here = path.is_dir() or (ref.model.endswith(SUFFIX) and path.is_file())
+        if paths.zoo_folder(ref.model) or path.is_absolute() or not is_here:
+            return ref
+        # What a file is a link to may have another ending, as in the Hub's cache.
+        whole = path.resolve() if path.is_dir() else path.parent.resolve() / path.name
+        return ref.model_copy(update={"model": str(whole)})
+
+    data = config.data
+    places = {"path": data.path and _resolved(data.path)}
+    if data.dataset and Path(os.path.expanduser(data.dataset)).is_dir():  # else it is a Hub id
+        places["dataset"] = _resolved(data.dataset)
+    return config.model_copy(
+        update={
+            "student": fixed(config.student),
+            "teachers": [fixed(t) for t in config.teachers],
+            "data": data.model_copy(update=places),
+        }
+    )
+
+
+def _resolved(path: str) -> str:
+    return str(Path(os.path.expanduser(path)).resolve())
+
+
+def lower(text: str) -> str:
+    """The sentence without its capital, to follow a colon, unless its first word is a path or a name."""
+    return text[0].lower() + text[1:] if text.startswith(("The ", "There ")) else text

@@ -1,0 +1,206 @@
+"""Before anything is loaded: can these methods be had with these teachers, and if not, which could?
+
+`check_pairs` reads tokenizers alone and is for the worker; `foreseen` reads nothing but digests of files and is for
+whoever fills in settings. They refuse in the same words. This module knows nothing of weights, or of how a method is
+carried out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from distill.config.errors import ConfigError, UserError
+from distill.config.messages import listed
+from distill.config.objectives import ObjectiveConfig
+from distill.config.requirements import demand
+from distill.config.run_config import ModelRef, RunConfig, teachers_of
+from distill.config.trackers import missing
+from distill.data.reasoning_gym import check_family
+from distill.models.metadata import describe_model, same_tokenizer
+from distill.models.references import model_path
+
+if TYPE_CHECKING:  # transformers: a page that asks what is foreseen must not wait for it
+    from distill.models.tokenizer_compat import Pair, Reader
+
+_BY_TOKEN = ("logits", "gkd")  # compare two distributions over one vocabulary
+_BY_CHARACTER = ("cross_tokenizer", "features")  # compare what ends at the same character
+
+
+def check_pairs(config: RunConfig, warn: Callable[[str, str], None]) -> dict[str, Pair]:
+    """{teacher: what matters of it beside the student}, for every teacher that some method listens to.
+
+    Tokenizers are loaded, one teacher's at a time, and config.json is read; weights are not. `warn(code, sentence)` is
+    told of what works and should be known. Raises ConfigError, one sentence naming the method, the teachers, why, and
+    what would work, where a method can't be had; UserError where a tokenizer can't be loaded.
+    """
+    wanted = {teacher.name for objective in config.objectives for teacher in teachers_of(objective, config)}
+    if not wanted:
+        return {}
+    from distill.models.tokenizer_compat import pair
+
+    student = _reader(config.student)
+    pairs, seen = {}, {}
+    for teacher in config.teachers:
+        if teacher.name in wanted:
+            reader = _reader(teacher)
+            pairs[teacher.name], seen[teacher.name] = pair(student, reader), _Seen.of(reader)
+    for objective in config.objectives:
+        _refuse(objective, {teacher.name: pairs[teacher.name] for teacher in teachers_of(objective, config)})
+    for code, sentence in _warnings(config, pairs, _Seen.of(student), seen):
+        warn(code, sentence)
+    return pairs
+
+
+def foreseen(config: RunConfig) -> list[str]:
+    """What `check_pairs` will refuse as far as files tell, in sentences that begin with the method's setting; and data
+    sets that reasoning-gym lacks or that can't be judged.
+
+    Raises ConfigError where a reference means no model.
+    """
+    found = [missing(config.report_to)] if missing(config.report_to) else []
+    for objective in config.objectives:
+        if objective.kind in _BY_TOKEN:
+            same = {t.name: same_tokenizer(config.student, t) for t in teachers_of(objective, config)}
+            if False in same.values():
+                found.append(_other_tokenizer(objective.kind, same))
+    if config.data.source == "reasoning_gym":
+        try:
+            list(map(check_family, config.data.families))
+        except UserError as error:  # the first will do: a ConfigError, or that it is not installed
+            found.append(str(error))
+    return found
+
+
+def refuse_foreseen(config: RunConfig) -> None:
+    """Raise ConfigError with the first thing `foreseen`, so that no run is made that could not begin."""
+    for sentence in foreseen(config):
+        raise ConfigError(sentence)
+
+
+@dataclass(frozen=True)
+class _Seen:
+    """What is kept of a model when its tokenizer is let go; `width`: the larger of its logits and its tokens."""
+
+    has_template: bool
+    pad_is_end: bool
+    width: int
+
+    @classmethod
+    def of(cls, reader: Reader) -> _Seen:
+        return cls(reader.has_template, reader.pad_is_end, max(reader.logits or 0, len(reader.tokens)))
+
+
+def _reader(ref: ModelRef) -> Reader:
+    from distill.models.loading import load_tokenizer
+    from distill.models.tokenizer_compat import Reader
+
+    tokenizer = load_tokenizer(model_path(ref), ref.revision, ref.name)
+    return Reader(tokenizer, describe_model(ref).vocabulary)
+
+
+# --- what is refused -------------------------------------------------------------------------------------------------
+
+
+def _refuse(objective: ObjectiveConfig, pairs: dict[str, Pair]) -> None:
+    """Raises ConfigError where `objective` can't be had with one of its teachers."""
+    kind, others = objective.kind, {name: pair for name, pair in pairs.items() if not pair.same_tokenizer}
+    if kind in _BY_TOKEN and others:
+        first = next(iter(others.values()))
+        lined_up = not any(pair.round_trip for pair in others.values())
+        same = {name: pair.same_tokenizer for name, pair in pairs.items()}
+        raise ConfigError(_other_tokenizer(kind, same, first.difference, lined_up))
+    changed = next((name for name, pair in others.items() if pair.round_trip), None)
+    if kind in _BY_CHARACTER and changed is not None:
+        raise ConfigError(
+            f"objectives.{kind} lines up tokens by the characters they stand for, which can't be done with the teacher "
+            f"{changed!r}, for {others[changed].round_trip}: use objectives.response or objectives.geometry."
+        )
+
+
+def _other_tokenizer(kind: str, same: dict[str, bool | None], why: str | None = None, lined_up: bool = True) -> str:
+    """Why `kind` can't be had. `same`: {teacher: whether it has the student's tokenizer}; `why` of the first that has
+    not; `lined_up`: across tokenizers it could be done."""
+    others, own = ([name for name, is_same in same.items() if is_same is wanted] for wanted in (False, True))
+    use = "objectives.cross_tokenizer or objectives.response" if lined_up else "objectives.response"
+    if own:
+        use += f", or name only teachers with the student's tokenizer in objectives.{kind}.teachers ({_names(own)})"
+    lack = "has another tokenizer" if len(others) == 1 else "have other tokenizers"
+    reason = f" ({why})" if why else ""
+    return (
+        f"objectives.{kind} compares token by token, but {_names(others)} {lack} than the student{reason}: use {use}."
+    )
+
+
+# --- what should be known --------------------------------------------------------------------------------------------
+
+
+def _warnings(
+    config: RunConfig, pairs: dict[str, Pair], student: _Seen, seen: dict[str, _Seen]
+) -> Iterator[tuple[str, str]]:
+    """(code, sentence) of each, the teachers it is about together in one."""
+
+    def listens(*kinds: str) -> list[str]:
+        found = {t.name for one in config.objectives if one.kind in kinds for t in teachers_of(one, config)}
+        return [name for name in pairs if name in found]
+
+    by_token = listens(*_BY_TOKEN)
+    everyone = {"The student": student, **{repr(name): model for name, model in seen.items()}}
+    bare = [who for who, model in everyone.items() if not model.has_template]
+    if bare:
+        yield "no_template", f"{listed(bare)} {_have(bare)} no chat template: questions are asked with a line break."
+    unlike = [name for name in listens(*_BY_TOKEN, *_BY_CHARACTER) if all(pairs[name].has_template)]
+    unlike = [name for name in unlike if not pairs[name].same_template]
+    if unlike:
+        text = f"{_names(unlike)} {_have(unlike)} another chat template than the student: each is asked in its own."
+        yield "templates_differ", text
+    yield from _ends(config, pairs, by_token, listens(*_BY_TOKEN, *_BY_CHARACTER, "response"))
+    padding = [who for who, model in everyone.items() if model.pad_is_end]
+    if padding:
+        yield (
+            "pad_is_end",
+            f"{listed(padding)} {'pads' if len(padding) == 1 else 'pad'} with an end token: padding is told from the "
+            "end by the attention mask, so there is nothing to do.",
+        )
+    exact = [name for name in listens("cross_tokenizer") if pairs[name].same_tokenizer]
+    if exact:
+        yield (
+            "tokenizer_shared",
+            f"{_names(exact)} {_have(exact)} the student's own tokenizer: objectives.logits would be exact where "
+            "objectives.cross_tokenizer is rough.",
+        )
+    for name in by_token:
+        n, most = pairs[name].vocabulary, max(student.width, seen[name].width)
+        if most > n:
+            yield (
+                "vocabulary_padded",
+                f"The student and {name!r} are compared on {n:,} logits, one for each token both have: the rest, up "
+                f"to {most:,}, are left out.",
+            )
+
+
+def _ends(
+    config: RunConfig, pairs: dict[str, Pair], by_token: list[str], taught: list[str]
+) -> Iterator[tuple[str, str]]:
+    """Teachers that end answers otherwise: token by token that confuses any student, else only a base model."""
+    for name in taught:
+        pair = pairs[name]
+        if not pair.same_end and (name in by_token or not pair.has_template[0]):
+            done = "whatever it is shown, the student is taught its own"
+            if name in by_token:
+                taught = "the teacher's too" if demand(config, name).live else "its own"
+                done = f"answers end at either, and the student is taught {taught}"
+            yield (
+                "ends_differ",
+                f"{name!r} ends its answers with {pair.teacher_end!r} and the student {config.student.name!r} with "
+                f"{pair.student_end!r}: {done}.",
+            )
+
+
+def _names(names: Sequence[str]) -> str:
+    return listed([repr(name) for name in names])
+
+
+def _have(names: Sequence[str]) -> str:
+    return "has" if len(names) == 1 else "have"

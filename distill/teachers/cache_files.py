@@ -1,0 +1,107 @@
+"""Files of what teachers said: whole or not at all, in a folder a teacher; how one is asked safely, and let go.
+
+What is kept is named by a digest of all that decides it, so nothing here asks what a file is about. This module knows
+nothing of signals or of answers.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import gc
+import hashlib
+import json
+import os
+import re
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from distill.config.errors import UserError
+
+_STALE = 3600  # seconds after which a half-written file is what a killed process left
+
+
+def folder_of(cache_dir: Path, name: str, model: str) -> Path:
+    """The folder of the teacher called `name` whose fingerprint is `model`: readable, and another for other weights."""
+    short = hashlib.sha256(model.encode()).hexdigest()[:12]
+    return Path(cache_dir) / f"{re.sub(r'[^A-Za-z0-9._-]+', '-', name)}-{short}"
+
+
+def digest_of(decisive: Any) -> str:
+    """What a file is named by: a digest of all that decides its content, as JSON."""
+    return hashlib.sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()[:32]
+
+
+def make_folder(folder: Path, what: str) -> None:
+    """Make it, and sweep up what killed processes left in it. Raises UserError; `what`: "the teachers' signals"."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for left in folder.glob(".unfinished-*"):
+            with contextlib.suppress(OSError):
+                if time.time() - left.stat().st_mtime > _STALE:
+                    left.unlink()
+    except OSError as error:
+        raise _unwritable(folder, error, what) from error
+
+
+def write_whole(file: Path, content: bytes, what: str) -> None:
+    """All of the file or nothing, even if the machine goes down: written aside, synced, renamed. Raises UserError."""
+    unfinished = None
+    try:
+        handle, unfinished = tempfile.mkstemp(dir=file.parent, prefix=".unfinished-")
+        with os.fdopen(handle, "wb") as stream:
+            stream.write(content)
+            stream.flush()
+            os.fsync(stream.fileno())
+        os.replace(unfinished, file)
+        _sync_folder(file.parent)
+    except OSError as error:
+        if unfinished is not None:
+            with contextlib.suppress(OSError):
+                os.unlink(unfinished)
+        raise _unwritable(file.parent, error, what) from error
+
+
+@contextmanager
+def asking(teacher: str, batch_size: int, things: str) -> Iterator[None]:
+    """What goes wrong within is said with the teacher's name, in a UserError; `things`: what it does so many of."""
+    try:
+        yield
+    except UserError as error:
+        raise UserError(f"The teacher {teacher!r} can't be asked. {error}") from error
+    except (torch.OutOfMemoryError, MemoryError) as error:
+        raise UserError(
+            f"The teacher {teacher!r} needs more memory than there is for {batch_size} {things} at a time: lower "
+            "budget.teacher_batch_size."
+        ) from error
+
+
+def let_go() -> None:
+    """Free the memory of a model that nothing refers to any more."""
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+
+
+def _sync_folder(folder: Path) -> None:
+    if os.name == "posix":  # elsewhere a folder can't be opened
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+
+
+def _unwritable(folder: Path, error: OSError, what: str) -> UserError:
+    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        return UserError(f"There is no room left to keep {what} in {folder}: free some space, then resume.")
+    return UserError(
+        f"{what[0].upper()}{what[1:]} can't be kept in {folder} ({error.strerror or error}): set DISTILL_HOME to a "
+        "folder that can be written."
+    )

@@ -1,0 +1,164 @@
+"""What a run leaves behind: adapter/, gate.safetensors, heads.safetensors, report.json and README.md (the model card).
+
+The adapter folder is the usual PEFT layout, with the tokenizer beside it: nobody needs this package to use it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from safetensors.torch import save_file
+
+from distill.config.requirements import listening
+from distill.config.run_config import model_path
+from distill.evaluation.score import compare
+from distill.models.hardware import peak_rss_mb
+from distill.models.loading import fingerprint
+from distill.objectives.geometry import GeometryObjective
+from distill.runs.events import Metric, Probe, Warning, latest_by_step, read
+from distill.runs.model_card import model_card
+from distill.runs.views import WEIGHTS, kept_epochs
+from distill.training.kept import save_adapter
+
+if TYPE_CHECKING:
+    from distill.training.pipeline import Pipeline
+
+STAGES = ("prepare", "signals", "train", "evaluate", "total")
+_PACKAGES = ("torch", "transformers", "peft", "accelerate", "tokenizers", "safetensors")
+
+
+def keep_model(pipeline: Pipeline, finished: bool) -> None:
+    """Write the adapter and what was trained beside it; once `finished`, the report and the model card too."""
+    if pipeline.distiller is None:  # stopped before there was anything to keep
+        return
+    folder = pipeline.folder
+    _save_adapter(pipeline, folder / "adapter")
+    geometry = pipeline.distiller.coupled.get("geometry")
+    probes = latest_by_step(read(folder / "events.jsonl")[0], Probe)
+    if geometry is not None:
+        _save_gate(geometry, probes, folder)
+    if finished:
+        report = build_report(pipeline, probes)
+        _write(folder / "report.json", json.dumps(report, indent=2, ensure_ascii=False) + "\n")
+        _write(folder / "README.md", model_card(report, pipeline.config))
+
+
+def report_failure(pipeline: Pipeline | None) -> None:
+    """Keep what can be kept of a failed run; never fails itself."""
+    if pipeline is not None and pipeline.keeps_model_on_failure:
+        with contextlib.suppress(Exception):
+            _save_adapter(pipeline, pipeline.folder / "adapter")
+
+
+def _save_adapter(pipeline: Pipeline, folder: Path) -> None:
+    save_adapter(pipeline.student, pipeline.tokenizer, pipeline.config.student, folder)
+
+
+def _save_gate(geometry: GeometryObjective, probes: list[Probe], folder: Path) -> None:
+    gate = {f"gate.{name}": value for name, value in geometry.gate.state_dict().items()}
+    mean = probes[-1].gate["mean"] if probes and probes[-1].gate else {}
+    gate["mean_T"] = torch.tensor([mean.get(teacher, float("nan")) for teacher in geometry.teachers])
+    about = {
+        "kind": geometry.gate.kind,
+        "teachers": json.dumps(geometry.teachers),
+        "tau": str(geometry.gate.tau),
+        "epsilon": str(geometry.gate.epsilon),
+    }
+    save_file({name: value.contiguous().cpu() for name, value in gate.items()}, folder / "gate.safetensors", about)
+    if geometry.heads is not None:
+        heads = {name: value.contiguous().cpu() for name, value in geometry.heads.state_dict().items()}
+        save_file(heads, folder / "heads.safetensors", {"teachers": json.dumps(geometry.teachers)})
+
+
+def build_report(pipeline: Pipeline, probes: list[Probe]) -> dict[str, Any]:
+    """report.json: every number of the run, JSON types only. The adapter must be in its folder already."""
+    config, folder = pipeline.config, pipeline.folder
+    events, _ = read(folder / "events.jsonl")
+    metrics = latest_by_step(events, Metric)
+    before, after = pipeline.answers.scores("before"), pipeline.answers.scores("after")
+    dumped = config.model_dump(mode="json")
+    report = {
+        "run": folder.name,
+        "preset": config.name,
+        "seed": config.seed,
+        "student": config.student.name,
+        "teachers": [teacher.name for teacher in config.teachers if listening(config, teacher.name)],
+        "objectives": dumped["objectives"],
+        "data": dumped["data"],
+        "versions": {package: version(package) for package in _PACKAGES},
+        "hardware": pipeline.hardware.description,
+        "steps": metrics[-1].step if metrics else 0,
+        "tokens": sum(metric.tokens for metric in metrics),
+        "before": before["held_out"].to_dict(),
+        "after": after["held_out"].to_dict(),
+        **compare(before["held_out"], after["held_out"]),
+        "new_phrasing": _both(before, after, "new_phrasing"),
+        "seconds": {name: round(pipeline.seconds.get(name, 0.0), 1) for name in STAGES},
+        "peak_rss_mb": round(peak_rss_mb()),
+        "peak_device_mb": _peak_device_mb(),
+        **_geometry(probes),
+        "responses": pipeline.preparation.responses,
+        "digests": _digests(pipeline),
+        "warnings": [{"code": w.code, "text": w.text} for w in events if isinstance(w, Warning)],
+    }
+    return report
+
+
+def _both(before: dict, after: dict, split: str) -> dict[str, Any] | None:
+    if split not in before:
+        return None
+    changed = compare(before[split], after[split])
+    return {"before": before[split].to_dict(), "after": after[split].to_dict(), **changed}
+
+
+def _geometry(probes: list[Probe]) -> dict[str, Any]:
+    if not probes:
+        return {"cka": {}, "layers": {}, "gate": {}, "gate_by_family": {}, "participation_ratio": None, "haf": None}
+    first, last = probes[0], probes[-1]
+    return {
+        "cka": {
+            t: {"before": first.cka[t], "after": last.cka[t], "null95": last.null95, "n": last.n} for t in last.cka
+        },
+        "layers": {
+            # None where that look has none, as the first one of a run from before layers were looked at.
+            teacher: {phase: (look.layers or {}).get(teacher) for phase, look in (("before", first), ("after", last))}
+            for teacher in {**(first.layers or {}), **(last.layers or {})}
+        },
+        "gate": last.gate["mean"] if last.gate else {},
+        "gate_by_family": last.gate["by_family"] if last.gate else {},
+        "participation_ratio": {"before": first.participation_ratio, "after": last.participation_ratio, "n": last.n},
+        "haf": last.haf,
+    }
+
+
+def _digests(pipeline: Pipeline) -> dict[str, str]:
+    """What tells the weights that answered from any others: the student's as they came, and the adapter's."""
+    student = pipeline.config.student
+    adapter = _sha256(pipeline.folder / "adapter" / WEIGHTS)
+    return {
+        "student": fingerprint(model_path(student), student.revision),
+        "adapter": adapter,
+        **{f"epochs/{epoch.name}": _sha256(epoch / WEIGHTS) for epoch in kept_epochs(pipeline.folder)},
+    }
+
+
+def _sha256(file: Path) -> str:
+    with file.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def _peak_device_mb() -> int | None:
+    return round(torch.cuda.max_memory_allocated() / 2**20) if torch.cuda.is_available() else None
+
+
+def _write(path: Path, text: str) -> None:
+    part = path.with_name(path.name + ".part")
+    part.write_text(text, encoding="utf-8")
+    os.replace(part, path)

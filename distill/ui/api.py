@@ -1,0 +1,119 @@
+"""The page's named endpoints, for programs: start, stop, resume, status, report, generate. README.md shows their use.
+
+They do what the buttons do, through the same functions; who may stop a run is who holds the token that start gave.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from typing import Any
+
+import gradio as gr
+
+from distill.config import paths
+from distill.config import run_config as configs
+from distill.config.errors import UserError
+from distill.hub import zerogpu
+from distill.models.hardware import is_zerogpu
+from distill.runs import index
+from distill.runs.store import RunView
+from distill.ui import actions
+from distill.ui.compare.answering import generate_once
+from distill.ui.errors import plainly
+from distill.ui.html import progress
+from distill.ui.owners import new_token
+from distill.ui.session import Shell, shown
+
+
+def build(shell: Shell) -> None:
+    """Register the endpoints of this page."""
+
+    def start(preset: str = "tiny", overrides: list[str] | None = None, token: str = "") -> dict[str, Any]:
+        """Start a run of a preset with overrides such as "budget.steps=60"; it waits for its turn. Returns its id and
+        the token that stop and resume ask for: keep it."""
+        if preset not in paths.preset_names():  # a path would let anyone read this machine's files
+            raise UserError(f"There is no preset {preset!r}: choose one of {', '.join(paths.preset_names())}.")
+        token = token or new_token()
+        who = shell.who(token)
+        if not who.id:
+            raise UserError("That token is not one this server gave: leave it out to be given a new one.")
+        run = actions.start(configs.load(preset, overrides or []), who, shell.public)
+        return {"run": run, "token": token}
+
+    def stop(run: str, token: str = "") -> dict[str, Any]:
+        """Ask a run to save its model and leave."""
+        return summary(found(actions.stop(run, shell.who(token))))
+
+    def resume(run: str, token: str = "", overrides: list[str] | None = None) -> dict[str, Any]:
+        """Go on with a run that was stopped or broke off, with overrides of its budget."""
+        return summary(found(actions.resume(run, shell.who(token), overrides or [])))
+
+    def generate(run: str, question: str, answer: str = "") -> dict[str, Any]:
+        """The run's student answers a question with its adapter off and on; graded if the right answer is given."""
+        return generate_once(shell.who(None), found(run).folder, question, answer or None)
+
+    for function in (stop, status, report):
+        gr.api(plainly(function, html=False), api_name=function.__name__, queue=False)
+    for function in (start, resume):
+        if is_zerogpu():
+            gr.api(plainly(_lasting(function), html=False), api_name=function.__name__, concurrency_limit=None)
+        else:
+            gr.api(plainly(function, html=False), api_name=function.__name__, queue=False)
+    gr.api(plainly(generate, html=False), api_name="generate", concurrency_id="model", concurrency_limit=1)
+
+
+def status(run: str = "") -> dict[str, Any]:
+    """What a run is doing: state, step, steps, share of the present stage, in words. No id: the newest run."""
+    return summary(found(run))
+
+
+def report(run: str = "") -> dict[str, Any]:
+    """A finished run's report.json: accuracies with intervals, flips, agreement, times. A file of problems is named
+    in data.file."""
+    view = found(run)
+    if view.report is None:
+        raise UserError(f"Run {view.id} has no report yet: it is {view.state}.")
+    report = actions.published(view.report)
+    if report.get("data", {}).get("path"):  # gradio's client takes whatever has a path for a file to be fetched
+        report["data"]["file"] = report["data"].pop("path")
+    return report
+
+
+def _lasting(begin: Callable[..., dict[str, Any]]) -> Callable[..., Iterator[dict[str, Any]]]:
+    """`begin`, as ZeroGPU needs it: the call lasts as long as the run, and says the same again and again."""
+
+    @functools.wraps(begin)
+    def lasting(*args: Any, **kwargs: Any) -> Iterator[dict[str, Any]]:
+        said = begin(*args, **kwargs)
+        with closing(zerogpu.carry_out(index.find_id(said["run"]))) as beats:
+            yield said
+            for _ in beats:
+                yield said
+
+    return lasting
+
+
+def found(run: str) -> RunView:
+    """The run of an id, or the newest for "". Raises UserError."""
+    view = shown(run)
+    if view is None:
+        raise UserError(f"There is no run {run!r} here." if run else "There is no run here yet: start one.")
+    return view
+
+
+def summary(run: RunView) -> dict[str, Any]:
+    """A run's state as a program wants it."""
+    share, what = progress(run)
+    return {
+        "run": run.id,
+        "name": run.name,
+        "state": run.state,
+        "reason": actions.published(run.reason),
+        "step": run.step,
+        "steps": run.steps,
+        "stage": what,
+        "share": round(share, 4),
+        "final": run.final,
+    }

@@ -1,0 +1,246 @@
+"""What happens when something in Configure is used: from what is filled in to what its parts show, and Start.
+
+What the parts look like and what is wrong with a field are other modules'; this one knows which of them to ask.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import gradio as gr
+
+from distill.config.errors import UserError
+from distill.config.run_config import ConfigError, RunConfig
+from distill.runs.estimate import Estimate, Machine, estimate
+from distill.ui import actions
+from distill.ui.configure import export, preview_rows, review, teachers, uploads
+from distill.ui.configure.binding import FIRST, Draft, draft_of, file_of, preset
+from distill.ui.configure.cards import cards_here, cards_html
+from distill.ui.configure.draft import Held, drafted, fresh, restored, trusted
+from distill.ui.configure.fields import STEPS
+from distill.ui.configure.form import Form
+from distill.ui.configure.preview import preview_elsewhere
+from distill.ui.configure.validation import FILE, NAME, OBJECTIVES, TEACHERS, Checked, check, plain, step_of
+from distill.ui.html import words
+from distill.ui.owners import Visitor, visitor
+from distill.ui.press import pressed
+from distill.ui.session import recent_runs
+
+NAME_INFO = "Empty: the name that stands there in grey."
+
+_ADD = "A model of the zoo, a Hub id such as google/gemma-2-2b-it{folder}."
+_FETCH = "Press “Show the problems” to fetch the data set and see how it begins."
+_TABS = 1000  # browser tabs whose last preview is remembered
+_COLUMNS = ("question", "solution", "answer", "family", "messages")
+
+
+class Reactions:
+    """`form`: the fields. `public`: strangers use this server. Each reaction lists updates in the order
+    ui/configure/tab.py wires them; `values` come in the order of FIELDS."""
+
+    def __init__(self, form: Form, public: bool):
+        self.form, self.public = form, public
+        self._previews: dict[str, object] = {}  # browser tab -> the preview it asked for last
+        self.add_info = _ADD.format(folder="" if public else ", or a folder")
+
+    def arrive(self, held: Any, saved: Any) -> list[Any]:
+        """A page was opened: what this browser had filled in before, if anything."""
+        kept = trusted(held)
+        cards = cards_html(cards_here(), kept["preset"])
+        if not held:
+            return [kept, gr.skip(), cards, None, *[gr.skip() for _ in self.form.all]]
+        values = restored(saved, kept["preset"])
+        name = saved.get("name", "") if isinstance(saved, dict) else ""
+        return [kept, str(name)[:80], cards, None, *self.form.filled(values, kept["columns"])]
+
+    def choose(self, event: gr.EventData) -> list[Any]:
+        """A card was pressed: everything as its preset has it."""
+        name = pressed(event, "name")
+        card = next((card for card in cards_here() if card.name == name), None)
+        if card is None or not card.available:
+            raise ConfigError(f"There is no card {name!r} that can be had here: press another.")
+        return [fresh(name), "", cards_html(cards_here(), name), None, *self.form.filled(draft_of(name).values)]
+
+    def go(self, event: gr.EventData) -> tuple[Any, str]:
+        """To the step that a button names."""
+        step = pressed(event, "step")
+        step = step if step in STEPS else next(iter(STEPS))
+        return gr.Tabs(selected=step), step
+
+    def change_row(self, held: Held, event: gr.EventData) -> Held:
+        """A teacher moves up or down, or goes."""
+        kept = trusted(held)
+        return {**kept, "teachers": teachers.act(kept["teachers"], pressed(event, "act"), pressed(event, "name"))}
+
+    def add(self, held: Held, model: str | None) -> tuple[Any, Any]:
+        """One more teacher; what is wrong with it is said where it was typed."""
+        kept = trusted(held)
+        try:
+            more = teachers.add(kept["teachers"], model or "", self.public)
+        except UserError as error:
+            return gr.skip(), gr.update(info=str(error), elem_classes=["field", "amiss"])
+        return {**kept, "teachers": more}, gr.update(value="", info=self.add_info, elem_classes=["field"])
+
+    def upload(self, path: str, held: Held) -> list[Any]:
+        """A file is there: its columns are offered, and the likely ones chosen."""
+        kept = {**trusted(held), "upload": "", "file": "", "columns": []}
+        try:
+            found = uploads.keep(path)
+        except UserError as error:
+            return [{**kept, "said": str(error)}, *[gr.skip() for _ in _COLUMNS]]
+        kept |= {"upload": found.stored, "file": uploads.called(path), "columns": list(found.columns)}
+        choices = ["", *found.columns]
+        return [kept, *[gr.update(choices=choices, value=found.guess[part] or "") for part in _COLUMNS]]
+
+    def forget(self, held: Held) -> list[Any]:
+        """The file was taken away again."""
+        return [{**trusted(held), "upload": "", "file": "", "columns": []}, *[gr.skip() for _ in _COLUMNS]]
+
+    def _judge(self, draft: Draft) -> tuple[Checked, Estimate | None]:
+        checked = check(draft, self.public)
+        found = estimate(checked.config, Machine.here(), recent_runs()) if checked.config else None
+        return checked, found
+
+    def look(self, marks: list[str] | None, held: Held, name: str, *values: Any) -> list[Any]:
+        """Everything that follows from what is filled in, where it differs from what `marks` say is shown already; and
+        the new marks."""
+        parts = self._parts(held, name, values)
+        now = [hashlib.blake2b(repr(part).encode(), digest_size=6).hexdigest() for part in parts]
+        before = marks if marks and len(marks) == len(now) else [""] * len(now)
+        changed = [gr.skip() if old == new else part for part, old, new in zip(parts, before, now, strict=True)]
+        return [*changed, now]
+
+    def _parts(self, held: Held, name: str, values: Sequence[Any]) -> list[Any]:
+        draft = drafted(held, name, values)
+        checked, found = self._judge(draft)
+        faults = checked.faults
+        student = (draft.values["student.model"] or "").strip() or FIRST
+        return [
+            review.verdict(checked, found),
+            "" if "student.model" in faults else review.student_facts(student),
+            teachers.rows_html(
+                draft.teachers, faults.get(TEACHERS, ""), "" if {"student.model", TEACHERS} & {*faults} else student
+            ),
+            gr.update(visible=draft.values["data.source"] == "file"),
+            self._file_note(draft, held, faults.get(FILE)),
+            f'<p class="wrong" role="status">{words(faults[OBJECTIVES])}</p>' if OBJECTIVES in faults else "",
+            self._name(checked, draft),
+            {**draft.values, "name": draft.name},
+            *self.form.show(draft.values, faults, [teacher["name"] for teacher in draft.teachers]),
+        ]
+
+    @staticmethod
+    def _name(checked: Checked, draft: Draft) -> dict[str, Any]:
+        fault = checked.faults.get(NAME)
+        placeholder = checked.config.name if checked.config and not draft.name.strip() else draft.preset
+        return gr.update(
+            placeholder=placeholder, info=fault or NAME_INFO, elem_classes=["field", "amiss"] if fault else ["field"]
+        )
+
+    @staticmethod
+    def _file_note(draft: Draft, held: Held, fault: str | None) -> str:
+        failed = held.get("said") if isinstance(held, dict) and not draft.upload else None
+        if failed or fault:
+            return f'<p class="wrong" role="status">{words(failed or fault)}</p>'
+        return f'<p class="quiet" role="status">Read: {words(draft.file)}.</p>' if draft.upload else ""
+
+    def renew_review(self, step: str, held: Held, name: str, *values: Any) -> list[Any]:
+        """The review, where it is open: what is asked and costs, how else to say it, and whether it can start."""
+        if step != "review":
+            return [gr.skip() for _ in range(4)]
+        draft = drafted(held, name, values)
+        checked, found = self._judge(draft)
+        config = checked.config
+        if config is None:
+            closed = gr.update(interactive=False)
+            return [review.review(draft, checked, found), "", closed, closed]
+        notes, said_no = uploads.trial(config, draft.file) if config.data.source == "file" else ([], "")
+        public = self._publishable(config, draft)
+        return [
+            review.review(draft, checked, found, notes, said_no),
+            self._commands(public, draft, found),
+            gr.update(value=export.yaml_file(public), interactive=True),
+            gr.update(interactive=not found.obstacle and not said_no),
+        ]
+
+    @staticmethod
+    def _commands(config: RunConfig, draft: Draft, found: Estimate) -> str:
+        """The run as a command line; where this machine can't do it, as a Job on one that can."""
+        said = [export.command(config, draft.preset)]
+        said += [export.elsewhere(config, draft.preset)] if found.obstacle else []
+        return "\n".join(filter(None, said))
+
+    def _publishable(self, config: RunConfig, draft: Draft) -> RunConfig:
+        """The config as a visitor may see it: on a public server their file is called as they call it."""
+        if not self.public or config.data.path is None or not draft.upload:
+            return config
+        return config.model_copy(
+            update={"data": config.data.model_copy(update={"path": draft.file or "problems.jsonl"})}
+        )
+
+    def renew_preview(
+        self, request: gr.Request, session: gr.OAuthToken | None, step: str, held: Held, name: str, *values: Any
+    ) -> Iterator[Any]:
+        """The preview, where it is open; nothing is fetched from the Hub unless it is asked for."""
+        if step != "problems":
+            yield gr.skip()
+        elif drafted(held, name, values).values["data.source"] == "hub":
+            yield preview_rows.later(_FETCH)
+        else:
+            yield from self.fetch(request, session, held, name, *values)
+
+    def fetch(
+        self, request: gr.Request, session: gr.OAuthToken | None, held: Held, name: str, *values: Any
+    ) -> Iterator[str]:
+        """The preview, with a message first as it takes seconds. Where another was asked for since, this one is not
+        shown."""
+        newest = self._newest(request)
+        draft = drafted(held, name, values)
+        if draft.values["data.source"] == "file" and not file_of(draft):
+            yield preview_rows.later("The first ten appear here when there is a file.")
+            return
+        try:
+            asked = self._previewed(draft)
+            yield preview_rows.waiting(asked.student.name)
+            who = visitor(None, not self.public, session.token if session else None)
+            actions.check_opened(asked, who)
+            made = preview_rows.rows_html(preview_elsewhere(asked, token=who.hub_token), asked.student.name)
+        except UserError as error:
+            made = preview_rows.failed(plain(str(error).replace(draft.upload or "\0", draft.file)))
+        if newest():
+            yield made
+
+    def _previewed(self, draft: Draft) -> RunConfig:
+        """What a preview is made of. Raises ConfigError with what is wrong with it; other faults don't matter here."""
+        faults = check(draft, self.public).faults
+        wrong = next((text for key, text in faults.items() if step_of(key) in ("student", "problems")), None)
+        if wrong:
+            raise ConfigError(wrong)
+        return preview_rows.asked(draft)
+
+    def _newest(self, request: gr.Request) -> Callable[[], bool]:
+        """Note that this visitor's tab asks for a preview; whether it has not asked for another since."""
+        session, mark = str(request.session_hash), object()
+        self._previews.pop(session, None)
+        self._previews[session] = mark
+        while len(self._previews) > _TABS:
+            self._previews.pop(next(iter(self._previews)), None)
+        return lambda: self._previews.get(session) is mark
+
+    def start_first(self, visitor: Visitor, run_id: str) -> str:
+        """Start the first card as it is."""
+        return actions.start(preset(FIRST), visitor, self.public)
+
+    def start(self, visitor: Visitor, run_id: str, held: Held, name: str, *values: Any) -> str:
+        """Start what is filled in. Raises UserError with the first thing wrong."""
+        draft = drafted(held, name, values)
+        checked = check(draft, self.public)
+        if checked.config is None:
+            raise ConfigError(next(iter(checked.faults.values())))
+        if checked.config.data.source == "file":
+            _, said_no = uploads.trial(checked.config, draft.file)
+            if said_no:
+                raise UserError(said_no)
+        return actions.start(checked.config, visitor, self.public)

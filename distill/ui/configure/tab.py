@@ -1,0 +1,218 @@
+"""Configure: cards to press, six steps to fill in, a review, and Start. It builds and wires, and decides nothing.
+
+What happens when something is used is reactions.py's. Whatever is filled in is in the browser, and all of it is sent at
+each change, so that no two changes can lose each other.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import gradio as gr
+from gradio.context import Context
+
+from distill.config import paths
+from distill.ui.configure import help, preview_rows, teachers
+from distill.ui.configure.binding import FIRST, draft_of
+from distill.ui.configure.cards import cards_here, cards_html
+from distill.ui.configure.fields import BUDGET, OBJECTIVES, PROBLEMS, STEPS, STUDENT
+from distill.ui.configure.form import Form
+from distill.ui.configure.handlers import NAME_INFO, Reactions
+from distill.ui.configure.uploads import KINDS
+from distill.ui.errors import plainly
+from distill.ui.press import pressing
+from distill.ui.session import QUIET, Shell
+
+_LATEST = {**QUIET, "trigger_mode": "always_last"}  # while one answer is awaited only the newest change counts
+_SLOW = {**_LATEST, "queue": True, "concurrency_limit": 4, "concurrency_id": "preview"}
+# The tabs follow a moment after the answer.
+_FOCUS = "() => { setTimeout(() => document.querySelector('#steps [role=tab][aria-selected=true]')?.focus(), 80); }"
+
+
+def build(shell: Shell) -> None:
+    """The tab."""
+    tab = Configure(shell)
+    tab.build()
+    tab.wire()
+
+
+class Configure:
+    """The tab's components, and what happens when they are used."""
+
+    def __init__(self, shell: Shell):
+        self.shell = shell
+        self.form = Form(draft_of(FIRST).values)
+        self.reactions = Reactions(self.form, shell.public)
+
+    # --- building ----------------------------------------------------------------------------------------------------
+
+    def build(self) -> None:
+        """Cards, the line that says what is wrong, and the steps."""
+        self.held = gr.BrowserState(None, storage_key="distill-configure", secret="distill")
+        self.saved = gr.BrowserState(None, storage_key="distill-values", secret="distill")
+        self.step = gr.State("student")
+        self.marks = gr.State(None)  # what this tab shows already
+        gr.HTML("<h2>Choose what to run</h2>")
+        self.cards = gr.HTML(cards_html(cards_here(), FIRST), js_on_load=pressing("choose", "start"))
+        gr.HTML(
+            "<h2>Look inside, and change what you like</h2>"
+            "<p class='quiet'>The card you chose has filled in every step.</p>",
+            elem_classes="section",
+        )
+        self.verdict = gr.HTML("", js_on_load=pressing("go"), elem_id="verdict")
+        parts = {
+            "student": self._student,
+            "teachers": self._teachers,
+            "problems": self._problems,
+            "method": self._method,
+            "budget": lambda: self.form.add(BUDGET),
+            "review": self._review,
+        }
+        self.tabs: dict[str, gr.Tab] = {}
+        self.moves: list[tuple[gr.Button, str]] = []
+        with gr.Tabs(elem_id="steps", overflow_behavior="wrap") as self.steps:
+            for number, (step, (title, _)) in enumerate(STEPS.items(), 1):
+                with gr.Tab(f"{number} {title}", id=step, elem_id=f"step-{step}") as self.tabs[step]:
+                    with gr.Row(elem_classes="step"):
+                        with gr.Column(scale=5, min_width=300):
+                            parts[step]()
+                        with gr.Column(scale=3, min_width=240):
+                            gr.HTML(getattr(help, step.upper()), elem_classes="aside")
+                    if step == "problems":
+                        self._preview()
+                    self._moves(step)
+
+    def _student(self) -> None:
+        self.form.add(STUDENT[:1])
+        self.facts = gr.HTML("", elem_id="student-facts")
+        self.form.add(STUDENT[1:])
+
+    def _teachers(self) -> None:
+        rows = teachers.rows_html(draft_of(FIRST).teachers)
+        self.rows = gr.HTML(rows, js_on_load=pressing("change_row", then=teachers.KEEP_FOCUS))
+        with gr.Row(elem_id="add-teacher"):
+            self.adder = gr.Dropdown(
+                paths.zoo_names(),
+                value="",
+                allow_custom_value=True,
+                label="Another teacher",
+                info=self.reactions.add_info,
+                elem_classes="field",
+                scale=4,
+            )
+            self.add = gr.Button("Add", scale=0, min_width=90)
+
+    def _problems(self) -> None:
+        first = [field for field in PROBLEMS if not field.group and not field.rare]
+        self.form.add(first)
+        with gr.Column(visible=False) as self.file_part:
+            self.file = gr.File(
+                label="Your file: JSONL, CSV or Parquet, at most 20 MB",
+                file_types=list(KINDS),
+                height=130,
+                elem_id="problems-file",
+            )
+            self.file_note = gr.HTML("")
+        self.form.add([field for field in PROBLEMS if field not in first])
+
+    def _preview(self) -> None:
+        with gr.Row(elem_classes="preview-head"):
+            gr.HTML("<h3>As the student will see them</h3>")
+            self.show = gr.Button("Show the problems", scale=0, min_width=170)
+        self.preview = gr.HTML(preview_rows.later("The first ten appear here."), elem_id="preview")
+
+    def _method(self) -> None:
+        self.aims = gr.HTML("")
+        for objective in OBJECTIVES:
+            self.form.add_objective(objective)
+
+    def _review(self) -> None:
+        self.summary = gr.HTML("")
+        self.name = gr.Textbox(label="Name of the run", info=NAME_INFO, max_lines=1, elem_id="run-name")
+        with gr.Row(elem_classes="last"):
+            self.start = gr.Button("Start", variant="primary", elem_id="start", scale=0, min_width=180)
+            self.download = gr.DownloadButton("Download config.yaml", elem_id="config-yaml", scale=0, min_width=200)
+        self.command = gr.Textbox(
+            label="The same from the command line",
+            interactive=False,
+            lines=2,
+            max_lines=8,
+            buttons=["copy"],
+            elem_id="command",
+        )
+
+    def _moves(self, step: str) -> None:
+        names = list(STEPS)
+        at = names.index(step)
+        with gr.Row(elem_classes="moves"):
+            for to, label in ((at - 1, "Back: {}"), (at + 1, "Next: {}")):
+                if 0 <= to < len(names):
+                    button = gr.Button(label.format(STEPS[names[to]][0]), scale=0, min_width=145)
+                    self.moves.append((button, names[to]))
+
+    # --- wiring ------------------------------------------------------------------------------------------------------
+
+    def wire(self) -> None:
+        """Which event does what."""
+        reactions = self.reactions
+        self.inputs = [self.held, self.name, *self.form.all]
+        self.looks = [self.verdict, self.facts, self.rows, self.file_part, self.file_note, self.aims]
+        self.looks += [self.name, self.saved, *self.form.shown, self.marks]
+        fills = [self.held, self.name, self.cards, self.marks, *self.form.all]
+        self._looked(Context.root_block.load(reactions.arrive, [self.held, self.saved], fills, **QUIET))
+        self._looked(self.cards.choose(plainly(reactions.choose), None, fills, **QUIET))
+        self._looked(self.rows.change_row(plainly(reactions.change_row), self.held, self.held, **QUIET))
+        self._looked(self.add.click(plainly(reactions.add), [self.held, self.adder], [self.held, self.adder], **QUIET))
+        uploads = [self.held, *[self.form.widgets[field.key] for field in PROBLEMS if field.widget == "column"]]
+        loud = {"show_progress": "minimal", "api_visibility": "private"}
+        self._looked(self.file.upload(plainly(reactions.upload), [self.file, self.held], uploads, **loud))
+        self._looked(self.file.clear(plainly(reactions.forget), self.held, uploads, **QUIET))
+        self._typing()
+        self._moving()
+        self.show.click(plainly(reactions.fetch), self.inputs, self.preview, **_SLOW)
+        self.shell.act(self.cards.start, reactions.start_first, opens="train", trains=True)
+        self.shell.act(self.start.click, reactions.start, self.inputs, opens="train", trains=True)
+
+    def _typing(self) -> None:
+        """What follows every change of a field."""
+        look = {"fn": plainly(self.reactions.look), "inputs": [self.marks, *self.inputs], "outputs": self.looks}
+        seen = [field.key for field in (*STUDENT, *PROBLEMS)]
+        unseen = [widget.input for key, widget in self.form.widgets.items() if key not in seen]
+        gr.on(unseen, **look, **_LATEST)
+        self._preview_anew(gr.on([self.form.widgets[key].input for key in seen], **look, **_LATEST))
+        self._review_anew(gr.on([self.name.input], **look, **_LATEST))
+
+    def _moving(self) -> None:
+        """From step to step."""
+        where = [self.steps, self.step]
+        for step, tab in self.tabs.items():
+            opened = tab.select(lambda step=step: step, None, self.step, **QUIET)
+            self._renewed(opened, step)
+        for button, to in self.moves:
+            moved = button.click(lambda to=to: (gr.Tabs(selected=to), to), None, where, **QUIET)
+            self._renewed(self._focused(moved), to)
+        gone = self._focused(self.verdict.go(plainly(self.reactions.go), None, where, **QUIET))
+        self._preview_anew(self._review_anew(gone))
+
+    def _renewed(self, event: Any, step: str) -> None:
+        """After a step was opened."""
+        if step == "review":
+            self._review_anew(event)
+        if step == "problems":
+            self._preview_anew(event)
+
+    def _looked(self, event: Any) -> None:
+        """After a change of many things at once: look at all of them, and renew what is open."""
+        looked = event.then(plainly(self.reactions.look), [self.marks, *self.inputs], self.looks, **_LATEST)
+        self._preview_anew(self._review_anew(looked))
+
+    def _review_anew(self, event: Any) -> Any:
+        parts = [self.summary, self.command, self.download, self.start]
+        return event.then(plainly(self.reactions.renew_review), [self.step, *self.inputs], parts, **_LATEST)
+
+    def _preview_anew(self, event: Any) -> Any:
+        return event.then(plainly(self.reactions.renew_preview), [self.step, *self.inputs], self.preview, **_SLOW)
+
+    def _focused(self, event: Any) -> Any:
+        """The step's own button gets the focus, as the one that was pressed is gone."""
+        return event.then(None, None, None, js=_FOCUS, **QUIET)

@@ -1,0 +1,103 @@
+"""Files that visitors upload: kept by their digest where the page serves nothing from, and looked at row by row.
+
+What is wrong with a file names the line, and calls the file as its visitor does. This module knows nothing of
+components.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import secrets
+import shutil
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+from distill.config import run_config as configs
+from distill.config.errors import UserError
+from distill.config.run_config import ColumnsConfig, RunConfig
+from distill.data.sources import problems_for
+from distill.data.tables import MAX_BYTES, columns_of, guess_columns, read_rows
+from distill.ui.actions import uploads
+
+MOST_KEPT = 2_000_000_000  # bytes of all uploads together
+KINDS = (".jsonl", ".csv", ".parquet")
+_READ_FOR = {"data", "probe", "budget", "teachers", "objectives"}  # what rows are read for decides how many are
+
+
+@dataclass(frozen=True)
+class Uploaded:
+    """`stored`: the file's name in the folder of uploads; `columns` it has; which is likely `question` and so on."""
+
+    stored: str
+    columns: tuple[str, ...]
+    guess: dict[str, str | None]
+
+
+def keep(path: str | Path) -> Uploaded:
+    """Copy an uploaded file to the folder of uploads. Raises UserError where it can't be read as a table."""
+    path = Path(path)
+    kind = path.suffix.lower()
+    if kind not in KINDS:
+        raise UserError(
+            f"{path.name} is no JSONL, CSV or Parquet file by its name: give one that ends in .jsonl, .csv or .parquet."
+        )
+    if path.stat().st_size > MAX_BYTES:
+        raise UserError(f"{path.name} has {path.stat().st_size / 1e6:,.0f} MB, more than {MAX_BYTES / 1e6:.0f}.")
+    columns = columns_of(path)  # what is no table is not kept
+    folder = uploads()
+    folder.mkdir(parents=True, exist_ok=True)
+    with path.open("rb") as stream:
+        stored = f"{hashlib.file_digest(stream, 'sha256').hexdigest()}{kind}"
+    if not (folder / stored).exists():
+        kept = sum(file.stat().st_size for file in folder.iterdir() if file.suffix in KINDS)
+        if kept + path.stat().st_size > MOST_KEPT:
+            raise UserError("This server keeps as many uploaded files as it may: ask whoever runs it to delete some.")
+        part = folder / f"{stored}.{secrets.token_hex(8)}"  # two visitors may upload the same file at once
+        try:
+            shutil.copyfile(path, part)
+            part.replace(folder / stored)
+        finally:
+            part.unlink(missing_ok=True)
+    return Uploaded(stored, tuple(columns.names), guess_columns(columns.names))
+
+
+def called(path: str | Path) -> str:
+    """A file as its visitor calls it."""
+    return Path(path).name
+
+
+def fault(config: RunConfig, file: str) -> str:
+    """What is wrong with the rows of a config's uploaded file, "" where nothing is; `file`: as the visitor calls it."""
+    path = Path(config.data.path)
+    said = _fault(path, config.data.columns)
+    return said.replace(path.name, file or "the file")
+
+
+@lru_cache(maxsize=64)
+def _fault(path: Path, columns: ColumnsConfig) -> str:
+    """A file is called by its digest, so what is found once holds."""
+    try:
+        read_rows(path, columns)
+    except UserError as error:
+        return str(error)
+    return ""
+
+
+def trial(config: RunConfig, file: str) -> tuple[list[str], str]:
+    """(what a run of this config would warn of in its file, why it could not use it or ""); reads the whole file."""
+    notes, said = _trial(config.model_dump_json(include=_READ_FOR))
+    stored = Path(config.data.path).name
+    return [note.replace(stored, file or "the file") for note in notes], said.replace(stored, file or "the file")
+
+
+@lru_cache(maxsize=64)
+def _trial(dump: str) -> tuple[tuple[str, ...], str]:
+    config = configs.parse({"student": "student-tiny", **json.loads(dump)})
+    notes: list[str] = []
+    try:
+        problems_for(config, lambda code, text: notes.append(text))
+    except UserError as error:
+        return tuple(notes), str(error)
+    return tuple(notes), ""

@@ -1,0 +1,57 @@
+"""Errors as visitors see them: one sentence on the page, never a traceback; the details go to the server's log."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import logging
+from collections.abc import Callable
+from typing import Any
+
+import gradio as gr
+
+from distill.config.errors import UserError
+from distill.config.secrets import redacted
+from distill.ui.html import words
+
+_LOG = logging.getLogger("distill.page")
+_SECONDS = 20  # how long a sentence stays, for those who read slowly
+
+
+def plainly(handler: Callable[..., Any], html: bool = True) -> Callable[..., Any]:
+    """`handler`, with whatever it raises turned into one sentence; not `html` where a program reads it."""
+    if inspect.isgeneratorfunction(handler):
+
+        @functools.wraps(handler)
+        def streaming(*args: Any, **kwargs: Any) -> Any:
+            try:
+                yield from handler(*args, **kwargs)
+            except Exception as error:
+                raise sentence(error, html) from None
+
+        return streaming
+
+    @functools.wraps(handler)
+    def calling(*args: Any, **kwargs: Any) -> Any:
+        try:
+            return handler(*args, **kwargs)
+        except Exception as error:
+            raise sentence(error, html) from None
+
+    return calling
+
+
+def sentence(error: Exception, html: bool = True) -> gr.Error:
+    """What the page says of an error. The box shows HTML, so what comes from outside is made inert."""
+    if isinstance(error, gr.Error):
+        return error
+    if isinstance(error, UserError):
+        text = redacted(str(error))
+        return gr.Error(
+            words(text) if html else text, duration=_SECONDS, print_exception=False, title="That can't be done"
+        )
+    _LOG.error("a handler of the page failed", exc_info=error)
+    text = (
+        f"Something unforeseen went wrong ({type(error).__name__}); the server's log has the details. Nothing is lost."
+    )
+    return gr.Error(text, duration=_SECONDS, print_exception=False, title="Sorry")

@@ -1,0 +1,88 @@
+"""What a visitor may take home of a run, as copies in a temporary folder: a run's own folder is never served.
+
+It knows nothing of the page, and copies only the files named here.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+import threading
+import zipfile
+from functools import cache
+from pathlib import Path
+
+from distill.config.errors import UserError
+from distill.ui.actions import published
+
+# what -> (where it lies in a run's folder, how the copy's name ends, what people call it)
+FILES = {
+    "adapter": ("adapter", "adapter.zip", "The adapter"),
+    "report": ("report.json", "report.json", "The report"),
+    "card": ("README.md", "README.md", "The model card"),
+    "config": ("config.yaml", "config.yaml", "config.yaml"),
+}
+_lock = threading.Lock()  # one copy at a time: two visitors may want the same file
+
+
+@cache
+def _scratch() -> tempfile.TemporaryDirectory[str]:
+    """This process's folder of copies; it goes when the process ends."""
+    return tempfile.TemporaryDirectory(prefix="distill-downloads-")
+
+
+def scratch() -> Path:
+    """The folder, from which the page may serve files: nobody but this process's user can write there."""
+    return Path(_scratch().name)
+
+
+def forget(run_id: str) -> None:
+    """Remove all copies of a run."""
+    with _lock:
+        shutil.rmtree(scratch() / Path(run_id).name, ignore_errors=True)
+
+
+def there(folder: Path, what: str) -> bool:
+    """Whether the run at `folder` has it yet."""
+    return (folder / FILES[what][0]).exists()
+
+
+def copy(folder: Path, what: str) -> Path:
+    """A copy of `what` (one of FILES) of the run at `folder`, named after the run; made anew only where that changed.
+
+    Raises UserError where the run has none, or the disk is full.
+    """
+    source, ending, called = FILES[what]
+    target = scratch() / folder.name / f"distill-{folder.name[:6]}-{ending}"
+    try:
+        parts = _files(folder / source)
+        if not parts:
+            raise UserError(f"{called} of run {folder.name} isn't there yet: it is written when the run ends.")
+        newest = max(part.stat().st_mtime_ns for part in parts)
+        with _lock:
+            target.parent.mkdir(exist_ok=True)
+            if not target.exists() or target.stat().st_mtime_ns != newest:
+                _write(folder / source, parts, target)
+                os.utime(target, ns=(newest, newest))
+    except OSError as error:
+        reason = (error.strerror or str(error)).lower()
+        raise UserError(f"{called} of run {folder.name} can't be copied ({reason}).") from error
+    return target
+
+
+def _files(source: Path) -> list[Path]:
+    """The regular files at or under `source`; a link could lead anywhere and is left out."""
+    found = sorted(source.rglob("*")) if source.is_dir() else [source]
+    return [path for path in found if path.is_file() and not path.is_symlink()]
+
+
+def _write(source: Path, parts: list[Path], target: Path) -> None:
+    unfinished = target.with_name(target.name + ".part")
+    if source.is_dir():
+        with zipfile.ZipFile(unfinished, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
+            for path in parts:
+                archive.write(path, path.relative_to(source.parent))
+    else:
+        unfinished.write_text(published(parts[0].read_text(encoding="utf-8", errors="replace")), encoding="utf-8")
+    unfinished.replace(target)

@@ -1,0 +1,198 @@
+"""What the Runs tab says of runs: the table of all, and the details of the one that is open. Pure: views in, HTML out.
+
+Names and reasons are others' words and are made inert. This module knows nothing of components or of who looks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from distill.config.describe import called
+from distill.config.messages import listed
+from distill.runs.events import FINAL, Evaluation, Status
+from distill.runs.format import duration
+from distill.runs.store import RunView
+from distill.ui import actions
+from distill.ui.html import NO_RUN, state_words, words
+from distill.ui.numbers import moment, moment_iso, percent, score
+from distill.ui.owners import Visitor
+
+SHOWN = 100  # rows: older runs are only counted
+
+
+@dataclass(frozen=True)
+class Row:
+    """A run as the table shows it: two equal rows look the same. `accuracy`: (n, before, after), shares of 1."""
+
+    id: str
+    name: str
+    state: str
+    accuracy: tuple[int, float | None, float | None] | None
+    seconds: float | None
+    created: float
+
+
+def row(run: RunView) -> Row:
+    """What the table shows of a run."""
+    return Row(run.id, run.name, run.state, accuracy(run), worked(run), run.created)
+
+
+def accuracy(run: RunView) -> tuple[int, float | None, float | None] | None:
+    """(n, before, after) on the held-out problems, as far as they were asked; None before the first."""
+    found = {e.phase: e for e in run.series(Evaluation) if e.split == "held_out"}
+    before, after = found.get("before"), found.get("after")
+    if before is None:
+        return None
+    return before.n, before.accuracy, after.accuracy if after else None
+
+
+def worked(run: RunView) -> float | None:
+    """Seconds that an ended run was at work, all its sittings together; None while it goes on, or if it never began."""
+    if not run.final or not any(status.state == "preparing" for status in run.series(Status)):
+        return None
+    total, begun = 0.0, None
+    for status in run.series(Status):
+        if status.state == "preparing" and begun is None:
+            begun = status.t
+        elif status.state in FINAL or status.state == "queued":
+            total += status.t - begun if begun is not None else 0.0
+            begun = None
+    if begun is not None:  # it broke off: its last word is all that is known
+        total += run.events[-1].t - begun
+    return total
+
+
+# --- the table ------------------------------------------------------------------------------------------------------
+
+
+def table(rows: Sequence[Row], total: int, shown: str) -> str:
+    """The rows as a table with a box to tick in each. `total`: how many runs there are; `shown`: id of the open one."""
+    if not rows:
+        return (
+            f'<p class="runs-none">{NO_RUN} Every run stays here, to be looked at again, compared and downloaded.</p>'
+        )
+    body = "".join(_row(one, one.id == shown) for one in rows)
+    return (
+        f'<p class="runs-caption">{count(len(rows), total)} Tick two or more to compare them.</p>'
+        '<div class="runs-scroll" tabindex="0" role="region" aria-label="All runs"><table aria-label="All runs">'
+        '<thead><tr><th scope="col"><span class="unseen">Compare</span></th><th scope="col">Run</th>'
+        '<th scope="col">Preset</th><th scope="col">State</th><th scope="col">Right before → after</th>'
+        f'<th scope="col">Time</th><th scope="col">Started</th></tr></thead><tbody>{body}</table></div>'
+    )
+
+
+def count(shown: int, total: int) -> str:
+    """How many runs there are, and how many of them are shown."""
+    if total > shown:
+        return f"The newest {shown} of {total:,} runs."
+    return "One run." if total == 1 else f"{total} runs, the newest first."
+
+
+def _row(one: Row, is_shown: bool) -> str:
+    """End tags that HTML lets one leave out are left out: the table is sent whole at every change."""
+    run, name, state = words(one.id), words(one.name), words(one.state)
+    short = words(one.id[:6])
+    current = ' aria-current="true"' if is_shown else ""
+    return (
+        f'<tr data-run="{run}"{current}><td><input type="checkbox" aria-label="compare run {short}, {name}">'
+        f'<th scope="row"><a href="?run={run}">{short}</a>'
+        f'<td class="name">{name}<td class="state {state}">{state}<td class="score">{_scores(one.accuracy)}'
+        f'<td class="time">{"–" if one.seconds is None else duration(one.seconds)}'
+        f'<td class="when">{when(one.created)}'
+    )
+
+
+def _scores(found: tuple[int, float | None, float | None] | None) -> str:
+    if found is None:
+        return "–"
+    n, before, after = found
+    return f"{percent(before, 1)} → <b>{percent(after, 1)}</b> <small>of {n}</small>"
+
+
+def when(seconds: float) -> str:
+    """A moment; assets/runs.js says it in the visitor's own time zone."""
+    return f'<time datetime="{moment_iso(seconds)}">{moment(seconds)}</time>'
+
+
+# --- the run that is open -------------------------------------------------------------------------------------------
+
+
+def details(run: RunView | None) -> str:
+    """The open run: what it is, what came of it, and its link."""
+    if run is None:
+        return '<h2>No run is open</h2><p class="quiet">The run that you open in the table is described here.</p>'
+    about = f'<p class="quiet">{words(run.config.description)}</p>' if run.config and run.config.description else ""
+    parts = "".join(f"<dt>{what}</dt><dd>{text}</dd>" for what, text in _facts(run) if text)
+    link = f"?run={words(run.id)}"
+    return (
+        f"<h2>Run {words(run.id[:6])}, {words(run.name)}</h2>{about}<dl>{parts}</dl>"
+        f'<p class="runs-link">Share it: <a href="{link}">{link}</a> '
+        f'<button type="button" data-copy="{link}">Copy link</button> <span role="status"></span></p>'
+    )
+
+
+def _facts(run: RunView) -> list[tuple[str, str]]:
+    """(what, text as HTML) of a run; an empty text is left out."""
+    config, report = run.config, run.report or {}
+    seconds = worked(run)
+    state = state_words(run) + (f", {duration(seconds)} of work" if seconds is not None else "")
+    facts = [
+        ("State", words(state)),
+        ("Started", when(run.created)),
+        ("Why", words(actions.published(run.reason or "")) * run.final),
+    ]
+    facts.append(("Steps", f"{run.step:,} of {run.steps:,}"))
+    if config:
+        names = [teacher.name for teacher in config.teachers]
+        facts += [
+            ("Student", words(config.student.name)),
+            ("Teachers", words(listed(names)) or "none"),
+            ("Trained on", words(listed([f"{called(o.kind)} × {o.weight:g}" for o in config.objectives]))),
+        ]
+    for split, title in (("held_out", "Right"), ("new_phrasing", "In new wordings")):
+        facts.append((title, _change(run, split)))
+    flips = report.get("flips") or {}
+    if flips:
+        facts.append(("Changed", f"{flips.get('fixed', 0)} fixed, {flips.get('broken', 0)} broken"))
+    return facts
+
+
+def _change(run: RunView, split: str) -> str:
+    """Accuracy before and after with 95% intervals; "" before it was measured."""
+    found = {e.phase: e for e in run.series(Evaluation) if e.split == split}
+    if "before" not in found:
+        return ""
+    before = found["before"]
+    after = f" → {score(vars(found['after']))}" if "after" in found else " before training"
+    return f"{score(vars(before))}{after} of {before.n}"
+
+
+def ownership(run: RunView | None, visitor: Visitor) -> str:
+    """Whose run it is, and what this visitor may do with it."""
+    if run is None:
+        return ""
+    mine, whose = visitor.owns(run.folder), visitor.whose(run.folder)
+    going = "" if run.final else " It is still going: stop it before you delete it."
+    may = f"you may stop, resume and delete it.{going}" if mine else "you may watch, compare and download it."
+    return f'<p class="runs-owner"><b>{whose}</b>: {may}</p>'
+
+
+def config_text(run: RunView | None) -> str:
+    """config.yaml, folded."""
+    if run is None:
+        return ""
+    try:
+        text = actions.published((run.folder / "config.yaml").read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError):
+        text = "config.yaml can't be read."
+    return (
+        '<details class="runs-config"><summary>config.yaml: every setting of this run</summary>'
+        f'<pre tabindex="0" role="region" aria-label="config.yaml">{words(text)}</pre></details>'
+    )
+
+
+def question(run: RunView) -> str:
+    """What is asked before a run is deleted."""
+    named = f"{words(run.id[:6])} ({words(run.name)}, {words(run.state)})"
+    return f"<p><b>Delete run {named}?</b> Its adapter and its report go too, and nothing brings them back.</p>"

@@ -1,0 +1,20 @@
+"""How presets are offered: in groups, with titles in words, tiny first."""
+
+from distill.config import paths
+from distill.models.machine import Machine
+from distill.runs.preset_cards import GROUPS, cards, group, title
+
+
+def test_cards_come_by_group_and_method():
+    offered = cards(Machine(2, 23.5))
+    groups = [list(GROUPS).index(card.group) for card in offered]
+    assert groups == sorted(groups) and offered[0].name == "tiny"
+    names = [card.name for card in offered if card.group == "methods"]
+    assert names[:4] == ["tiny-ce", "tiny-response", "tiny-logits", "tiny-features"]
+
+
+def test_every_tiny_preset_has_a_title_in_words():
+    titles = [title(name) for name in paths.preset_names()]
+    assert len(set(titles)) == len(titles)
+    assert all("(" in title(name) or "," in title(name) for name in paths.preset_names() if group(name) == "methods")
+    assert (title("my-own"), group("my-own")) == ("My own", "large")
