@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from distill.config.describe import said
 from distill.config.messages import listed
+from distill.config.method import described
 from distill.config.paths import zoo_folder
 from distill.config.run_config import RunConfig, to_yaml
 from distill.models.references import is_hub_id, on_the_hub
@@ -94,7 +94,7 @@ def model_card(report: dict[str, Any], config: RunConfig, repo: str | None = Non
             for family, part in report["by_family"].items()
         ),
         geometry=_geometry(report),
-        methods="\n".join(f"- {said(one, [t.name for t in config.teachers])}" for one in config.objectives),
+        methods="\n".join(f"- {described(one, [t.name for t in config.teachers])}" for one in config.objectives),
         responses=_responses(report),
         warnings=_warnings(report),
         hardware=report["hardware"],

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from distill.config.errors import ConfigError, UserError
 from distill.config.messages import listed
-from distill.config.objectives import ObjectiveConfig
+from distill.config.method import Method
 from distill.config.requirements import demand
 from distill.config.run_config import ModelRef, RunConfig, teachers_of
 from distill.config.trackers import missing
@@ -23,9 +23,6 @@ from distill.models.references import model_path
 
 if TYPE_CHECKING:  # transformers: a page that asks what is foreseen must not wait for it
     from distill.models.tokenizer_compat import Pair, Reader
-
-_BY_TOKEN = ("logits", "gkd")  # compare two distributions over one vocabulary
-_BY_CHARACTER = ("cross_tokenizer", "features")  # compare what ends at the same character
 
 
 def check_pairs(config: RunConfig, warn: Callable[[str, str], None]) -> dict[str, Pair]:
@@ -61,7 +58,7 @@ def foreseen(config: RunConfig) -> list[str]:
     """
     found = [missing(config.report_to)] if missing(config.report_to) else []
     for objective in config.objectives:
-        if objective.kind in _BY_TOKEN:
+        if objective.same_tokenizer:
             same = {t.name: same_tokenizer(config.student, t) for t in teachers_of(objective, config)}
             if False in same.values():
                 found.append(_other_tokenizer(objective.kind, same))
@@ -103,16 +100,16 @@ def _reader(ref: ModelRef) -> Reader:
 # --- what is refused -------------------------------------------------------------------------------------------------
 
 
-def _refuse(objective: ObjectiveConfig, pairs: dict[str, Pair]) -> None:
+def _refuse(objective: Method, pairs: dict[str, Pair]) -> None:
     """Raises ConfigError where `objective` can't be had with one of its teachers."""
     kind, others = objective.kind, {name: pair for name, pair in pairs.items() if not pair.same_tokenizer}
-    if kind in _BY_TOKEN and others:
+    if objective.same_tokenizer and others:
         first = next(iter(others.values()))
         lined_up = not any(pair.round_trip for pair in others.values())
         same = {name: pair.same_tokenizer for name, pair in pairs.items()}
         raise ConfigError(_other_tokenizer(kind, same, first.difference, lined_up))
     changed = next((name for name, pair in others.items() if pair.round_trip), None)
-    if kind in _BY_CHARACTER and changed is not None:
+    if objective.by_character and changed is not None:
         raise ConfigError(
             f"objectives.{kind} lines up tokens by the characters they stand for, which can't be done with the teacher "
             f"{changed!r}, for {others[changed].round_trip}: use objectives.response or objectives.geometry."
@@ -141,21 +138,23 @@ def _warnings(
 ) -> Iterator[tuple[str, str]]:
     """(code, sentence) of each, the teachers it is about together in one."""
 
-    def listens(*kinds: str) -> list[str]:
-        found = {t.name for one in config.objectives if one.kind in kinds for t in teachers_of(one, config)}
+    def listens(*which: str) -> list[str]:
+        """The teachers of the methods of which one of these holds."""
+        methods = [one for one in config.objectives if any(getattr(one, flag) for flag in which)]
+        found = {t.name for one in methods for t in teachers_of(one, config)}
         return [name for name in pairs if name in found]
 
-    by_token = listens(*_BY_TOKEN)
+    by_token = listens("same_tokenizer")
     everyone = {"The student": student, **{repr(name): model for name, model in seen.items()}}
     bare = [who for who, model in everyone.items() if not model.has_template]
     if bare:
         yield "no_template", f"{listed(bare)} {_have(bare)} no chat template: questions are asked with a line break."
-    unlike = [name for name in listens(*_BY_TOKEN, *_BY_CHARACTER) if all(pairs[name].has_template)]
+    unlike = [name for name in listens("same_tokenizer", "by_character") if all(pairs[name].has_template)]
     unlike = [name for name in unlike if not pairs[name].same_template]
     if unlike:
         text = f"{_names(unlike)} {_have(unlike)} another chat template than the student: each is asked in its own."
         yield "templates_differ", text
-    yield from _ends(config, pairs, by_token, listens(*_BY_TOKEN, *_BY_CHARACTER, "response"))
+    yield from _ends(config, pairs, by_token, listens("teaches_ends"))
     padding = [who for who, model in everyone.items() if model.pad_is_end]
     if padding:
         yield (
@@ -163,13 +162,9 @@ def _warnings(
             f"{listed(padding)} {'pads' if len(padding) == 1 else 'pad'} with an end token: padding is told from the "
             "end by the attention mask, so there is nothing to do.",
         )
-    exact = [name for name in listens("cross_tokenizer") if pairs[name].same_tokenizer]
-    if exact:
-        yield (
-            "tokenizer_shared",
-            f"{_names(exact)} {_have(exact)} the student's own tokenizer: objectives.logits would be exact where "
-            "objectives.cross_tokenizer is rough.",
-        )
+    for method in config.objectives:
+        heard = [teacher.name for teacher in teachers_of(method, config)]
+        yield from method.advice([name for name in pairs if name in heard and pairs[name].same_tokenizer])
     for name in by_token:
         n, most = pairs[name].vocabulary, max(student.width, seen[name].width)
         if most > n:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 
 from distill.config.requirements import Demand, demand, heard, planned_steps, wants_answers
-from distill.config.run_config import RunConfig
+from distill.config.run_config import RunConfig, teachers_of
 from distill.models.machine import Machine
 from distill.models.metadata import ModelFacts
 
@@ -111,12 +111,12 @@ class Job:
     @property
     def trained(self) -> float:
         """Numbers that are trained: the adapter, the heads in the deku modes, and the maps of features."""
-        geometry, student = self.config.geometry, self.student
-        heads = sum(t.width for t in self.teachers) * student.width if geometry and "deku" in geometry.mode else 0
-        features = self.config.objective("features")
-        mapped = features is not None and features.loss in ("mse", "cosine")
-        maps = sum(asked.layers * teacher.width for teacher, asked in self.asked) * student.width if mapped else 0
-        return self.config.lora.r * _LORA_ROWS * student.width * student.layers + 2 * heads + maps
+        student, own = self.student, 0
+        for method in self.config.objectives:
+            names = {teacher.name for teacher in teachers_of(method, self.config)}
+            facts = zip(heard(self.config), self.teachers, strict=True)
+            own += method.trained(student.width, {ref.name: t.width for ref, t in facts if ref.name in names})
+        return self.config.lora.r * _LORA_ROWS * student.width * student.layers + own
 
 
 def speed_of(machine: Machine, threads: int = 0) -> Speed:
@@ -179,11 +179,10 @@ def _training(job: Job, speed: Speed, size: int) -> float:
         step += (len(job.teachers) + 1) * pass_s / geometry.gate.every
     for teacher, asked in job.asked:  # those that stay loaded read along, the student's tokens being theirs
         step += budget.accumulation * _forward(teacher, tokens, 1, speed) if asked.live else 0.0
-    gkd = job.config.objective("gkd")
-    if gkd is not None:
-        longest = job.longest(student, gkd.max_new_tokens)
-        own = _writing(job, student, budget.batch_size, budget.batch_size, longest, speed, size)
-        step += gkd.lmbda * budget.accumulation * own
+    for own in filter(None, (method.rollout for method in job.config.objectives)):
+        longest = job.longest(student, own.max_new_tokens)
+        answering = _writing(job, student, budget.batch_size, budget.batch_size, longest, speed, size)
+        step += own.share * budget.accumulation * answering
     return job.steps * step + _looking(job, speed, size)
 
 

@@ -11,9 +11,8 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
-from distill.config.objectives import GeometryConfig
 from distill.config.progress import OnProgress
-from distill.config.requirements import heard, is_live
+from distill.config.requirements import heard
 from distill.config.run_config import ModelRef, RunConfig, model_path, teachers_of
 from distill.losses.cka import layer_at, layer_cka
 from distill.losses.cross_tokenizer import Bridge
@@ -21,9 +20,8 @@ from distill.models.hardware import Hardware
 from distill.models.loading import load_model, load_tokenizer
 from distill.models.metadata import describe_model
 from distill.models.tokenizer_compat import Pair
-from distill.objectives.base import Objective
-from distill.objectives.build import Models, build_objectives
-from distill.objectives.geometry import GeometryObjective
+from distill.objectives.base import Models, Objective, build_objectives
+from distill.objectives.geometry import GeometryConfig, GeometryObjective
 from distill.objectives.layer_maps import layer_pairs, stored_layers
 from distill.teachers.live import LiveTeacher
 from distill.teachers.token_map import bridge
@@ -144,14 +142,14 @@ def build(
 def _projections(config: RunConfig, tokenizer: PreTrainedTokenizerBase) -> dict[str, Bridge]:
     """What the student's tokens are in the vocabulary of each teacher, where cross_tokenizer asks."""
     objective = config.objective("cross_tokenizer")
-    if objective is None or (objective.loss != "xtoken" and not objective.shared):
+    if objective is None or not objective.bridged:
         return {}
     return {teacher.name: bridge(tokenizer, _tokenizer(teacher)) for teacher in teachers_of(objective, config)}
 
 
 def _live(config: RunConfig) -> list[ModelRef]:
     """The teachers that stay loaded while the student trains, in the order of the config."""
-    names = {teacher.name for o in config.objectives if is_live(o) for teacher in teachers_of(o, config)}
+    names = {teacher.name for o in config.objectives if o.live for teacher in teachers_of(o, config)}
     return [teacher for teacher in heard(config) if teacher.name in names]
 
 

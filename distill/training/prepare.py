@@ -13,7 +13,6 @@ from peft import PeftModel
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
-from distill.config.objectives import reads_listed
 from distill.config.run_config import teachers_of
 from distill.data.encoding import cut
 from distill.data.problems import Problem
@@ -84,7 +83,7 @@ class Preparation:
 
     def read(self, texts: Texts, said: Said, readers: Mapping[str, Any] | None = None) -> TrainingSet:
         """The texts as the student reads them, with what the teachers `said` of them."""
-        listing = [one for one in self.asking.config.objectives if one.kind == "logits" and reads_listed(one)]
+        listing = [one for one in self.asking.config.objectives if one.same_tokenizer and one.lists]
         same = {teacher.name for one in listing for teacher in teachers_of(one, self.asking.config)}
         limit = self.asking.config.budget.max_length
         return training_set(texts, said, self.tokenizer, limit, self.asking.warn, readers, same)
@@ -111,7 +110,7 @@ class Preparation:
         return observer(self.asking.config, _widths(probe), shape.hidden_size, shape.num_hidden_layers)
 
     def before_step(self, distiller: Distiller) -> Callable[[list[Batch], int], dict[str, float]]:
-        """What is done with a step's batches before it: they are answered (gkd), benefits are measured (meta)."""
+        """What is done with a step's batches before it: they are answered (on-policy), benefits are measured (meta)."""
         measure, own = self._benefit(distiller), self._on_policy(distiller)
 
         def prepare(batches: list[Batch], step: int) -> dict[str, float]:
@@ -134,12 +133,12 @@ class Preparation:
 
     def _on_policy(self, distiller: Distiller) -> OnPolicy | None:
         config = self.asking.config
-        gkd = config.objective("gkd")
-        if gkd is None:
+        method = next((one for one in config.objectives if one.rollout), None)
+        if method is None:
             return None
-        ends = end_tokens(self.student, self.tokenizer)
-        tokens = distiller.objectives["gkd"].vocabulary
-        return OnPolicy(self.tokenizer, ends, gkd.lmbda, gkd.temperature, gkd.max_new_tokens, config.seed, tokens)
+        own, ends = method.rollout, end_tokens(self.student, self.tokenizer)
+        tokens = distiller.objectives[method.kind].vocabulary
+        return OnPolicy(self.tokenizer, ends, own.share, own.temperature, own.max_new_tokens, config.seed, tokens)
 
     def _benefit(self, distiller: Distiller) -> Callable[[list[Batch], int], None] | None:
         config, geometry = self.asking.config, distiller.coupled.get("geometry")

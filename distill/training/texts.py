@@ -14,13 +14,13 @@ from typing import Any
 from transformers import PreTrainedTokenizerBase
 
 from distill.config.errors import UserError
-from distill.config.objectives import ResponseConfig
-from distill.config.requirements import wants_answers, wants_solutions
+from distill.config.requirements import asks_for_answers, wants_answers, wants_solutions
 from distill.config.run_config import RunConfig, model_path, teachers_of
 from distill.data.encoding import encode_many
 from distill.data.problems import Problem
 from distill.data.response_selection import Chosen, choose, deal, spread
 from distill.models.distributed import main_first
+from distill.objectives.response import ResponseConfig
 from distill.objectives.task import ANSWER, SOLUTION
 from distill.runs.store import home
 from distill.teachers.ask import Asking, Texts
@@ -135,4 +135,4 @@ def _warn_of_unfinished(asking: Asking, response: ResponseConfig, chosen: Chosen
 
 def _asked_by(config: RunConfig) -> str:
     """The objective whose settings say how answers are asked for."""
-    return "objectives.response" if any(one.kind == "response" for one in config.objectives) else "objectives.gkd"
+    return f"objectives.{asks_for_answers(config).kind}"

@@ -207,15 +207,10 @@ def _check_shared(config: configs.RunConfig) -> None:
     if distributed.is_sharded() and config.lora.quantize:
         raise ConfigError("A quantised student can't be spread over GPUs: remove lora.quantize, or --use_fsdp.")
     batch_size, _ = distributed.shares(config.budget.batch_size, config.budget.accumulation)
-    if config.geometry and config.geometry.window == "bank":
-        raise ConfigError("objectives.geometry.window is 'bank', which one process fills: set it to gradcache.")
-    features = config.objective("features")
-    if features and features.loss in ("cka", "nbs") and batch_size < config.budget.batch_size:
-        raise ConfigError(
-            f"objectives.features.loss is {features.loss!r}, which compares the texts of a micro-batch, and "
-            f"{distributed.size()} processes would cut it up: make budget.accumulation a multiple of "
-            f"{distributed.size()}."
-        )
+    for method in config.objectives:
+        wrong = method.check_processes(distributed.size(), batch_size, config)
+        if wrong:
+            raise ConfigError(wrong)
 
 
 def reason_for(error: BaseException, folder: Path) -> str:

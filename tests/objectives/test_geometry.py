@@ -22,7 +22,7 @@ from torch.autograd import gradcheck
 from distill.config.errors import UserError
 from distill.losses.cka import layer_at, pool
 from distill.objectives.base import StudentOutputs
-from distill.objectives.geometry import SIMILARITIES, GeometryObjective
+from distill.objectives.geometry import GeometryObjective
 
 
 @every_mode
@@ -34,7 +34,7 @@ def test_gradcheck(mode, gate):
     assert gradcheck(lambda x: geometry_loss(objective, x, signals), (z,))
 
 
-@pytest.mark.parametrize("similarity", SIMILARITIES)
+@pytest.mark.parametrize("similarity", ["debiased", "biased", "nbs"])
 def test_gradcheck_of_the_student_a_head_and_the_cards_gate(similarity):
     signals, z = make_signals(6, torch.float64), normal(6, STUDENT, dtype=torch.float64)
     objective = make("deku", gate="learned", similarity=similarity).double()

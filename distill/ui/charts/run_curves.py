@@ -9,7 +9,7 @@ from collections.abc import Callable, Hashable
 
 import numpy as np
 
-from distill.config.describe import called
+from distill.objectives import called
 from distill.runs.events import Evaluation
 from distill.runs.store import RunView
 from distill.ui.charts.lines import Series, line_chart, thin

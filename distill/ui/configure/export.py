@@ -15,8 +15,9 @@ import yaml
 from distill.config import run_config as configs
 from distill.config.run_config import ConfigError, ModelRef, RunConfig
 from distill.hub import jobs
+from distill.objectives import KINDS
 from distill.runs.estimate import text as spoken
-from distill.ui.configure.binding import MODELS, preset
+from distill.ui.configure.binding import preset
 from distill.ui.runs.downloads import scratch
 
 _ROUNDS = 4  # of adding what the overrides so far have not said
@@ -121,7 +122,7 @@ def _differences(old: dict[str, Any], new: dict[str, Any], above: str = "") -> l
 
 def _short_objective(dump: dict[str, Any]) -> dict[str, Any]:
     """The objective without what it would be anyway."""
-    model, short = MODELS[dump["kind"]], dict(dump)
+    model, short = KINDS[dump["kind"]], dict(dump)
     whole = model.model_validate(dump)
     for key in [key for key in dump if key != "kind"]:
         fewer = {name: value for name, value in short.items() if name != key}

@@ -14,10 +14,11 @@ from typing import Any
 
 from distill.config import run_config as configs
 from distill.config.run_config import ConfigError, RunConfig
+from distill.objectives import KINDS
 from distill.runs.estimate import describe_model
 from distill.runs.preflight import foreseen
 from distill.ui.actions import check_public_dataset, check_public_model, check_public_trackers
-from distill.ui.configure.binding import FIRST, MODELS, Draft, draft_of, file_of, get, preset, put, settings, spec
+from distill.ui.configure.binding import FIRST, Draft, draft_of, file_of, get, preset, put, settings, spec
 from distill.ui.configure.fields import FIELDS, STEPS
 from distill.ui.configure.fields.steps import GYM
 from distill.ui.configure.uploads import fault
@@ -172,7 +173,7 @@ def _mend(asked: dict[str, Any], key: str, draft: Draft) -> None:
         kind, parts = key.split(".")[1], key.split(".")[2:]
         for objective in asked["objectives"]:
             if objective["kind"] == kind:
-                put(objective, parts, get(MODELS[kind]().model_dump(mode="json"), parts))
+                put(objective, parts, get(KINDS[kind]().model_dump(mode="json"), parts))
     elif key in FIELDS:
         value = get(preset(draft.preset).model_dump(mode="json"), key.split("."))
         put(asked, key.split("."), value if value is not None else spec(key).default)

@@ -8,8 +8,8 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from distill.config.objectives import GeometryConfig
 from distill.data.families import FAMILIES
+from distill.objectives.geometry import GeometryConfig
 from distill.runs.events import Probe
 from distill.ui.html import words
 from distill.ui.insight.text import bold, finite

@@ -26,7 +26,7 @@ def build(shell: Shell) -> None:
         part(shell, "own", methods.own)
         part(shell, "gate", gate.gate)
         part(shell, "families", gate.families)
-        for kind in methods.KINDS:
+        for kind in methods.DISTANCES:
             part(shell, kind.replace("_", "-"), methods.distances(kind))
         part(shell, "agreement", agreement)
         with gr.Column(elem_classes="insight-layers", min_width=0):

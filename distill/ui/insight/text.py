@@ -10,8 +10,8 @@ import math
 from collections.abc import Sequence
 
 from distill.config.messages import listed
-from distill.config.objectives import GeometryConfig
 from distill.config.requirements import heard
+from distill.objectives.geometry import GeometryConfig
 from distill.runs.events import Probe, Warning
 from distill.runs.store import RunView
 from distill.ui.html import NO_RUN, words
@@ -55,21 +55,11 @@ def when(run: RunView | None) -> str:
     return f"It appears here when training begins: a look at step 0, then every {probe.every} steps."
 
 
-_TAKES = {
-    "response": "it learns to write what they answered",
-    "logits": "it learns which next words they find likely",
-    "features": "it learns to have in mind what they have, layer by layer",
-    "geometry": "it learns which problems they find <i>alike</i>",
-    "gkd": "they correct its own answers, word by word",
-    "cross_tokenizer": "it learns how likely they find each piece of a solution",
-}
-
-
 def summary(run: RunView) -> str:
     """The first lines of the tab: who teaches, what is taken from them, and what came of it so far."""
     count = len(heard(run.config))
     who = "One teacher shapes" if count == 1 else f"{count} teachers shape"
-    takes = listed([_TAKES[one.kind] for one in run.config.objectives if one.kind in _TAKES])
+    takes = listed([one.takes for one in run.config.objectives if one.takes])
     return (
         f"{who} <b>{words(run.config.student.name)}</b> here: {takes}. The pictures show what they ask of it, and "
         f"whether it comes to agree. {in_short(run.series(Probe))}"

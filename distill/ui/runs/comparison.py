@@ -8,9 +8,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from distill.config.describe import NAMES
-from distill.config.objectives import KINDS
 from distill.config.run_config import RunConfig, teachers_of
+from distill.objectives import KINDS
 from distill.runs.events import Evaluation, Probe
 from distill.runs.store import RunView
 from distill.ui.actions import published
@@ -86,7 +85,7 @@ def loss(runs: Sequence[RunView]) -> str:
     trained_on = [run.config.objectives if run.config else None for run in runs]
     alike = all(one == trained_on[0] for one in trained_on)
     shared = next((kind for kind in KINDS if not alike and _comparable(runs, kind)), None)
-    name, title = (f"term:{shared}", f"Loss: {NAMES[shared]}") if shared else ("loss", "Loss")
+    name, title = (f"term:{shared}", f"Loss: {KINDS[shared].name}") if shared else ("loss", "Loss")
     note = ""
     if not alike:
         note = "These runs train on different objectives. " + (

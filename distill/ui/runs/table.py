@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from distill.config.describe import called
 from distill.config.messages import listed
+from distill.objectives import called
 from distill.runs.events import FINAL, Evaluation, Status
 from distill.runs.format import duration
 from distill.runs.store import RunView

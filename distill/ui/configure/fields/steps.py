@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from distill.config.settings import among, both
 from distill.data.families import FAMILIES
-from distill.ui.configure.fields.field import Field, among, both
+from distill.ui.configure.fields.field import Field
 
 STUDENT = (
     Field("student.model", "Student", "The model that will learn.", widget="model"),
