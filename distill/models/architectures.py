@@ -13,11 +13,6 @@ from pathlib import Path
 from typing import Any
 
 _MODELS = ("models/auto/modeling_auto.py", "MODEL_FOR_CAUSAL_LM_MAPPING_NAMES")
-_GGUF = (
-    ("integrations/ggml.py", "GGUF_CONFIG_MAPPING"),
-    ("integrations/gguf/gguf_conversion_mapping.py", "GGUF_ARCHS"),
-    ("integrations/gguf/gguf_config_mapping.py", "GGUF_CONFIG_ARCHS"),
-)
 
 
 def writes(model_type: str) -> bool | None:
@@ -34,17 +29,6 @@ def refusal(config: dict[str, Any]) -> str | None:
     if config.get("auto_map"):
         return "is made of code of its own, and code from a model's folder is never run here"
     return f"is of the architecture {kind!r}, of which the installed transformers has no model that writes"
-
-
-def reads_gguf(architecture: str) -> bool | None:
-    """Whether transformers loads GGUF files of llama.cpp's `architecture`; None where it can't be told."""
-    known = {_plain(name) for place in _GGUF for name in _names(*place)}
-    return _plain(architecture) in known if known else None
-
-
-def _plain(name: str) -> str:
-    """llama.cpp's "qwen2moe" is "qwen2_moe" to transformers."""
-    return name.replace("_", "").replace("-", "")
 
 
 @cache
