@@ -21,7 +21,6 @@ from typing import TYPE_CHECKING, Any
 
 from distill.config.errors import ConfigError, UserError
 from distill.models import hub_errors
-from distill.models.architectures import refusal
 from distill.models.hub_errors import TOKENS
 from distill.models.metadata import ModelFacts, describe_model, of_config, remember
 from distill.models.references import ADAPTER, PICKLES, adapter_beside, model_path, refuse_gguf
@@ -99,9 +98,7 @@ class _Repository:
         if ADAPTER in self.files:
             raise adapter_beside(f"{self.id} on the Hub")
         config = self._json("config.json")
-        reason = refusal(config)
-        if reason:
-            raise ConfigError(f"{self.id} {reason}: choose another model.")
+        _check_architecture(self.id, config)
         weights = self._weights()
         small = {name for name in self.files if any(fnmatch(name, kind) for kind in _SMALL)}
         try:
@@ -176,6 +173,19 @@ class _Repository:
             answer = get_session().get(url, headers=build_hf_headers(token=self.token), timeout=PATIENCE)
             hf_raise_for_status(answer)
             return answer.content
+
+
+def _check_architecture(model: str, config: dict[str, Any]) -> None:
+    """Raises ConfigError where transformers would refuse the model once its gigabytes are here."""
+    from transformers.models.auto.auto_mappings import CONFIG_MAPPING_NAMES  # a second, and no torch
+
+    kind = config.get("model_type")
+    if isinstance(kind, str) and kind not in CONFIG_MAPPING_NAMES:
+        raise ConfigError(
+            f"{model} is of the architecture {kind!r}, which the installed transformers lacks"
+            + (", and code from a model's folder is never run here" if config.get("auto_map") else "")
+            + ": choose another model."
+        )
 
 
 @contextmanager

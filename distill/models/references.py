@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any
 from distill.config import paths
 from distill.config.errors import ConfigError
 from distill.config.messages import instead, nearest
-from distill.models.architectures import refusal
 
 if TYPE_CHECKING:
     from distill.config.run_config import ModelRef, RunConfig
@@ -84,7 +83,6 @@ def check_folder(folder: Path) -> list[dict[str, Any]]:
     refuse_gguf(str(folder), holds=not files and any(folder.glob("*.gguf")))
     if not (folder / "config.json").is_file():
         raise ConfigError(f"{folder} holds no config.json: give a folder saved by save_pretrained.")
-    _check_architecture(folder)
     if (folder / ADAPTER).is_file():
         raise adapter_beside(folder)
     if not files:
@@ -107,16 +105,6 @@ def adapter_beside(model: Path | str) -> ConfigError:
         f"{model} holds an adapter ({ADAPTER}), which names the model to be loaded and changes it: give a model "
         "without one, such as the adapter merged into its model."
     )
-
-
-def _check_architecture(folder: Path) -> None:
-    try:
-        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-        reason = refusal(config)
-    except (OSError, ValueError, AttributeError):  # damaged: whoever reads it for what is in it says so
-        return
-    if reason:
-        raise ConfigError(f"{folder} {reason}: choose another model.")
 
 
 def safetensors_header(file: Path) -> dict[str, Any]:
