@@ -18,6 +18,7 @@ from transformers.utils.hub import resolve_revision
 from transformers.utils.peft_utils import find_adapter_config_file
 
 from distill.config.errors import UserError
+from distill.config.files import sha256_of
 from distill.models import hub_errors
 from distill.models.offload import free_bytes, spread
 from distill.models.references import adapter_beside, check_folder
@@ -131,8 +132,7 @@ def fingerprint(path: Path | str, revision: str | None = None) -> str:
     digest = hashlib.sha256()
     for file in sorted({file for pattern in _DECISIVE for file in folder.glob(pattern)}):
         try:
-            with file.open("rb") as stream:
-                found = hashlib.file_digest(stream, "sha256").hexdigest()
+            found = sha256_of(file)
         except OSError as error:
             raise UserError(f"{file} can't be read: {error.strerror or error}.") from error
         digest.update(f"{file.name}:{found}\n".encode())
