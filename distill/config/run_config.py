@@ -41,16 +41,22 @@ if TYPE_CHECKING:
 
 
 class ModelRef(Settings):
-    """A model: the name of a zoo model, a folder or a Hub id, and what the run calls it.
-
-    `gguf`: the file of the folder or repository that it is in, where that holds GGUF files; `model` may also end in it.
-    """
+    """A model: the name of a zoo model, a folder or a Hub id, and what the run calls it."""
 
     bare = "model"
     model: Text
     name: Name = Field(default_factory=lambda data: _last_part(data.get("model", "")))
     revision: Text | None = None
-    gguf: Annotated[str, Field(max_length=200, pattern=r"^[\w-][\w .-]*(/[\w-][\w .-]*)*\.gguf$")] | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _unpacked(cls, data: Any) -> Any:
+        """`gguf` was a setting: config.yaml of earlier runs has it, mostly empty."""
+        if not isinstance(data, dict) or "gguf" not in data:
+            return data
+        if data["gguf"] is not None:
+            raise fault("gguf", " is no setting any more: only safetensors are read, so name a model that has them.")
+        return {key: value for key, value in data.items() if key != "gguf"}
 
 
 class RunConfig(Settings):

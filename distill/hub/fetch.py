@@ -1,6 +1,6 @@
 """What a run needs of the Hub, brought to this machine before its work begins, where the work must not wait for it.
 
-Only what is loaded is fetched: safetensors, the tokenizer, configs, or the one GGUF file. It loads nothing and knows
+Only what is loaded is fetched: safetensors, the tokenizer, configs. It loads nothing and knows
 nothing of GPUs.
 """
 
@@ -15,7 +15,6 @@ from distill.config.requirements import heard
 from distill.config.run_config import ModelRef, RunConfig, model_path
 from distill.data.sources import problems_for
 from distill.models.hub_lookup import look_up, weight_files
-from distill.models.references import on_the_hub
 
 if TYPE_CHECKING:
     from huggingface_hub import DryRunFileInfo
@@ -64,12 +63,10 @@ def _missing(ref: ModelRef, token: str | None) -> list[DryRunFileInfo]:
         return []
     from huggingface_hub import snapshot_download
 
-    repository, gguf = on_the_hub(path)
-    wanted = {"allow_patterns": [gguf]}
-    if not gguf:  # folders hold other formats or other models
-        wanted = {"allow_patterns": [*weight_files(ref, token), *_LOADED], "ignore_patterns": ["*/*"]}
+    # folders hold other formats or other models
+    wanted = {"allow_patterns": [*weight_files(ref, token), *_LOADED], "ignore_patterns": ["*/*"]}
     try:
-        found = snapshot_download(repository, revision=ref.revision, dry_run=True, token=token, **wanted)
+        found = snapshot_download(path, revision=ref.revision, dry_run=True, token=token, **wanted)
     except Exception as error:  # of the library, the network, the disk
         raise _failure(ref, error) from error
     return [file for file in found if file.will_download]
@@ -78,10 +75,9 @@ def _missing(ref: ModelRef, token: str | None) -> list[DryRunFileInfo]:
 def _download(ref: ModelRef, file: DryRunFileInfo, token: str | None) -> None:
     from huggingface_hub import hf_hub_download
 
-    repository, _ = on_the_hub(str(model_path(ref)))
     try:
         # By the same name as it will be loaded by: "main" stays what it was when the run began.
-        hf_hub_download(repository, file.filename, revision=ref.revision, token=token)
+        hf_hub_download(str(model_path(ref)), file.filename, revision=ref.revision, token=token)
     except Exception as error:
         raise _failure(ref, error) from error
 

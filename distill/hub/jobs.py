@@ -24,6 +24,7 @@ from distill.config import paths
 from distill.config import run_config as configs
 from distill.config.errors import UserError
 from distill.config.run_config import ConfigError, RunConfig
+from distill.data.reasoning_gym import PACKAGE as REASONING_GYM
 from distill.models import hub_errors
 from distill.models.hub_errors import TOKENS
 from distill.models.machine import Machine
@@ -138,7 +139,7 @@ def submit(config: RunConfig, flavor: str, timeout: str = "4h", runs_dir: str | 
         folder = store.create(config, runs_dir)
         try:
             repository = _put(api, f"{namespace}/{REPOSITORY}", folder.name, config)
-            job = _start(api, namespace, repository, folder.name, flavor, seconds)
+            job = _start(api, namespace, repository, folder.name, flavor, seconds, config)
             made = Ticket(job.id, namespace, flavor, job.url, repository[0], seconds)
             _keep(api, folder, made, price)
         except BaseException:
@@ -223,7 +224,9 @@ def packed() -> bytes:
     return content.getvalue()
 
 
-def _start(api: HfApi, namespace: str, put: tuple[str, str], run: str, flavor: str, seconds: int) -> Any:
+def _start(
+    api: HfApi, namespace: str, put: tuple[str, str], run: str, flavor: str, seconds: int, config: RunConfig
+) -> Any:
     repository, code = put
     warnings.filterwarnings("ignore", message=".*run_uv_job.*experimental")
     return api.run_uv_job(
@@ -236,6 +239,7 @@ def _start(api: HfApi, namespace: str, put: tuple[str, str], run: str, flavor: s
             "DISTILL_CODE": code,
             "DISTILL_RUN": run,
             "DISTILL_SECONDS": str(seconds),
+            "DISTILL_WITH": REASONING_GYM if config.data.source == "reasoning_gym" else "",
             "PYTHONUNBUFFERED": "1",
         },
         secrets={"HF_TOKEN": api.token},

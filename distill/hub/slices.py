@@ -6,7 +6,6 @@ that goes on in slices is stopped, resumed, watched and broken off as any other.
 
 from __future__ import annotations
 
-import gc
 import json
 import os
 import threading
@@ -89,7 +88,9 @@ def _work(folder: Path, stop: Deadline) -> None:
     if stop.reached is not None:
         saving = time.monotonic() - stop.reached
         (folder / _FILE).write_text(json.dumps({"saving": round(saving, 2)}), encoding="utf-8")
-    _let_go()
+    from accelerate.utils import release_memory
+
+    release_memory()  # the process may be lent a GPU again
 
 
 def _saving(folder: Path) -> float:
@@ -105,12 +106,3 @@ def kept(folder: Path) -> list[Any]:
     answers = [(path.name, path.stat().st_size) for path in sorted(folder.glob("answers*.json*"))]
     steps = sorted(path.name for path in folder.glob("checkpoints/checkpoint-*"))
     return [answers, steps, *(sum(1 for _ in (home().cache / bank).rglob("*.*")) for bank in ("signals", "responses"))]
-
-
-def _let_go() -> None:
-    """Leave no GPU memory taken: the process may be lent a GPU again."""
-    import torch
-
-    gc.collect()
-    if torch.cuda.is_available():
-        torch.cuda.empty_cache()

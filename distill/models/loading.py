@@ -12,23 +12,16 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from huggingface_hub import hf_hub_download
-from transformers import (
-    AutoConfig,
-    AutoModelForCausalLM,
-    AutoTokenizer,
-    GgufConfig,
-    PreTrainedModel,
-    PreTrainedTokenizerBase,
-)
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 from transformers.utils import logging as transformers_logging
 from transformers.utils.hub import resolve_revision
 from transformers.utils.peft_utils import find_adapter_config_file
 
-from distill.config.errors import ConfigError, UserError
+from distill.config.errors import UserError
+from distill.config.files import sha256_of
 from distill.models import hub_errors
 from distill.models.offload import free_bytes, spread
-from distill.models.references import adapter_beside, check_files, on_the_hub
+from distill.models.references import adapter_beside, check_folder
 
 # What of a model's folder decides its answers, its hidden states and its tokens.
 _DECISIVE = ("*.safetensors", "*.json", "*.jinja", "*.model", "*.txt")
@@ -44,19 +37,19 @@ def load_model(
     room: int | None = None,
     **kwargs,
 ) -> PreTrainedModel:
-    """The causal language model in a folder, a GGUF file or of a Hub id (see `model_path`), in eval mode on `device`.
+    """The causal language model in a folder or of a Hub id (see `model_path`), in eval mode on `device`.
 
-    `name` is what errors call it; `kwargs` go to from_pretrained (quantization_config). Weights of a GGUF file are
-    unpacked to `dtype`. Where `spill` is given (code, sentence), a model with more than `room` bytes of weights
-    (default: what is free on the GPU) is loaded in part to main memory, and `spill` is told; never trained so. Raises
-    UserError, one sentence, where weights are missing, cut short, pickled or of another architecture, or the Hub can't
-    be reached; ConfigError where GGUF weights are to be quantised again.
+    `name` is what errors call it; `kwargs` go to from_pretrained (quantization_config). Where `spill` is given (code,
+    sentence), a model with more than `room` bytes of weights (default: what is free on the GPU) is loaded in part to
+    main memory, and `spill` is told; never trained so. Raises UserError, one sentence, where weights are missing, cut
+    short, pickled or of another architecture, or the Hub can't be reached.
     """
-    folder, gguf = _files(path, revision, name)
-    if gguf and "quantization_config" in kwargs:
-        raise ConfigError(f"{name or path} is a GGUF file, which can't be quantised again: remove lora.quantize.")
+    folder = _folder(path)
+    if isinstance(folder, Path):
+        check_folder(folder)
+    elif find_adapter_config_file(folder, revision=revision or "main"):
+        raise adapter_beside(name or path)
     how = {"revision": revision or "main", "trust_remote_code": False, "local_files_only": isinstance(folder, Path)}
-    how |= {"gguf_file": gguf} if gguf else {}
     shown = transformers_logging.is_progress_bar_enabled()
     transformers_logging.disable_progress_bar()
     try:
@@ -68,7 +61,6 @@ def load_model(
             use_safetensors=True,
             output_loading_info=True,
             device_map=places,
-            **({"quantization_config": GgufConfig(dequantize=True)} if gguf else {}),
             **how,
             **kwargs,
         )
@@ -109,8 +101,7 @@ def _spilled(name: str, places: dict, device: torch.device | str) -> str:
 
 def load_tokenizer(path: Path | str, revision: str | None = None, name: str | None = None) -> PreTrainedTokenizerBase:
     """The tokenizer of a model. Raises UserError where there is none, or none that says which characters a token is."""
-    folder, gguf = _files(path, revision, name, check=False)
-    how = {"gguf_file": gguf} if gguf else {}
+    folder = _folder(path)
     try:
         tokenizer = _loaded(
             AutoTokenizer,
@@ -118,7 +109,6 @@ def load_tokenizer(path: Path | str, revision: str | None = None, name: str | No
             revision=revision or "main",
             trust_remote_code=False,
             local_files_only=isinstance(folder, Path),
-            **how,
         )
     except Exception as error:
         raise UserError(f"The tokenizer of {name or path} can't be loaded: {_reason(error)}") from error
@@ -132,51 +122,26 @@ def load_tokenizer(path: Path | str, revision: str | None = None, name: str | No
 def fingerprint(path: Path | str, revision: str | None = None) -> str:
     """What tells a model from every other: a digest of its files in a folder, or "id@commit" for a Hub id.
 
-    Of a GGUF file its bytes alone. A folder's name and dates do not count, so a copy has the same fingerprint and a
-    model trained further has not.
+    A folder's name and dates do not count, so a copy has the same fingerprint and a model trained further has not.
     """
     folder = _folder(path)
-    if folder is None:
-        repository, _ = on_the_hub(str(path))
+    if isinstance(folder, str):
         # asks the Hub, or its local cache; says the same again if neither knows
-        resolved = resolve_revision(repository, revision)
+        resolved = resolve_revision(folder, revision)
         return f"{path}@{getattr(resolved, 'resolved', None) or revision or 'main'}"
     digest = hashlib.sha256()
-    alone = folder.is_file()  # a GGUF file, whatever it is called
-    for file in [folder] if alone else sorted({file for pattern in _DECISIVE for file in folder.glob(pattern)}):
+    for file in sorted({file for pattern in _DECISIVE for file in folder.glob(pattern)}):
         try:
-            with file.open("rb") as stream:
-                found = hashlib.file_digest(stream, "sha256").hexdigest()
+            found = sha256_of(file)
         except OSError as error:
             raise UserError(f"{file} can't be read: {error.strerror or error}.") from error
-        digest.update(f"{'gguf' if alone else file.name}:{found}\n".encode())
+        digest.update(f"{file.name}:{found}\n".encode())
     return digest.hexdigest()
 
 
-def _folder(path: Path | str) -> Path | None:
-    """The folder or file on this machine, None for what is on the Hub."""
-    folder = Path(path)
-    return folder if isinstance(path, Path) or folder.is_dir() else None
-
-
-def _files(
-    path: Path | str, revision: str | None, name: str | None, check: bool = True
-) -> tuple[Path | str, str | None]:
-    """(folder or Hub id, name of the GGUF file in that folder or None); a GGUF file on the Hub is fetched."""
-    found = _folder(path)
-    if found is None:
-        repository, gguf = on_the_hub(str(path))
-        if gguf is None:
-            if check and find_adapter_config_file(repository, revision=revision or "main"):
-                raise adapter_beside(name or path)
-            return repository, None
-        try:
-            found = Path(hf_hub_download(repository, gguf, revision=revision))
-        except Exception as error:
-            raise UserError(f"The model {name or path} can't be fetched: {_reason(error)}") from error
-    if check:
-        check_files(found)
-    return (found.parent, found.name) if found.is_file() else (found, None)
+def _folder(path: Path | str) -> Path | str:
+    """The folder on this machine, or the Hub id."""
+    return Path(path) if Path(path).is_dir() else path
 
 
 def _loaded(kind: Any, folder: Path | str, **how: Any) -> Any:

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from distill.config import run_config as configs
+from distill.config.files import write_atomically
 from distill.config.overrides import split
 from distill.config.run_config import BudgetConfig, ConfigError, RunConfig
 from distill.runs.views import RunView
@@ -30,9 +31,7 @@ def edit(folder: Path, overrides: Sequence[str], seen: RunView) -> None:
     """Write the run's config anew with overrides of its budget. Raises as `edited`, or where `seen` is further on."""
     changed = edited(folder, overrides)
     _check_goal(changed.budget, seen)
-    new = folder / "config.yaml.new"
-    new.write_text(configs.to_yaml(changed), encoding="utf-8")
-    new.replace(folder / "config.yaml")
+    write_atomically(folder / "config.yaml", configs.to_yaml(changed))
 
 
 def _check_goal(budget: BudgetConfig, seen: RunView) -> None:

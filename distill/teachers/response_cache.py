@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from accelerate.utils import release_memory
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from distill.config.errors import UserError
@@ -26,7 +27,7 @@ from distill.models.chat_template import THINK, Template, opened, template_of
 from distill.models.generation import Manner, Sitting, end_tokens, generate_batch
 from distill.models.loading import fingerprint, load_model, load_tokenizer
 from distill.models.sampling import Sampling
-from distill.teachers.cache_files import asking, digest_of, folder_of, let_go, make_folder, write_whole
+from distill.teachers.cache_files import asking, digest_of, folder_of, make_folder, write_whole
 from distill.teachers.signals import check_vocabulary
 
 __all__ = ["Response", "ResponseBank", "ResponseRequest"]
@@ -123,7 +124,7 @@ class ResponseBank:
                     write_whole(files[number], _to_bytes(found[number]), _WHAT)
                     done += len(part) * request.samples
             del teacher
-            let_go()
+            release_memory()
         return [answers for part in found for answers in part]
 
     def _read(self, file: Path, n: int, samples: int) -> list[list[Response]] | None:

@@ -15,6 +15,7 @@ from functools import partial
 from pathlib import Path
 
 import torch
+from accelerate.utils import release_memory
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
@@ -22,7 +23,7 @@ from torch import Tensor
 from distill.config.errors import UserError
 from distill.config.progress import OnProgress, ShouldStop, check
 from distill.models.loading import fingerprint, load_model, load_tokenizer
-from distill.teachers.cache_files import asking, digest_of, folder_of, let_go, make_folder, write_whole
+from distill.teachers.cache_files import asking, digest_of, folder_of, make_folder, write_whole
 from distill.teachers.ragged import Ragged
 from distill.teachers.signals import Request, Text, compute, need_of
 
@@ -107,7 +108,7 @@ class SignalBank:
                 shard.fill(name, ask, partial(lambda before, now, _: tell(before + now, total), done), should_stop)
                 done += len(shard.texts)
             del ask
-            let_go()
+            release_memory()
         return [
             {s: _joined([shard.found[s] for shard in some]) for s in request.answers}
             for some, (_, request) in zip(asked, questions, strict=True)

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import psutil
 
+from distill.config.files import write_atomically
 from distill.models import distributed
 
 
@@ -35,9 +36,7 @@ class Clock:
             self.seconds[name] = self.seconds.get(name, 0.0) + time.monotonic() - began
             self.seconds["total"] = self._earlier + time.time() - self._began
             if distributed.is_main():
-                part = self.folder / "seconds.part"
-                part.write_text(json.dumps(self.seconds))
-                part.replace(self.folder / "seconds.json")
+                write_atomically(self.folder / "seconds.json", json.dumps(self.seconds))
 
 
 _sat = False  # whether this process has been at a run before

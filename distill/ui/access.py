@@ -17,7 +17,7 @@ from distill.hub import oauth
 from distill.models import hub_errors
 from distill.models.hardware import is_zerogpu
 from distill.models.hub_lookup import PATIENCE
-from distill.models.references import model_path, on_the_hub
+from distill.models.references import model_path
 
 if TYPE_CHECKING:
     from distill.config.run_config import ModelRef
@@ -40,7 +40,7 @@ def check_access(visitor: Visitor, models: Sequence[ModelRef], dataset: str | No
     if visitor.local:
         return []
     paths = [(ref, model_path(ref)) for ref in models]
-    on_hub = [(ref, ("model", on_the_hub(path)[0])) for ref, path in paths if isinstance(path, str)]
+    on_hub = [(ref, ("model", path)) for ref, path in paths if isinstance(path, str)]
     asked = list(dict.fromkeys([place for _, place in on_hub] + ([("dataset", dataset)] if dataset else [])))
     with ThreadPoolExecutor(_AT_ONCE) as pool:
         shut = dict(zip(asked, pool.map(lambda place: _is_shut(visitor, *place), asked), strict=True))

@@ -23,7 +23,7 @@ from distill.config.requirements import heard
 from distill.config.run_config import ConfigError, RunConfig, check_models
 from distill.hub import zerogpu
 from distill.models.hardware import is_zerogpu
-from distill.models.references import is_hub_id, is_repository, on_the_hub
+from distill.models.references import is_repository, refuse_gguf
 from distill.runs import index, store
 from distill.runs.budget_edits import edited
 from distill.runs.estimate import Machine, estimate, text
@@ -169,7 +169,8 @@ def check_public(config: RunConfig) -> None:
 
 def check_public_model(model: str) -> None:
     """Raises ConfigError unless the model is of the zoo or, by its name, of the Hub."""
-    if paths.zoo_folder(model) is None and model not in paths.zoo_names() and not _model_on_the_hub(model):
+    refuse_gguf(model)
+    if paths.zoo_folder(model) is None and model not in paths.zoo_names() and not _on_the_hub(model):
         close = nearest(model, paths.zoo_names())
         raise ConfigError(
             f"{model!r} is no zoo model and no Hub id (organisation/name), and a public server reads no folders: "
@@ -219,10 +220,6 @@ def published(value: Any) -> Any:
     folders = {r"\s+".join(map(re.escape, str(path).split())) for path in (uploads(), uploads().resolve())}
     place = rf"(?:(?:{'|'.join(folders)}|[^\s\"'`]{{0,400}})/)?"
     return re.sub(place + _STORED.pattern, r"upload \1\2", value)
-
-
-def _model_on_the_hub(model: str) -> bool:
-    return is_hub_id(model) and not Path(model).exists() and not Path(on_the_hub(model)[0]).exists()
 
 
 def _on_the_hub(name: str) -> bool:

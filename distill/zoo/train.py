@@ -16,6 +16,7 @@ from torch import nn
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 from distill.config.errors import UserError
+from distill.config.files import replacing
 from distill.data.problems import generate
 from distill.zoo.cards import Card, build_model
 from distill.zoo.lessons import Lesson, lessons
@@ -94,10 +95,9 @@ def _learn(model: PreTrainedModel, optimisers: list[torch.optim.Optimizer], less
 def _keep(
     work: Path, model: PreTrainedModel, optimisers: list[torch.optim.Optimizer], step: int, seconds: float
 ) -> None:
-    part = work / "state.part"
     state = {"step": step, "seconds": seconds, "model": model.state_dict(), "opt": [o.state_dict() for o in optimisers]}
-    torch.save(state, part)
-    part.rename(work / "state.pt")
+    with replacing(work / "state.pt") as part:
+        torch.save(state, part)
 
 
 def _restore(work: Path, model: PreTrainedModel, optimisers: list[torch.optim.Optimizer]) -> tuple[int, float]:

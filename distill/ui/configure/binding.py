@@ -146,11 +146,7 @@ def preset(name: str) -> RunConfig:
 def draft_of(name: str) -> Draft:
     """A preset as a visitor finds it filled in."""
     config = preset(name)
-    teachers = tuple(
-        # A row has one name for a model, which may end in the file it is in.
-        teacher.model_dump(exclude={"gguf"}) | {"model": "/".join(filter(None, (teacher.model, teacher.gguf)))}
-        for teacher in config.teachers
-    )
+    teachers = tuple(teacher.model_dump() for teacher in config.teachers)
     return Draft(preset=name, values=values_of(config), teachers=teachers)
 
 

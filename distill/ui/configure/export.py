@@ -6,13 +6,13 @@ Pure but for the file it writes to be downloaded. This module knows nothing of c
 from __future__ import annotations
 
 import hashlib
-import secrets
 import shlex
 from typing import Any
 
 import yaml
 
 from distill.config import run_config as configs
+from distill.config.files import write_atomically
 from distill.config.run_config import ConfigError, ModelRef, RunConfig
 from distill.hub import jobs
 from distill.objectives import KINDS
@@ -67,9 +67,7 @@ def yaml_file(config: RunConfig) -> str:
     file = scratch() / "configs" / hashlib.sha256(text.encode()).hexdigest() / "config.yaml"
     if not file.exists():
         file.parent.mkdir(parents=True, exist_ok=True)
-        part = file.with_name(f"{secrets.token_hex(8)}.part")  # two visitors may ask for the same at once
-        part.write_text(text, encoding="utf-8")
-        part.replace(file)
+        write_atomically(file, text)  # two visitors may ask for the same at once
     return str(file)
 
 

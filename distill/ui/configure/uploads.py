@@ -6,9 +6,7 @@ components.
 
 from __future__ import annotations
 
-import hashlib
 import json
-import secrets
 import shutil
 from dataclasses import dataclass
 from functools import lru_cache
@@ -16,6 +14,7 @@ from pathlib import Path
 
 from distill.config import run_config as configs
 from distill.config.errors import UserError
+from distill.config.files import replacing, sha256_of
 from distill.config.run_config import ColumnsConfig, RunConfig
 from distill.data.sources import problems_for
 from distill.data.tables import MAX_BYTES, columns_of, guess_columns, read_rows
@@ -48,18 +47,13 @@ def keep(path: str | Path) -> Uploaded:
     columns = columns_of(path)  # what is no table is not kept
     folder = uploads()
     folder.mkdir(parents=True, exist_ok=True)
-    with path.open("rb") as stream:
-        stored = f"{hashlib.file_digest(stream, 'sha256').hexdigest()}{kind}"
+    stored = f"{sha256_of(path)}{kind}"
     if not (folder / stored).exists():
         kept = sum(file.stat().st_size for file in folder.iterdir() if file.suffix in KINDS)
         if kept + path.stat().st_size > MOST_KEPT:
             raise UserError("This server keeps as many uploaded files as it may: ask whoever runs it to delete some.")
-        part = folder / f"{stored}.{secrets.token_hex(8)}"  # two visitors may upload the same file at once
-        try:
+        with replacing(folder / stored) as part:  # two visitors may upload the same file at once
             shutil.copyfile(path, part)
-            part.replace(folder / stored)
-        finally:
-            part.unlink(missing_ok=True)
     return Uploaded(stored, tuple(columns.names), guess_columns(columns.names))
 
 

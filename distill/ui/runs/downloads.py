@@ -14,6 +14,7 @@ from functools import cache
 from pathlib import Path
 
 from distill.config.errors import UserError
+from distill.config.files import replacing, write_atomically
 from distill.ui.actions import published
 
 # what -> (where it lies in a run's folder, how the copy's name ends, what people call it)
@@ -78,11 +79,10 @@ def _files(source: Path) -> list[Path]:
 
 
 def _write(source: Path, parts: list[Path], target: Path) -> None:
-    unfinished = target.with_name(target.name + ".part")
     if source.is_dir():
-        with zipfile.ZipFile(unfinished, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
+        how = {"compression": zipfile.ZIP_DEFLATED, "compresslevel": 1}
+        with replacing(target) as unfinished, zipfile.ZipFile(unfinished, "w", **how) as archive:
             for path in parts:
                 archive.write(path, path.relative_to(source.parent))
     else:
-        unfinished.write_text(published(parts[0].read_text(encoding="utf-8", errors="replace")), encoding="utf-8")
-    unfinished.replace(target)
+        write_atomically(target, published(parts[0].read_text(encoding="utf-8", errors="replace")))

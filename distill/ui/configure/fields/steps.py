@@ -14,12 +14,6 @@ STUDENT = (
         "A branch, tag or commit. Empty: the newest. Models of the zoo have none.",
         rare=True,
     ),
-    Field(
-        "student.gguf",
-        "Packed file (GGUF)",
-        "Where the model is in such a file: its name, ending in .gguf. It is unpacked to be trained.",
-        rare=True,
-    ),
 )
 
 GYM = "data.families.reasoning_gym"  # the field of its data sets, which are the families there
