@@ -17,8 +17,6 @@ STRANGERS = {("runs", "teachers"), ("evaluation", "objectives")}
 KNOWN = {
     "distill.config.run_config imports distill.models.references",
     "distill.losses.cka imports distill.config.errors",
-    "distill.models.machine imports distill.runs.store",
-    "distill.teachers.ask imports distill.runs.store",
     "distill.teachers.ask imports distill.training.dataset",
 }
 SLOW = {"torch", "transformers", "peft", "accelerate", "datasets", "gradio", "numpy", "spaces"}

@@ -23,7 +23,7 @@ _PACKAGES = ("torch", "transformers", "peft", "accelerate", "safetensors", "pyda
 
 def doctor(args: argparse.Namespace) -> int:
     """What this machine is, and what will run on it."""
-    parent = Path(args.runs or store.home().runs)
+    parent = Path(args.runs or paths.home().runs)
     here = Machine.here(parent)
     versions = {name: version(name) for name in _PACKAGES}
     zoo = _zoo()
@@ -37,7 +37,7 @@ def doctor(args: argparse.Namespace) -> int:
         ["packages", ", ".join(f"{name} {found or 'missing'}" for name, found in versions.items())],
         ["zoo", zoo],
         ["runs", f"{parent}, {here.disk_mb / 1024:.1f} GB free"],
-        ["cache", str(store.home().cache)],
+        ["cache", str(paths.home().cache)],
     ]
     found = [*host.features(here), host.network()]
     print(format.table(rows))

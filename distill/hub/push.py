@@ -127,7 +127,7 @@ def _without_places(value: Any) -> Any:
 
 def _own_places() -> list[str]:
     """Folders of this machine that texts may name, as they may have spaces in them; the longest first."""
-    home = store.home()
+    home = paths.home()
     places = {str(place.resolve()) for place in (Path.home(), Path.cwd(), paths.ROOT, home.runs, home.cache)}
     return sorted((place for place in places if len(place) > 1), key=len, reverse=True)
 

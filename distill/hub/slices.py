@@ -17,10 +17,10 @@ from contextvars import copy_context
 from pathlib import Path
 from typing import Any
 
+from distill.config.paths import home
 from distill.config.secrets import Redacting
 from distill.runs.events import Status
 from distill.runs.process import remember
-from distill.runs.store import home
 from distill.training.worker import work
 
 BEAT = 0.2  # seconds between two signs of life: a generator can be closed only while it gives one

@@ -17,8 +17,8 @@ from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 
+from distill.config.paths import home
 from distill.models.hardware import cpu_asked, cpu_cores, cuda_dtype, has_amx, is_zerogpu, memory_gb, suited
-from distill.runs.store import home
 
 _PATIENCE = 5.0  # seconds for nvidia-smi, which hangs where a driver is broken
 _ZEROGPU_GB = 48.0  # GiB: the smaller of the slices that ZeroGPU Spaces have had

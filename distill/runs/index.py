@@ -10,8 +10,9 @@ import os
 import re
 from pathlib import Path
 
+from distill.config.paths import home
 from distill.config.run_config import ConfigError
-from distill.runs.store import home, is_run
+from distill.runs.store import is_run
 from distill.runs.views import RunView, view
 
 

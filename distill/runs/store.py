@@ -16,13 +16,13 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import filelock
 
 from distill.config import run_config as configs
 from distill.config.errors import UserError
-from distill.config.paths import ROOT
+from distill.config.paths import ROOT, home
 from distill.config.run_config import ConfigError, RunConfig
 from distill.models.hub_errors import acting_for
 from distill.models.references import absolute
@@ -32,14 +32,12 @@ from distill.runs.process import Process, claim, live_process, remember
 from distill.runs.views import RunView, forget, view
 
 __all__ = [
-    "Home",
     "RunView",
     "alive",
     "claim",
     "create",
     "delete",
     "follow",
-    "home",
     "is_run",
     "resume",
     "spawn",
@@ -54,22 +52,6 @@ _SPIN = "10000"
 JOB = "job.json"  # in the folder of a run that is done elsewhere and mirrored here: which Job it is
 NEEDED_MB = 200  # free disk a new run asks for: checkpoints, adapter, signals
 Begin = Callable[[Path, bool], Any]  # (the run's folder, whether it waits for its turn)
-
-
-class Home(NamedTuple):
-    """Where runs and caches live."""
-
-    runs: Path
-    cache: Path
-
-
-def home() -> Home:
-    """DISTILL_HOME/runs and DISTILL_HOME/cache where that is set, else ./runs and ~/.cache/distill."""
-    said = os.environ.get("DISTILL_HOME")
-    if said:
-        base = Path(said).expanduser()
-        return Home(base / "runs", base / "cache")
-    return Home(Path("runs"), Path.home() / ".cache" / "distill")
 
 
 def create(config: RunConfig, runs_dir: str | os.PathLike[str] | None = None) -> Path:

@@ -14,6 +14,7 @@ from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
 from distill.config.errors import UserError
+from distill.config.paths import home
 from distill.config.progress import OnProgress, ShouldStop
 from distill.config.requirements import heard
 from distill.config.run_config import ModelRef, RunConfig, model_path
@@ -22,7 +23,6 @@ from distill.models.chat_template import template_of
 from distill.models.distributed import main_first
 from distill.models.hardware import Hardware
 from distill.models.hub_lookup import look_up
-from distill.runs.store import home
 from distill.teachers.alignment import END, aligned
 from distill.teachers.ragged import Ragged
 from distill.teachers.requests import Blocks, of_probe, of_train

@@ -197,7 +197,7 @@ def check_public_dataset(name: str) -> None:
 
 def uploads() -> Path:
     """The folder that uploaded files are kept in."""
-    return store.home().cache / "uploads"
+    return paths.home().cache / "uploads"
 
 
 def upload_name(path: str | os.PathLike[str]) -> str | None:
