@@ -17,6 +17,7 @@ from distill.config import paths, run_config
 from distill.config.errors import UserError
 from distill.config.messages import instead, nearest
 from distill.hub import jobs
+from distill.models import references
 from distill.models.machine import Machine
 from distill.runs import estimate as estimates
 from distill.runs import format, index, store
@@ -31,7 +32,7 @@ GRACE = 60.0  # seconds a worker has to save after Ctrl-C before it gets SIGTERM
 def run(args: argparse.Namespace) -> int:
     """Train what a preset or file asks for, in the foreground."""
     asked = run_config.load(args.source, args.overrides)
-    run_config.check_models(asked)
+    references.check_models(asked)
     refuse_foreseen(asked)
     if args.create:
         print(store.create(asked, args.runs))
@@ -49,7 +50,7 @@ def resume(args: argparse.Namespace) -> int:
     folder = index.find(args.run, args.runs)
     seen = store.view(folder)
     if seen.config:
-        run_config.check_models(seen.config)
+        references.check_models(seen.config)
     progress = format.Progress(sys.stderr)
     progress.skip(seen)
     with _interrupts() as interrupts:

@@ -186,7 +186,7 @@ def test_an_unknown_command_exits_2(capsys, argv):
 
 def test_an_unwritable_folder_exits_2(tmp_path, capsys, monkeypatch):
     (tmp_path / "file").write_text("")
-    monkeypatch.setattr("distill.config.run_config.check_models", lambda config: None)  # the zoo may not be made yet
+    monkeypatch.setattr("distill.models.references.check_models", lambda config: None)  # the zoo may not be made yet
     assert main(["run", "tiny", "--runs", str(tmp_path / "file")]) == 2
     assert "can't be written to" in capsys.readouterr().err
 

@@ -15,6 +15,7 @@ from packaging.specifiers import SpecifierSet
 
 from distill.config import paths
 from distill.config import run_config as configs
+from distill.models import references
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 
@@ -67,7 +68,7 @@ def test_every_expert_is_heard_more_than_others_on_its_own_families(report):
 
 def test_the_example_config_is_one():
     config = configs.parse(yaml.safe_load(block("## A config", "yaml")))
-    configs.check_models(config)
+    references.check_models(config)
     assert config.geometry.mode == "kernel"
 
 

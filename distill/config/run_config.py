@@ -29,10 +29,9 @@ from distill.config.settings import (
     Text,
 )
 from distill.config.trackers import Tracker
-from distill.models.references import check_models, model_path
 
 __all__ = ["BudgetConfig", "ColumnsConfig", "ConfigError", "DataConfig", "LoraConfig", "ModelRef", "RunConfig"]
-__all__ += ["check_models", "load", "model_path", "parse", "teachers_of", "to_yaml"]
+__all__ += ["load", "parse", "teachers_of", "to_yaml"]
 
 
 class ModelRef(Settings):

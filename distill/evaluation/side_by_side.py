@@ -24,13 +24,14 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from distill.config import run_config as configs
 from distill.config.errors import UserError
-from distill.config.run_config import ModelRef, model_path
+from distill.config.run_config import ModelRef
 from distill.evaluation.reevaluate import adapter_of, end_as_trained
 from distill.models.chat_template import template_of
 from distill.models.generation import Completion, follow
 from distill.models.hardware import GIB, Hardware, detect
 from distill.models.loading import fingerprint, load_model, load_tokenizer
 from distill.models.metadata import describe_model
+from distill.models.references import model_path
 from distill.models.student import load_adapter, load_student
 
 SIDES = ("before", "after")

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING
 from distill.config.errors import UserError
 from distill.config.progress import OnProgress, ShouldStop, check
 from distill.config.requirements import heard
-from distill.config.run_config import ModelRef, RunConfig, model_path
+from distill.config.run_config import ModelRef, RunConfig
 from distill.data.sources import problems_for
 from distill.models.hub_lookup import look_up, weight_files
-from distill.models.references import on_the_hub
+from distill.models.references import model_path, on_the_hub
 
 if TYPE_CHECKING:
     from huggingface_hub import DryRunFileInfo

@@ -24,7 +24,7 @@ from distill.config import paths
 from distill.config import run_config as configs
 from distill.config.errors import UserError
 from distill.config.run_config import ConfigError, RunConfig
-from distill.models import hub_errors
+from distill.models import hub_errors, references
 from distill.models.hub_errors import TOKENS
 from distill.models.machine import Machine
 from distill.models.references import absolute
@@ -123,7 +123,7 @@ def submit(config: RunConfig, flavor: str, timeout: str = "4h", runs_dir: str | 
     the time is unknown, there is no token or it may not, or the Hub can't be reached; then nothing is left behind here.
     """
     config = absolute(config)
-    configs.check_models(config)
+    references.check_models(config)
     refuse_local(config)
     refuse_foreseen(config)
     seconds = duration(timeout)

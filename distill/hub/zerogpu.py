@@ -22,6 +22,7 @@ from distill.config.errors import UserError
 from distill.config.progress import Stopped
 from distill.hub.fetch import fetch, fetch_models
 from distill.hub.slices import ASKED, LEFT, WAITING, in_slice, kept, log_of
+from distill.models import references
 from distill.models.hardware import enter_slice, is_zerogpu
 from distill.runs import queue
 from distill.runs.events import Error, EventWriter, Stage, Status
@@ -138,7 +139,7 @@ class _Slices:
             return lambda done, total: writer.write(Stage(name="load", text=text, done=done, total=total))
 
         config = configs.load(self.folder / "config.yaml")
-        configs.check_models(config)
+        references.check_models(config)
         fetch(config, progress, self._should_stop, self._token)
         import distill.training.artifacts
         import distill.training.pipeline  # noqa: F401

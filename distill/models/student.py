@@ -19,12 +19,13 @@ from safetensors.torch import load
 from transformers import BitsAndBytesConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 from distill.config.errors import ConfigError, UserError
-from distill.config.run_config import LoraConfig, ModelRef, model_path
+from distill.config.run_config import LoraConfig, ModelRef
 from distill.models.cpu_bfloat16 import attend_in_float32
 from distill.models.hardware import Hardware, cannot_quantise
 from distill.models.lm_head import trains_head
 from distill.models.loading import load_model, load_tokenizer
 from distill.models.lora_targets import targets_of
+from distill.models.references import model_path
 
 _FEW = 0.5  # of a model's weights quantised: fewer, and it hardly takes less memory
 

@@ -17,12 +17,13 @@ from distill.config.errors import UserError
 from distill.config.paths import home
 from distill.config.progress import OnProgress, ShouldStop
 from distill.config.requirements import heard
-from distill.config.run_config import ModelRef, RunConfig, model_path
+from distill.config.run_config import ModelRef, RunConfig
 from distill.data.encoding import Example, encode_many
 from distill.models.chat_template import template_of
 from distill.models.distributed import main_first
 from distill.models.hardware import Hardware
 from distill.models.hub_lookup import look_up
+from distill.models.references import model_path
 from distill.teachers.alignment import END, aligned
 from distill.teachers.ragged import Ragged
 from distill.teachers.requests import Blocks, of_probe, of_train

@@ -17,10 +17,10 @@ import torch
 from safetensors.torch import save_file
 
 from distill.config.requirements import listening
-from distill.config.run_config import model_path
 from distill.evaluation.score import compare
 from distill.models.hardware import peak_rss_mb
 from distill.models.loading import fingerprint
+from distill.models.references import model_path
 from distill.objectives.geometry import GeometryObjective
 from distill.runs.events import Metric, Probe, Warning, latest_by_step, read
 from distill.runs.model_card import model_card

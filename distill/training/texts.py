@@ -17,11 +17,12 @@ from distill.config.errors import UserError
 from distill.config.objectives import ResponseConfig
 from distill.config.paths import home
 from distill.config.requirements import wants_answers, wants_solutions
-from distill.config.run_config import RunConfig, model_path, teachers_of
+from distill.config.run_config import RunConfig, teachers_of
 from distill.data.encoding import encode_many
 from distill.data.problems import Problem
 from distill.data.response_selection import Chosen, choose, deal, spread
 from distill.models.distributed import main_first
+from distill.models.references import model_path
 from distill.objectives.task import ANSWER, SOLUTION
 from distill.teachers.ask import Asking, Texts
 from distill.teachers.response_cache import ResponseBank, ResponseRequest

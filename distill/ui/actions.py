@@ -20,10 +20,10 @@ from distill.config import run_config as configs
 from distill.config.errors import UserError
 from distill.config.messages import nearest
 from distill.config.requirements import heard
-from distill.config.run_config import ConfigError, RunConfig, check_models
+from distill.config.run_config import ConfigError, RunConfig
 from distill.hub import zerogpu
 from distill.models.hardware import is_zerogpu
-from distill.models.references import is_hub_id, is_repository, on_the_hub
+from distill.models.references import check_models, is_hub_id, is_repository, on_the_hub
 from distill.runs import index, store
 from distill.runs.budget_edits import edited
 from distill.runs.estimate import Machine, estimate, text

@@ -6,9 +6,10 @@ import shutil
 
 import pytest
 
-from distill.config import paths, run_config
-from distill.config.run_config import ConfigError, model_path, parse
-from distill.models.references import absolute
+from distill.config import paths
+from distill.config.run_config import ConfigError, parse
+from distill.models import references
+from distill.models.references import absolute, model_path
 
 TASK = {"student": "student-tiny", "objectives": [{"kind": "task"}]}
 
@@ -31,7 +32,7 @@ def teacher(tmp_path):
 
 def check(folder):
     teachers = [{"model": str(folder), "name": "Mr T"}]
-    run_config.check_models(parse({**TASK, "student": str(folder), "teachers": teachers}))
+    references.check_models(parse({**TASK, "student": str(folder), "teachers": teachers}))
 
 
 def refused(folder):
@@ -43,7 +44,7 @@ def refused(folder):
     (student / "model.safetensors").write_bytes(safetensors())
     asked = parse({**TASK, "student": str(student), "teachers": [{"model": str(folder), "name": "Mr T"}]})
     with pytest.raises(ConfigError) as caught:
-        run_config.check_models(asked)
+        references.check_models(asked)
     text = str(caught.value)
     assert text.startswith("The teacher 'Mr T' can't be used: ") and text.endswith((".", "?"))
     return text

@@ -11,11 +11,11 @@ import torch
 from gguf_cases import write_gguf
 
 from distill.config.errors import ConfigError, UserError
-from distill.config.run_config import ModelRef, RunConfig, check_models, model_path
+from distill.config.run_config import ModelRef, RunConfig
 from distill.models.gguf_files import read_gguf, read_start
 from distill.models.loading import fingerprint, load_model, load_tokenizer
 from distill.models.metadata import describe_model
-from distill.models.references import absolute
+from distill.models.references import absolute, check_models, model_path
 from distill.ui.actions import check_public_model
 
 
