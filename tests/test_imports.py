@@ -15,7 +15,6 @@ ORDER += ["zoo", "ui", "submitting", "cli", "__main__", "app"]
 STRANGERS = {("runs", "teachers"), ("evaluation", "objectives")}
 # Imports against the order that are still to be mended.
 KNOWN = {
-    "distill.losses.cka imports distill.config.errors",
     "distill.teachers.ask imports distill.training.dataset",
 }
 SLOW = {"torch", "transformers", "peft", "accelerate", "datasets", "gradio", "numpy", "spaces"}

@@ -22,7 +22,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from distill.config.errors import UserError
 from distill.losses.precision import full_precision
 
 SMALLEST_BATCH = 4  # U-centring removes n row means and the diagonal: below 4 texts nothing is left to compare
@@ -30,9 +29,9 @@ TINY = 1e-12  # what counts as 0 in a denominator
 
 
 def check_batch(n: int) -> None:
-    """Refuse, with `UserError`, a geometry batch that is too small to have a geometry."""
+    """Refuse, with `ValueError`, a geometry batch that is too small to have a geometry."""
     if n < SMALLEST_BATCH:
-        raise UserError(
+        raise ValueError(
             f"A geometry batch compares its texts with one another and needs at least {SMALLEST_BATCH} of them, but "
             f"this one has {n}: raise budget.batch_size, 32 or more is best."
         )
@@ -125,7 +124,7 @@ def hsic_1(k_nn: Tensor, l_nn: Tensor) -> Tensor:
 def cka(x_nD: Tensor, y_nE: Tensor, kind: str = "debiased") -> Tensor:
     """Centred kernel alignment of two feature matrices of the same n texts, a scalar; the widths may differ.
 
-    `kind` "debiased" lies in [-1, 1], is 0 on average for independent features and needs n >= 4 (UserError below).
+    `kind` "debiased" lies in [-1, 1], is 0 on average for independent features and needs n >= 4 (ValueError below).
     "biased" lies in [0, 1] and needs n >= 2, where it is 1 for any input: a loss should refuse it (`check_batch`).
     """
     x_nD, y_nE = standardise(x_nD), standardise(y_nE)

@@ -107,7 +107,7 @@ class GeometryObjective(CoupledObjective):
     def couple(self, z_nD: Tensor, signals: Signals) -> ObjectiveOutput:
         """Terms: geometry; auxiliary: gate (meta, or a balanced learned gate) and shadow (deku, initial student given).
 
-        Raises UserError when n < 4.
+        Raises ValueError when n < 4.
         """
         check_batch(len(z_nD))
         pooled, bpb_nT = self._pooled(signals, z_nD), self._bits_per_byte(signals, z_nD)

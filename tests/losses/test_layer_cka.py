@@ -4,7 +4,6 @@ import pytest
 import torch
 from feature_cases import normal, related
 
-from distill.config.errors import UserError
 from distill.losses.cka import cka, layer_cka, null95, stack_layers
 
 
@@ -55,5 +54,5 @@ def test_layers_of_several_widths_are_compared_as_they_are():
 
 
 def test_fewer_than_four_texts_are_refused():
-    with pytest.raises(UserError, match="needs at least 4"):
+    with pytest.raises(ValueError, match="needs at least 4"):
         layer_cka(layers(3, 8, 2), layers(3, 8, 2))
