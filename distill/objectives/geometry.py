@@ -26,8 +26,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from distill.losses.cka import check_batch, cka, kernel_cka, layer_at, mixture_kernel, nbs, pool, unit_kernel
+from distill.losses.cka import check_batch, cka, kernel_cka, mixture_kernel, nbs, unit_kernel
 from distill.losses.precision import full_precision
+from distill.models.pooling import layer_at, pool
 from distill.objectives.base import Batch, CoupledObjective, ObjectiveOutput, Signals, StudentOutputs, seeded
 from distill.objectives.gate import Gate, gate_entropy
 from distill.objectives.heads import FrozenLinear, Heads
@@ -45,7 +46,7 @@ class GeometryObjective(CoupledObjective):
     """1 - similarity(student, gated mixture of teachers), over n >= 4 texts at once.
 
     teacher_widths: {teacher: width}, in the order of the gate's columns. gate: keyword arguments of `Gate` (kind, tau,
-    epsilon, balance). layer: fraction of the student's depth. pooling: "rms" or "mean" (`losses.cka.pool`).
+    epsilon, balance). layer: fraction of the student's depth. pooling: "rms" or "mean" (`models.pooling.pool`).
     similarity: for the deku modes; kernel always compares U-centred kernels.
 
     Signals read: `pooled` {teacher: [n, E]}; for prior and meta gates `nll_per_byte` {teacher: [n]} in nats; and, where

@@ -18,10 +18,10 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from distill.config.errors import UserError
 from distill.config.progress import OnProgress, ShouldStop, check
 from distill.data.encoding import Example, collate, cut, encode_many
-from distill.losses.cka import layer_at, pool, stack_layers
 from distill.losses.head import Head
 from distill.models.chat_template import has_end
 from distill.models.lm_head import device_of, read_states
+from distill.models.pooling import layer_at, pool, stack_layers
 from distill.teachers.ragged import Ragged
 from distill.teachers.tokens import LIKELIHOODS, TOKENWISE, of_tokens, real_head, tokens_of
 

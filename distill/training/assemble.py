@@ -15,11 +15,12 @@ from distill.config.objectives import GeometryConfig
 from distill.config.progress import OnProgress
 from distill.config.requirements import heard, is_live
 from distill.config.run_config import ModelRef, RunConfig, teachers_of
-from distill.losses.cka import layer_at, layer_cka
+from distill.losses.cka import layer_cka
 from distill.losses.cross_tokenizer import Bridge
 from distill.models.hardware import Hardware
 from distill.models.loading import load_model, load_tokenizer
 from distill.models.metadata import describe_model
+from distill.models.pooling import layer_at
 from distill.models.references import model_path
 from distill.models.tokenizer_compat import Pair
 from distill.objectives.base import Objective

@@ -14,8 +14,9 @@ from dataclasses import dataclass, field, replace
 import torch
 from torch import Tensor
 
-from distill.losses.cka import cka, layer_cka, null95, participation_ratio, stack_layers
+from distill.losses.cka import cka, layer_cka, null95, participation_ratio
 from distill.models.generation import evaluating
+from distill.models.pooling import stack_layers
 from distill.objectives.gate import gate_entropy
 from distill.objectives.geometry import GeometryObjective, head_attributable_fraction
 from distill.training.dataset import TrainingSet

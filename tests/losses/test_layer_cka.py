@@ -4,7 +4,8 @@ import pytest
 import torch
 from feature_cases import normal, related
 
-from distill.losses.cka import cka, layer_cka, null95, stack_layers
+from distill.losses.cka import cka, layer_cka, null95
+from distill.models.pooling import stack_layers
 
 
 def layers(n, width, count, seed=0):

@@ -19,7 +19,7 @@ from geometry_cases import (
 from torch import Tensor, nn
 from torch.autograd import gradcheck
 
-from distill.losses.cka import layer_at, pool
+from distill.models.pooling import layer_at, pool
 from distill.objectives.base import StudentOutputs
 from distill.objectives.geometry import SIMILARITIES, GeometryObjective
 
