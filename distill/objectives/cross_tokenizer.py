@@ -25,11 +25,12 @@ from torch import Tensor
 
 from distill.data.encoding import IGNORED
 from distill.losses.chunked import in_chunks
-from distill.losses.cross_tokenizer import Bridge, alm, projected_kl, shared_kl, uld_topk
+from distill.losses.cross_tokenizer import alm, projected_kl, shared_kl, uld_topk
 from distill.losses.head import Head
 from distill.objectives.base import Batch, Objective, ObjectiveOutput, Signals, StudentOutputs, items_of
 from distill.objectives.chunks import Chunks
 from distill.objectives.shares import Shares
+from distill.teachers.token_map import Bridge
 
 LOSSES = ("alm", "xtoken", "uld")
 _LISTED = frozenset({"chunk_topk_logprobs", "chunk_topk_ids"})

@@ -16,7 +16,6 @@ from distill.config.progress import OnProgress
 from distill.config.requirements import heard, is_live
 from distill.config.run_config import ModelRef, RunConfig, teachers_of
 from distill.losses.cka import layer_cka
-from distill.losses.cross_tokenizer import Bridge
 from distill.models.hardware import Hardware
 from distill.models.loading import load_model, load_tokenizer
 from distill.models.metadata import describe_model
@@ -28,7 +27,7 @@ from distill.objectives.build import Models, build_objectives
 from distill.objectives.geometry import GeometryObjective
 from distill.objectives.layer_maps import layer_pairs, stored_layers
 from distill.teachers.live import LiveTeacher
-from distill.teachers.token_map import bridge
+from distill.teachers.token_map import Bridge, bridge
 
 Warn = Callable[[str, str], None]  # (code, sentence)
 Progress = Callable[[str, str], OnProgress]  # (stage, what is done) -> what is told how far it is
