@@ -13,10 +13,6 @@ ORDER = ["losses", "config", "models", "data", "teachers", "objectives", "runs",
 ORDER += ["zoo", "ui", "submitting", "cli", "__main__", "app"]
 # Rooms that do not know each other, though the order would let them.
 STRANGERS = {("runs", "teachers"), ("evaluation", "objectives")}
-# Imports against the order that are still to be mended.
-KNOWN = {
-    "distill.teachers.ask imports distill.training.dataset",
-}
 SLOW = {"torch", "transformers", "peft", "accelerate", "datasets", "gradio", "numpy", "spaces"}
 QUICK = ["__main__", "config", "data.sources", "models.hardware", "models.machine", "models.metadata"]
 QUICK += ["models.hub_lookup", "runs", "hub.host", "hub.oauth", "hub.doctor", "hub.push"]
@@ -102,7 +98,7 @@ def test_every_room_has_its_place():
 
 
 def test_imports_point_one_way():
-    assert wrong(sources()) == KNOWN
+    assert wrong(sources()) == set()
 
 
 def test_only_the_page_imports_gradio_and_only_zerogpu_imports_spaces():

@@ -22,7 +22,7 @@ from distill.models.generation import end_tokens
 from distill.models.tokenizer_compat import Pair
 from distill.objectives.base import Batch
 from distill.objectives.geometry import INITIAL_STUDENT, GeometryObjective
-from distill.teachers.ask import Asking, Said, Texts, ask, say_unheard, training_set
+from distill.teachers.ask import Asking, Said, ask, say_unheard
 from distill.training.assemble import (
     blocks_of,
     build,
@@ -34,7 +34,7 @@ from distill.training.assemble import (
     readers_of,
 )
 from distill.training.benefit import measure_benefit
-from distill.training.dataset import TrainingSet
+from distill.training.dataset import Texts, TrainingSet, training_set
 from distill.training.distiller import Distiller
 from distill.training.on_policy import OnPolicy
 from distill.training.probe import pooled_states

@@ -24,8 +24,9 @@ from distill.data.response_selection import Chosen, choose, deal, spread
 from distill.models.distributed import main_first
 from distill.models.references import model_path
 from distill.objectives.task import ANSWER, SOLUTION
-from distill.teachers.ask import Asking, Texts
+from distill.teachers.ask import Asking
 from distill.teachers.response_cache import ResponseBank, ResponseRequest
+from distill.training.dataset import Texts
 
 Counts = dict[str, Any]  # {teacher: {"asked", "finished", "empty", "right", "kept", "too_long"}}
 
