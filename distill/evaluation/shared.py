@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from distill.config.progress import ShouldStop, Stopped
+from distill.config.errors import ShouldStop, Stopped
 from distill.data.problems import Problem
 from distill.evaluation.answering import Answer, answer_problems
 from distill.models import distributed

@@ -18,8 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from distill.config import run_config as configs
-from distill.config.errors import UserError
-from distill.config.progress import Stopped
+from distill.config.errors import Stopped, UserError
 from distill.hub.fetch import fetch, fetch_models
 from distill.hub.slices import ASKED, LEFT, WAITING, in_slice, kept, log_of
 from distill.models import references

@@ -16,8 +16,7 @@ from datetime import timedelta
 from functools import cache
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from distill.config.errors import ConfigError, UserError
-from distill.config.progress import Stopped
+from distill.config.errors import ConfigError, Stopped, UserError
 from distill.models.hardware import cpu_asked
 
 if TYPE_CHECKING:

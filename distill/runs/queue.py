@@ -15,7 +15,7 @@ from pathlib import Path
 
 import filelock
 
-from distill.config.progress import Stopped
+from distill.config.errors import Stopped
 from distill.runs.process import live_process
 
 _ASKED = "turn.json"

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from distill.config.errors import OnProgress, ShouldStop
 from distill.config.paths import home
-from distill.config.progress import OnProgress, ShouldStop
 from distill.config.requirements import heard
 from distill.config.run_config import ModelRef, RunConfig
 from distill.models.distributed import main_first

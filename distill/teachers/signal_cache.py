@@ -19,8 +19,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
-from distill.config.errors import UserError
-from distill.config.progress import OnProgress, ShouldStop, check
+from distill.config.errors import OnProgress, ShouldStop, UserError, raise_if_stopped
 from distill.models.loading import fingerprint, load_model, load_tokenizer
 from distill.teachers.cache_files import asking, digest_of, folder_of, let_go, make_folder, write_whole
 from distill.teachers.ragged import Ragged
@@ -100,7 +99,7 @@ class SignalBank:
         done = sum(len(shard.texts) for shard in shards if not shard.missing)
         tell(done, total)
         if done < total:
-            check(should_stop)
+            raise_if_stopped(should_stop)
             make_folder(folder, _WHAT)
             ask = teacher.loaded()
             for shard in (shard for shard in shards if shard.missing):

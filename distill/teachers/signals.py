@@ -15,8 +15,7 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from distill.config.errors import UserError
-from distill.config.progress import OnProgress, ShouldStop, check
+from distill.config.errors import OnProgress, ShouldStop, UserError, raise_if_stopped
 from distill.data.encoding import Example, collate, cut, encode_many
 from distill.losses.head import Head
 from distill.models.chat_template import has_end
@@ -104,7 +103,7 @@ def compute(
     order = sorted(range(len(examples)), key=lambda row: -len(examples[row].input_ids))
     parts: dict[str, list] = {name: [] for name in request.answers}
     for start in range(0, len(order), batch_size):
-        check(should_stop)
+        raise_if_stopped(should_stop)
         rows = order[start : start + batch_size]
         some = [examples[row] for row in rows]
         for name, values in read(some, model, head, tokenizer.pad_token_id, request).items():

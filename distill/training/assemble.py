@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
+from distill.config.errors import OnProgress
 from distill.config.objectives import GeometryConfig
-from distill.config.progress import OnProgress
 from distill.config.requirements import heard, is_live
 from distill.config.run_config import ModelRef, RunConfig, teachers_of
 from distill.losses.cka import layer_cka

@@ -13,8 +13,7 @@ from dataclasses import fields, replace
 from functools import partial
 from pathlib import Path
 
-from distill.config.errors import UserError
-from distill.config.progress import Stopped
+from distill.config.errors import Stopped, UserError
 from distill.config.run_config import RunConfig
 from distill.data.problems import Problem
 from distill.data.sources import problems_for

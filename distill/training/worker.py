@@ -23,8 +23,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from distill.config import run_config as configs
-from distill.config.errors import ConfigError, UserError
-from distill.config.progress import ShouldStop, Stopped
+from distill.config.errors import ConfigError, ShouldStop, Stopped, UserError
 from distill.config.secrets import guard_output
 from distill.models import distributed, references
 from distill.models.machine import Machine

@@ -6,8 +6,7 @@ import math
 import pytest
 import torch
 
-from distill.config.errors import UserError
-from distill.config.progress import Stopped
+from distill.config.errors import Stopped, UserError
 from distill.data.encoding import encode
 from distill.data.problems import generate
 from distill.models.chat_template import render
