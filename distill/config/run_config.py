@@ -27,8 +27,8 @@ from distill.config.settings import (
     ProbeConfig,
     Settings,
     Text,
+    Tracker,
 )
-from distill.config.trackers import Tracker
 
 __all__ = ["BudgetConfig", "ColumnsConfig", "ConfigError", "DataConfig", "LoraConfig", "ModelRef", "RunConfig"]
 __all__ += ["load", "parse", "teachers_of", "to_yaml"]

@@ -11,7 +11,7 @@ import os
 import threading
 from dataclasses import dataclass
 
-from distill.config.trackers import TRACKERS
+from distill.config.settings import TRACKERS
 from distill.hub import oauth
 from distill.models.hardware import is_zerogpu
 from distill.models.hub_errors import own_token

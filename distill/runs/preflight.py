@@ -16,7 +16,7 @@ from distill.config.messages import listed
 from distill.config.objectives import ObjectiveConfig
 from distill.config.requirements import demand
 from distill.config.run_config import ModelRef, RunConfig, teachers_of
-from distill.config.trackers import missing
+from distill.config.settings import missing_trackers
 from distill.data.reasoning_gym import check_family
 from distill.models.metadata import describe_model, same_tokenizer
 from distill.models.references import model_path
@@ -59,7 +59,7 @@ def foreseen(config: RunConfig) -> list[str]:
 
     Raises ConfigError where a reference means no model.
     """
-    found = [missing(config.report_to)] if missing(config.report_to) else []
+    found = [missing_trackers(config.report_to)] if missing_trackers(config.report_to) else []
     for objective in config.objectives:
         if objective.kind in _BY_TOKEN:
             same = {t.name: same_tokenizer(config.student, t) for t in teachers_of(objective, config)}
