@@ -18,7 +18,7 @@ from distill.config.errors import UserError
 from distill.config.messages import instead, nearest
 from distill.hub import jobs
 from distill.models import references
-from distill.models.machine import Machine
+from distill.models.hardware import Machine
 from distill.runs import estimate as estimates
 from distill.runs import format, index, store
 from distill.runs.events import to_json

@@ -15,7 +15,7 @@ from distill import cli
 from distill.__main__ import main, spread
 from distill.config.errors import ConfigError
 from distill.config.run_config import load
-from distill.models.machine import Machine
+from distill.models.hardware import Machine
 from distill.runs import format, store
 from distill.runs.events import Evaluation, EventWriter, Metric, Status
 

@@ -13,8 +13,7 @@ from distill.config import paths
 from distill.config.errors import UserError
 from distill.hub import host
 from distill.hub.host import Feature, version
-from distill.models.hardware import cores_text
-from distill.models.machine import Machine
+from distill.models.hardware import Machine, cores_text
 from distill.models.references import check_folder, model_path
 from distill.runs import format, preset_cards, store
 

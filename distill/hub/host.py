@@ -13,9 +13,8 @@ from dataclasses import dataclass
 
 from distill.config.settings import TRACKERS
 from distill.hub import oauth
-from distill.models.hardware import is_zerogpu
+from distill.models.hardware import Machine, is_zerogpu
 from distill.models.hub_errors import own_token
-from distill.models.machine import Machine
 
 _PATIENCE = 2.0  # seconds for the Hub to answer
 _SAID_YES = ("1", "ON", "YES", "TRUE")

@@ -25,8 +25,8 @@ from distill.config import run_config as configs
 from distill.config.errors import UserError
 from distill.config.run_config import ConfigError, RunConfig
 from distill.models import hub_errors, references
+from distill.models.hardware import Machine
 from distill.models.hub_errors import TOKENS
-from distill.models.machine import Machine
 from distill.models.references import absolute
 from distill.runs import store
 from distill.runs.estimate import Estimate, estimate

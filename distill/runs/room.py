@@ -15,8 +15,8 @@ from distill.config.messages import listed
 from distill.config.requirements import demand, heard
 from distill.config.run_config import ModelRef, RunConfig
 from distill.models.distributed import processes_here
+from distill.models.hardware import Machine, free_disk_mb
 from distill.models.hub_lookup import look_up
-from distill.models.machine import Machine, free_disk_mb
 from distill.models.metadata import ModelFacts
 from distill.models.references import lower
 from distill.runs import memory_model

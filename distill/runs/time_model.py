@@ -12,7 +12,7 @@ from functools import cached_property
 
 from distill.config.requirements import Demand, demand, heard, planned_steps, wants_answers
 from distill.config.run_config import RunConfig
-from distill.models.machine import Machine
+from distill.models.hardware import Machine
 from distill.models.metadata import ModelFacts
 
 _START = 5.0  # s: a worker's imports, 4.3 to 6.4 in two runs

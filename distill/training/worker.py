@@ -26,7 +26,7 @@ from distill.config import run_config as configs
 from distill.config.errors import ConfigError, ShouldStop, Stopped, UserError
 from distill.config.secrets import guard_output
 from distill.models import distributed, references
-from distill.models.machine import Machine
+from distill.models.hardware import Machine
 from distill.runs import queue
 from distill.runs.events import Error, Event, EventWriter, Status
 from distill.runs.process import claim

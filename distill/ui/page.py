@@ -6,8 +6,7 @@ import gradio as gr
 
 from distill.hub import oauth
 from distill.hub.host import off
-from distill.models.hardware import cores_text, cpu_cores, is_zerogpu, memory_gb
-from distill.models.machine import Machine
+from distill.models.hardware import Machine, cores_text, cpu_cores, is_zerogpu, memory_gb
 from distill.ui import api, status
 from distill.ui.compare import tab as compare
 from distill.ui.configure import tab as configure

@@ -8,7 +8,7 @@ from huggingface_hub.constants import HF_HUB_CACHE
 from distill.config.errors import UserError
 from distill.config.run_config import RunConfig
 from distill.models import metadata as known
-from distill.models.machine import Machine
+from distill.models.hardware import Machine
 from distill.models.metadata import ModelFacts
 from distill.runs.room import check_room
 
