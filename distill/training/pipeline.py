@@ -24,14 +24,13 @@ from distill.models import distributed
 from distill.models.generation import Sitting, end_also_at
 from distill.models.hardware import Hardware, visible_gpus
 from distill.models.sharding import spread as spread_weights
-from distill.models.student import cautions, load_adapter, load_student
+from distill.models.student import cautions, load_adapter, load_student, save_adapter
 from distill.runs import events
 from distill.runs.events import EventWriter, Status, Warning, latest_by_step, read
 from distill.runs.preflight import check_pairs
 from distill.teachers.ask import Asking
 from distill.training.callbacks import EpochKeeper, MemoryKeeper, Reporter
 from distill.training.dataset import TrainingSet
-from distill.training.kept import save_adapter
 from distill.training.prepare import Preparation
 from distill.training.probe import Probe, Reading
 from distill.training.progress import Voice
