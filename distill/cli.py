@@ -22,9 +22,8 @@ from distill.models.hardware import Machine
 from distill.runs import estimate as estimates
 from distill.runs import format, index, store
 from distill.runs.events import to_json
-from distill.runs.preflight import refuse_foreseen
+from distill.runs.preflight import check_room, refuse_foreseen
 from distill.runs.process import live_process
-from distill.runs.room import check_room
 
 GRACE = 60.0  # seconds a worker has to save after Ctrl-C before it gets SIGTERM
 

@@ -30,8 +30,7 @@ from distill.models.hub_errors import TOKENS
 from distill.models.references import absolute
 from distill.runs import store
 from distill.runs.estimate import Estimate, estimate
-from distill.runs.preflight import refuse_foreseen
-from distill.runs.room import check_memory, look_up_all
+from distill.runs.preflight import check_memory, look_up_all, refuse_foreseen
 from distill.runs.views import forget
 
 if TYPE_CHECKING:

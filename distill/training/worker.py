@@ -29,8 +29,8 @@ from distill.models import distributed, references
 from distill.models.hardware import Machine
 from distill.runs import queue
 from distill.runs.events import Error, Event, EventWriter, Status
+from distill.runs.preflight import check_room
 from distill.runs.process import claim
-from distill.runs.room import check_room
 from distill.runs.views import view
 
 DONE, FAILED, WRONG_CONFIG, STOPPED = 0, 1, 2, 130

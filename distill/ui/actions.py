@@ -26,8 +26,7 @@ from distill.models.hardware import is_zerogpu
 from distill.models.references import check_models, is_hub_id, is_repository, on_the_hub
 from distill.runs import index, store
 from distill.runs.estimate import Machine, estimate, text
-from distill.runs.preflight import refuse_foreseen
-from distill.runs.room import check_room
+from distill.runs.preflight import check_room, refuse_foreseen
 from distill.runs.store import edited
 from distill.runs.views import forget
 from distill.ui.access import check_access

@@ -18,7 +18,7 @@ from distill.models.hub_lookup import look_up
 from distill.models.loading import load_model
 from distill.models.metadata import describe_model
 from distill.runs.estimate import estimate
-from distill.runs.room import check_room
+from distill.runs.preflight import check_room
 from distill.ui.actions import start
 from distill.ui.owners import Visitor
 
