@@ -19,12 +19,11 @@ from typing import Any
 
 from distill.config.paths import home
 from distill.config.secrets import Redacting
-from distill.runs.events import Status
+from distill.runs.events import WAITING, Status
 from distill.runs.process import remember
 from distill.training.worker import work
 
-BEAT = 0.2  # seconds between two signs of life: a generator can be closed only while it gives one
-WAITING = "waiting for a GPU"
+_SIGN = 0.2  # seconds between two signs of life: a generator can be closed only while it gives one
 LEFT = "the page it was trained from was closed; resume goes on from here"
 ASKED = "stopped on request; resume goes on from here"
 
@@ -69,7 +68,7 @@ def in_slice(folder: Path, seconds: float) -> Iterator[None]:
     thread.start()
     try:
         while thread.is_alive():
-            thread.join(BEAT)
+            thread.join(_SIGN)
             yield
     finally:
         stop.left = True

@@ -20,11 +20,11 @@ from typing import TYPE_CHECKING, Any
 from distill.config import run_config as configs
 from distill.config.errors import Stopped, UserError
 from distill.hub.fetch import fetch, fetch_models
-from distill.hub.slices import ASKED, LEFT, WAITING, in_slice, kept, log_of
+from distill.hub.slices import ASKED, LEFT, in_slice, kept, log_of
 from distill.models import references
 from distill.models.hardware import enter_slice, is_zerogpu
 from distill.runs import queue
-from distill.runs.events import Error, EventWriter, Stage, Status
+from distill.runs.events import WAITING, Error, EventWriter, Stage, Status
 from distill.runs.process import claim, live_process, release, remember
 from distill.runs.store import view
 from distill.training.worker import reason_for

@@ -19,7 +19,7 @@ from zero_cases import QUESTION, RUN
 from distill.config import run_config as configs
 from distill.hub import slices, zerogpu
 from distill.models.metadata import describe_model
-from distill.runs import store
+from distill.runs import events, store
 from distill.runs.events import Status, read
 from distill.training.worker import DONE, work
 
@@ -102,7 +102,7 @@ def test_a_run_in_slices_ends_in_the_same_bytes(seen, whole):
     answers = [json.loads((f / "answers.json").read_text()) for f in (folder, whole)]
     assert answers[0] == answers[1]
     began = 1 + found["words"].count(["queued", "resumed"])
-    assert found["words"].count(["queued", slices.WAITING]) > began + 1  # between slices too
+    assert found["words"].count(["queued", events.WAITING]) > began + 1  # between slices too
 
 
 def test_the_page_leaves_cuda_alone_and_says_who_wants_a_gpu(seen):
