@@ -6,7 +6,7 @@ import pytest
 from run_cases import made, metric
 
 from distill.data.problems import showcase
-from distill.hub.slices import LEFT
+from distill.hub.zerogpu import LEFT
 from distill.runs.events import WAITING, Sample, Stage, Status
 from distill.runs.store import view
 from distill.ui.charts import run_curves
