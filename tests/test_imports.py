@@ -15,7 +15,7 @@ ORDER += ["zoo", "ui", "submitting", "cli", "__main__", "app"]
 STRANGERS = {("runs", "teachers"), ("evaluation", "objectives")}
 SLOW = {"torch", "transformers", "peft", "accelerate", "datasets", "gradio", "numpy", "spaces"}
 QUICK = ["__main__", "config", "data.sources", "models.hardware", "models.metadata"]
-QUICK += ["models.hub_lookup", "runs", "hub.host", "hub.oauth", "hub.doctor", "hub.push"]
+QUICK += ["models.hub_lookup", "runs", "hub.host", "hub.doctor", "hub.push"]
 QUICK += ["ui.owners", "ui.access", "ui.configure.preview"]
 
 
