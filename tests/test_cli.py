@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from distill import cli
+from distill import __main__ as cli
 from distill.__main__ import main, spread
 from distill.config.errors import ConfigError
 from distill.config.run_config import load
@@ -77,7 +77,7 @@ def follow(folder, ending, as_json=False):
         )
     store.remember(folder, worker.pid)
     with cli._interrupts() as interrupts:
-        return cli._follow(worker, folder, format.Progress(sys.stderr), interrupts, as_json)
+        return cli._watch(worker, folder, format.Progress(sys.stderr), interrupts, as_json)
 
 
 def test_a_run_to_its_end(folder, capsys):

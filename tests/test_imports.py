@@ -10,12 +10,12 @@ import pytest
 ROOT = Path(__file__).parents[1]
 # From the ground up: a room (a folder of distill/) imports from itself and from those before it.
 ORDER = ["losses", "config", "models", "data", "teachers", "objectives", "runs", "evaluation", "training", "hub"]
-ORDER += ["zoo", "ui", "submitting", "cli", "__main__", "app"]
+ORDER += ["zoo", "ui", "__main__", "app"]
 # Rooms that do not know each other, though the order would let them.
 STRANGERS = {("runs", "teachers"), ("evaluation", "objectives")}
 SLOW = {"torch", "transformers", "peft", "accelerate", "datasets", "gradio", "numpy", "spaces"}
 QUICK = ["__main__", "config", "data.sources", "models.hardware", "models.metadata"]
-QUICK += ["models.hub_lookup", "runs", "hub.host", "hub.doctor", "hub.push"]
+QUICK += ["models.hub_lookup", "runs", "hub.host", "hub.push"]
 QUICK += ["ui.owners", "ui.access", "ui.configure.preview"]
 
 
