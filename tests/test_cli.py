@@ -36,7 +36,7 @@ REPORT = {
 WORKER = """
 import json, sys, time
 from distill.runs.events import *
-from distill.runs import claim
+from distill.runs.process import claim
 folder, ending = Path(sys.argv[1]), sys.argv[2]
 claim(folder)
 events = EventWriter(folder / "events.jsonl")

@@ -139,7 +139,7 @@ def test_its_settings():
 
 def test_it_is_imported_only_when_problems_are_drawn_and_missing_it_is_one_sentence():
     code = (
-        "import sys, json; from distill.config import load; from distill.data.sources import problems_for;"
+        "import sys, json; from distill.config.run_config import load; from distill.data.sources import problems_for;"
         "late = 'reasoning_gym' in sys.modules; sys.modules['reasoning_gym'] = None\n"
         "try: problems_for(load('tiny', ['data.source=reasoning_gym']), print)\n"
         "except Exception as error: print(json.dumps([late, type(error).__name__, str(error)]))"

@@ -20,7 +20,7 @@ from distill.runs.process import remember
 
 ROOT = Path(__file__).parents[2]
 CLAIM = (
-    "import sys, time; from distill.runs import claim\n"
+    "import sys, time; from distill.runs.process import claim\n"
     "claim(sys.argv[1]); print('mine', flush=True); time.sleep(float(sys.argv[2]))"
 )
 

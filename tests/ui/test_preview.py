@@ -20,7 +20,7 @@ TIMEOUT = 120
 # A page: no torch, and a child that is started once. (Without a Python to start, only what was kept can be given.)
 PAGE = """
 import json, os, sys
-from distill.config import ConfigError, load
+from distill.config.run_config import ConfigError, load
 from distill.ui.configure.preview import preview_elsewhere
 
 path = sys.argv[1]
