@@ -33,8 +33,7 @@ from distill.training.callbacks import EpochKeeper, MemoryKeeper, Reporter
 from distill.training.dataset import TrainingSet
 from distill.training.prepare import Preparation
 from distill.training.probe import Probe, Reading
-from distill.training.progress import Voice
-from distill.training.seconds import Clock
+from distill.training.progress import Clock, Voice
 from distill.training.trackers import Trackers
 from distill.training.trainer import DistillTrainer, NotANumberError, checkpoints, processes_of, training_arguments
 
