@@ -15,8 +15,7 @@ from distill.models.generation import evaluating
 from distill.objectives.base import Batch
 from distill.objectives.geometry import GeometryObjective
 from distill.objectives.task import completion_cross_entropy
-from distill.training.distiller import Distiller
-from distill.training.window import signals_of_all
+from distill.training.distiller import Distiller, signals_of_all
 
 
 def measure_benefit(
