@@ -17,9 +17,9 @@ from distill.config.errors import Stopped, UserError
 from distill.config.run_config import RunConfig
 from distill.data.problems import Problem
 from distill.data.sources import problems_for
+from distill.evaluation.answering import answer_together
 from distill.evaluation.answers_file import Answers
 from distill.evaluation.during import during, evaluated
-from distill.evaluation.shared import answer_together
 from distill.models import distributed
 from distill.models.generation import Sitting, end_also_at
 from distill.models.hardware import Hardware, visible_gpus
