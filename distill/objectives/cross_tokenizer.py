@@ -29,7 +29,7 @@ from distill.losses.cross_tokenizer import alm, projected_kl, shared_kl, uld_top
 from distill.losses.head import Head
 from distill.objectives.base import Batch, Objective, ObjectiveOutput, Signals, StudentOutputs, items_of
 from distill.objectives.chunks import Chunks
-from distill.objectives.shares import Shares
+from distill.objectives.gate import Shares
 from distill.teachers.token_map import Bridge
 
 LOSSES = ("alm", "xtoken", "uld")

@@ -27,7 +27,7 @@ from distill.losses.features import centred_cosine, cka_distance, nbs_distance, 
 from distill.losses.precision import full_precision
 from distill.objectives.base import Batch, Objective, ObjectiveOutput, StudentOutputs, items_of, seeded
 from distill.objectives.chunks import Chunks
-from distill.objectives.shares import Shares
+from distill.objectives.gate import Shares
 
 BY_CHUNK = ("mse", "cosine")  # losses that are sums over chunks; the others compare chunks with one another
 DISTANCES = {"cka": cka_distance, "nbs": nbs_distance}

@@ -18,7 +18,7 @@ from torch import Tensor
 from distill.data.encoding import IGNORED
 from distill.losses.chunked import divergence_of_states
 from distill.objectives.base import Batch, Objective, ObjectiveOutput, StudentOutputs, items_of
-from distill.objectives.shares import Shares
+from distill.objectives.gate import Shares
 from distill.objectives.task import ANSWER
 from distill.teachers.live import LiveTeacher
 

@@ -24,7 +24,7 @@ from distill.losses.divergences import buckets, divergence, resolved, with_tail
 from distill.losses.head import Head
 from distill.objectives.base import Batch, Objective, ObjectiveOutput, Signals, StudentOutputs, items_of
 from distill.objectives.chunks import Chunks
-from distill.objectives.shares import Shares
+from distill.objectives.gate import Shares
 
 if TYPE_CHECKING:
     from distill.teachers.live import LiveTeacher
