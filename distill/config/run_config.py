@@ -1,7 +1,6 @@
 """What a run is asked to do: RunConfig, from a preset or a YAML file, with `--set` on top.
 
-Everything wrong with the settings is a ConfigError of one sentence. This module knows nothing of tensors, of the files
-a run writes, or of how a setting is carried out.
+Everything wrong with the settings is a ConfigError of one sentence.
 """
 
 from __future__ import annotations

@@ -1,8 +1,7 @@
 """One question, answered by a run's student before and after training, in turns of a moment; and by its teachers.
 
 Before and after are one loaded model: the adapter is off during the one's turns and on during the other's, and each
-side keeps a cache of its own. The digests say which weights answered. This module knows nothing of pages, nor of
-whether an answer is right.
+side keeps a cache of its own. The digests say which weights answered.
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
 `submit` puts this package, the config and the user's file into one private repository of theirs ("distill-jobs"),
 starts a Job that does the run there (job_boot.py, job_worker.py), and leaves a *mirror* here: a run folder like any
 other with a job.json, which job_follower.py fills with what the Job says. The Job gets the token as a secret; it is
-written nowhere. This module imports neither torch nor gradio and knows nothing of how a run is done.
+written nowhere.
 """
 
 from __future__ import annotations

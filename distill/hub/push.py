@@ -1,7 +1,7 @@
 """A finished run kept on the Hub: its adapter, model card, report, config, gate and heads, in one commit.
 
 The files are the run's own, byte for byte, but for places on this machine's disk: of those only the last part is given
-away. Events, output, answers and checkpoints stay here. This module knows nothing of pages, of sign-in or of torch.
+away. Events, output, answers and checkpoints stay here.
 """
 
 from __future__ import annotations

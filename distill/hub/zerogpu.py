@@ -151,7 +151,7 @@ def _let_go() -> None:
 
 
 def take_charge(folder: Path, in_turn: bool = True) -> None:
-    """What `runs.start` and `runs.resume` do on ZeroGPU in place of starting a worker: this process has the run."""
+    """What `store.start` and `store.resume` do on ZeroGPU in place of starting a worker: this process has the run."""
     claim(folder)
 
 

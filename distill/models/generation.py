@@ -1,7 +1,7 @@
 """Answers of a model: many at once, with a KV cache; or one, piece by piece, for somebody who watches.
 
-Greedy unless a `Sampling` is given. Generation stops at every token that may end this model's answers. This module
-knows nothing of runs, adapters or teachers: whoever calls it decides which weights answer.
+Greedy unless a `Sampling` is given. Generation stops at every token that may end this model's answers.
+Whoever calls decides which weights answer.
 """
 
 from __future__ import annotations

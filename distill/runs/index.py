@@ -1,7 +1,4 @@
-"""Which runs there are in a folder of runs: list them, find one by what somebody calls it.
-
-This module knows nothing of how a run is started, stopped or resumed, and imports neither torch nor gradio.
-"""
+"""Which runs there are in a folder of runs: list them, find one by what somebody calls it."""
 
 from __future__ import annotations
 

@@ -2,8 +2,7 @@
 
 Questions go in shards, each a JSON file named by a digest of all that decides its content (model, questions, request,
 number type), with a checksum, so that a run goes on where it was killed and the next one asks for what is new alone.
-How an answer is written is in generation.py, which of them are learned from in data/response_selection.py. This module
-knows nothing of runs, students or objectives.
+How an answer is written is in generation.py, which of them are learned from in data/response_selection.py.
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
 Texts go in shards. A shard of one signal is a safetensors file named by a digest of all that decides its content
 (model, texts, request, number type), so what is found under a name is what was asked for: by this run after a kill -9,
 by the next run, by a run that shares only some of the texts. Files appear whole or not at all; one that was cut short
-or altered since is seen by its checksum and made again. This module knows nothing of runs, students or objectives.
+or altered since is seen by its checksum and made again.
 """
 
 from __future__ import annotations

@@ -45,5 +45,5 @@ def _measure(
         gradient = torch.autograd.grad(loss, parameters, retain_graph=True, allow_unused=True)
         pairs = zip(task, gradient, strict=True)
         benefits.append(sum((a * b).sum() for a, b in pairs if a is not None and b is not None))
-    # Each process has what its own texts contribute, multiplied by the number of processes: see `together.joined`.
+    # Each process has what its own texts contribute, multiplied by the number of processes: see `distributed.joined`.
     return torch.stack(distributed.everyones(torch.stack(benefits).float().cpu())).mean(0)

@@ -147,7 +147,7 @@ def carry_gradients(distiller: Distiller, batches: Sequence[Batch]) -> tuple[dic
 
 
 def signals_of_all(signals: Signals) -> Signals:
-    """The rows of every process, in the order of `together.joined`."""
+    """The rows of every process, in the order of `distributed.joined`."""
     if distributed.size() == 1:
         return signals
     return {

@@ -1,8 +1,7 @@
 """One run, start to report: problems, "before", the teachers' signals, training, "after".
 
 Each stage leaves what it found in the run's folder, so that a run that was stopped or killed goes on where it was:
-answers batch by batch, signals in the bank, steps in checkpoints/, seconds in seconds.json. This module knows
-nothing of processes, of the command line or of the page.
+answers batch by batch, signals in the bank, steps in checkpoints/, seconds in seconds.json.
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
 Head-free: the student's own pooled vectors against each teacher's, by debiased CKA, beside the line that chance reaches
 in 95% of permutations. So the curves can't be fooled by projection heads or by small batches. Where it is asked for,
 every layer of the student against every layer of each teacher too (layer 0 is the embeddings). Cheap: one forward pass
-of the student; the teachers' vectors were asked for once. Knows nothing of events or files.
+of the student; the teachers' vectors were asked for once.
 """
 
 from __future__ import annotations
