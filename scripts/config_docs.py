@@ -15,9 +15,9 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
-from distill.objectives import KINDS
 from distill.config.run_config import RunConfig
 from distill.config.settings import Settings
+from distill.objectives import KINDS
 from distill.ui.configure.fields import FIELDS
 
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "config.md"

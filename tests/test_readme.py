@@ -16,6 +16,7 @@ from packaging.specifiers import SpecifierSet
 from distill.__main__ import _parser, spread
 from distill.config import paths
 from distill.config import run_config as configs
+from distill.models import references
 from distill.objectives import KINDS
 from scripts import config_docs
 
@@ -71,7 +72,7 @@ def test_every_expert_is_heard_more_than_others_on_its_own_families(report):
 
 def test_the_example_config_is_one():
     config = configs.parse(yaml.safe_load(block("<!-- config -->", "yaml")))
-    configs.check_models(config)
+    references.check_models(config)
     assert config.geometry.mode == "kernel" and config.data.source == "file"
 
 

@@ -16,7 +16,7 @@ from distill.config.errors import UserError
 from distill.config.run_config import load
 from distill.data import reasoning_gym
 from distill.hub import jobs
-from distill.models.machine import Machine
+from distill.models.hardware import Machine
 from distill.runs.preset_cards import card
 from distill.ui.configure.binding import draft_of
 from distill.ui.configure.preview import preview

@@ -1,7 +1,6 @@
 """What a run is asked to do: RunConfig, from a preset or a YAML file, with `--set` on top.
 
-Everything wrong with the settings is a ConfigError of one sentence. This module knows nothing of tensors, of the files
-a run writes, or of how a setting is carried out.
+Everything wrong with the settings is a ConfigError of one sentence.
 """
 
 from __future__ import annotations
@@ -28,12 +27,11 @@ from distill.config.settings import (
     ProbeConfig,
     Settings,
     Text,
+    Tracker,
 )
-from distill.config.trackers import Tracker
-from distill.models.references import check_models, model_path
 
 __all__ = ["BudgetConfig", "ColumnsConfig", "ConfigError", "DataConfig", "LoraConfig", "ModelRef", "RunConfig"]
-__all__ += ["check_models", "load", "model_path", "parse", "teachers_of", "to_yaml"]
+__all__ += ["load", "parse", "teachers_of", "to_yaml"]
 
 
 if TYPE_CHECKING:

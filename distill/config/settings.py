@@ -1,14 +1,14 @@
 """Groups of settings that stand alone: the data, the adapter, the budget, the evaluation and the diagnostics.
 
-What one group must know of another is checked in config.py. This module knows nothing of files or of how a setting is
-carried out.
+What one group must know of another is checked in run_config.py.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import importlib.util
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 from pydantic.fields import FieldInfo
@@ -21,6 +21,8 @@ Weight = Annotated[float, Field(ge=0, le=1000)]
 Text = Annotated[str, Field(min_length=1, max_length=200)]
 Location = Annotated[str, Field(min_length=1, max_length=1000)]
 Name = Annotated[str, Field(min_length=1, max_length=80, pattern=r"^[^/\\\x00-\x1f]+$")]
+Tracker = Literal["trackio", "tensorboard", "wandb"]
+TRACKERS = get_args(Tracker)
 
 
 AUTOMATIC = "auto"  # a choice that follows another setting
@@ -279,3 +281,11 @@ class ProbeConfig(Settings):
     every: Count = 25
     samples: Annotated[int, Field(ge=0, le=16)] = 3
     problems: Annotated[int, Field(ge=0, le=512)] = 48
+
+
+def missing_trackers(names: Sequence[str]) -> str:
+    """What is wrong with reporting to these, one sentence that begins with the setting; "" where all are there."""
+    absent = [name for name in names if importlib.util.find_spec(name) is None]
+    if not absent:
+        return ""
+    return f"report_to names {absent[0]!r}, which is not installed here: pip install {absent[0]}, or leave it out."

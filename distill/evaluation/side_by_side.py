@@ -1,8 +1,7 @@
 """One question, answered by a run's student before and after training, in turns of a moment; and by its teachers.
 
 Before and after are one loaded model: the adapter is off during the one's turns and on during the other's, and each
-side keeps a cache of its own. The digests say which weights answered. This module knows nothing of pages, nor of
-whether an answer is right.
+side keeps a cache of its own. The digests say which weights answered.
 """
 
 from __future__ import annotations
@@ -24,13 +23,14 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from distill.config import run_config as configs
 from distill.config.errors import UserError
 from distill.config.files import sha256_of
-from distill.config.run_config import ModelRef, model_path
+from distill.config.run_config import ModelRef
 from distill.evaluation.reevaluate import adapter_of, end_as_trained
 from distill.models.chat_template import template_of
 from distill.models.generation import Completion, follow
 from distill.models.hardware import GIB, Hardware, detect
 from distill.models.loading import fingerprint, load_model, load_tokenizer
 from distill.models.metadata import describe_model
+from distill.models.references import model_path
 from distill.models.student import load_adapter, load_student
 
 SIDES = ("before", "after")

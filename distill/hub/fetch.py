@@ -9,12 +9,12 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
-from distill.config.errors import UserError
-from distill.config.progress import OnProgress, ShouldStop, check
+from distill.config.errors import OnProgress, ShouldStop, UserError, raise_if_stopped
 from distill.config.requirements import heard
-from distill.config.run_config import ModelRef, RunConfig, model_path
+from distill.config.run_config import ModelRef, RunConfig
 from distill.data.sources import problems_for
 from distill.models.hub_lookup import look_up, weight_files
+from distill.models.references import model_path
 
 if TYPE_CHECKING:
     from huggingface_hub import DryRunFileInfo
@@ -30,7 +30,7 @@ def fetch(
 ) -> None:
     """Fetch the models of a run as `fetch_models` does, then its data set, but for that without `token`."""
     fetch_models([config.student, *heard(config)], progress, should_stop, token)
-    check(should_stop)
+    raise_if_stopped(should_stop)
     if config.data.source == "hub":
         progress(f"fetching the data set {config.data.dataset}")(0, 1)
         problems_for(config, lambda code, text: None)  # they will be drawn again, from the cache
@@ -50,7 +50,7 @@ def fetch_models(
     sizes = [(file.file_size or 0) / 2**20 for _, file in missing]
     tell = progress(f"fetching {', '.join(dict.fromkeys(ref.name for ref, _ in missing))} from the Hub")
     for number, (ref, file) in enumerate(missing):
-        check(should_stop)
+        raise_if_stopped(should_stop)
         tell(round(sum(sizes[:number])), max(1, round(sum(sizes))))
         _download(ref, file, token)
     tell(round(sum(sizes)), max(1, round(sum(sizes))))

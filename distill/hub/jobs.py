@@ -3,7 +3,7 @@
 `submit` puts this package, the config and the user's file into one private repository of theirs ("distill-jobs"),
 starts a Job that does the run there (job_boot.py, job_worker.py), and leaves a *mirror* here: a run folder like any
 other with a job.json, which job_follower.py fills with what the Job says. The Job gets the token as a secret; it is
-written nowhere. This module imports neither torch nor gradio and knows nothing of how a run is done.
+written nowhere.
 """
 
 from __future__ import annotations
@@ -25,14 +25,13 @@ from distill.config import run_config as configs
 from distill.config.errors import UserError
 from distill.config.run_config import ConfigError, RunConfig
 from distill.data.reasoning_gym import PACKAGE as REASONING_GYM
-from distill.models import hub_errors
+from distill.models import hub_errors, references
+from distill.models.hardware import Machine
 from distill.models.hub_errors import TOKENS
-from distill.models.machine import Machine
 from distill.models.references import absolute
 from distill.runs import store
 from distill.runs.estimate import Estimate, estimate
-from distill.runs.preflight import refuse_foreseen
-from distill.runs.room import check_memory, look_up_all
+from distill.runs.preflight import check_memory, look_up_all, refuse_foreseen
 from distill.runs.views import forget
 
 if TYPE_CHECKING:
@@ -124,7 +123,7 @@ def submit(config: RunConfig, flavor: str, timeout: str = "4h", runs_dir: str | 
     the time is unknown, there is no token or it may not, or the Hub can't be reached; then nothing is left behind here.
     """
     config = absolute(config)
-    configs.check_models(config)
+    references.check_models(config)
     refuse_local(config)
     refuse_foreseen(config)
     seconds = duration(timeout)

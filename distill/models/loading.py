@@ -1,6 +1,7 @@
 """Loading models and tokenizers, safely and with every failure in one sentence; and a digest that tells models apart.
 
-Safetensors only, and no code from a model's folder is ever run. This module knows nothing of what a model is for.
+Safetensors only, and no code from a model's folder is ever run. Of a model that is larger than the GPU some layers wait
+in main memory.
 """
 
 from __future__ import annotations
@@ -12,7 +13,15 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from torch import nn
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    PreTrainedConfig,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
 from transformers.utils import logging as transformers_logging
 from transformers.utils.hub import resolve_revision
 from transformers.utils.peft_utils import find_adapter_config_file
@@ -20,11 +29,11 @@ from transformers.utils.peft_utils import find_adapter_config_file
 from distill.config.errors import UserError
 from distill.config.files import sha256_of
 from distill.models import hub_errors
-from distill.models.offload import free_bytes, spread
 from distill.models.references import adapter_beside, check_folder
 
 # What of a model's folder decides its answers, its hidden states and its tokens.
 _DECISIVE = ("*.safetensors", "*.json", "*.jinja", "*.model", "*.txt")
+_SHARE = 0.8  # of the free GPU memory for weights: the rest is for what is computed with them
 
 
 def load_model(
@@ -87,7 +96,7 @@ def _check_whole(name: str, lacking: list[str]) -> None:
 def _places(folder: Path | str, how: dict, dtype: torch.dtype, device: torch.device | str, room: int | None):
     """The device_map of a model that doesn't fit on `device`, None where it does."""
     room = free_bytes(device) if room is None else room
-    return None if room is None else spread(AutoConfig.from_pretrained(folder, **how), dtype, room, device)
+    return None if room is None else device_map(AutoConfig.from_pretrained(folder, **how), dtype, room, device)
 
 
 def _spilled(name: str, places: dict, device: torch.device | str) -> str:
@@ -165,3 +174,59 @@ def _reason(error: Exception) -> str:
     if isinstance(error, torch.OutOfMemoryError | MemoryError):
         return "there is not enough memory for it, so use a smaller model, 4-bit weights or a larger machine."
     return f"{first[:300]} (look at its config.json, its files, or the network if it is on the Hub)."
+
+
+# --- larger than the GPU ----------------------------------------------------------------------------------------------
+# The first layers stay there and the rest wait in main memory: accelerate brings each to the GPU when its turn comes.
+# Only whole layers move; what is read directly (embeddings, head) always stays.
+
+
+def free_bytes(device: torch.device | str) -> int | None:
+    """Bytes of weights that fit on this GPU now; None where it is none, and there is nowhere else to put them."""
+    if torch.device(device).type != "cuda":
+        return None
+    free = torch.cuda.mem_get_info(device)[0]
+    # What torch keeps for later is free too.
+    unused = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+    return int(_SHARE * (free + unused))
+
+
+def device_map(
+    config: PreTrainedConfig, dtype: torch.dtype, room: int, device: torch.device | str
+) -> dict[str, str | torch.device] | None:
+    """transformers' device_map that keeps at most `room` bytes of weights on `device`, None where all of them fit.
+
+    The rest goes to main memory, or, where `device` is the CPU itself, stays on disk.
+    """
+    with torch.device("meta"):  # shapes only
+        model = AutoModelForCausalLM.from_config(config, dtype=dtype, trust_remote_code=False)
+    whole = _bytes(model)
+    if whole <= room:
+        return None
+    depth = config.get_text_config().num_hidden_layers
+    path, layers = next((n, m) for n, m in model.named_modules() if isinstance(m, nn.ModuleList) and len(m) == depth)
+    sizes = [_bytes(layer) for layer in layers]
+    left = room - (whole - sum(sizes)) - max(sizes)  # one that is brought in needs its room too
+    places: dict[str, str | torch.device] = dict.fromkeys(_beside(model, path), device)
+    for number, size in enumerate(sizes):
+        left -= size
+        places[f"{path}.{number}"] = device if left >= 0 else _elsewhere(device)
+    return places
+
+
+def _elsewhere(device: torch.device | str) -> str:
+    return "disk" if torch.device(device).type == "cpu" else "cpu"
+
+
+def _beside(model: nn.Module, path: str) -> list[str]:
+    """The names of the modules that hold all but what is in `path`, none of them within another."""
+    found, prefix = [], ""
+    for part in path.split("."):
+        inside = model.get_submodule(prefix) if prefix else model
+        found += [f"{prefix}.{name}" if prefix else name for name, _ in inside.named_children() if name != part]
+        prefix = f"{prefix}.{part}" if prefix else part
+    return found
+
+
+def _bytes(module: nn.Module) -> int:
+    return sum(parameter.numel() * parameter.element_size() for parameter in module.parameters())

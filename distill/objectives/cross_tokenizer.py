@@ -30,9 +30,9 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
-    from distill.losses.cross_tokenizer import Bridge
     from distill.losses.head import Head
     from distill.objectives.chunks import Chunks
+    from distill.teachers.token_map import Bridge
 
 LOSSES = ("alm", "xtoken", "uld")
 _LISTED = frozenset({"chunk_topk_logprobs", "chunk_topk_ids"})
@@ -169,7 +169,7 @@ class CrossTokenizerObjective(Objective):
         projections: Mapping[str, Bridge] | None = None,
         vocabulary: int | None = None,
     ):
-        from distill.objectives.shares import Shares
+        from distill.objectives.gate import Shares
 
         if loss not in LOSSES:
             raise ValueError(f"a loss across tokenizers is one of {', '.join(LOSSES)}, not {loss!r}")

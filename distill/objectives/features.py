@@ -152,7 +152,7 @@ class FeaturesObjective(Objective):
         import torch
         from torch import nn
 
-        from distill.objectives.shares import Shares
+        from distill.objectives.gate import Shares
 
         if loss not in (*BY_CHUNK, *BY_TEXT):
             raise ValueError(f"a features loss is one of {', '.join((*BY_CHUNK, *BY_TEXT))}, not {loss!r}")

@@ -193,7 +193,7 @@ class GeometryObjective(CoupledObjective):
     """1 - similarity(student, gated mixture of teachers), over n >= 4 texts at once.
 
     teacher_widths: {teacher: width}, in the order of the gate's columns. gate: keyword arguments of `Gate` (kind, tau,
-    epsilon, balance). layer: fraction of the student's depth. pooling: "rms" or "mean" (`losses.cka.pool`).
+    epsilon, balance). layer: fraction of the student's depth. pooling: "rms" or "mean" (`models.pooling.pool`).
     similarity: for the deku modes; kernel always compares U-centred kernels.
 
     Signals read: `pooled` {teacher: [n, E]}; for prior and meta gates `nll_per_byte` {teacher: [n]} in nats; and, where
@@ -218,7 +218,7 @@ class GeometryObjective(CoupledObjective):
     ):
         from torch import nn
 
-        from distill.losses.cka import layer_at
+        from distill.models.pooling import layer_at
         from distill.objectives.gate import Gate
         from distill.objectives.heads import FrozenLinear, Heads
 
@@ -254,7 +254,7 @@ class GeometryObjective(CoupledObjective):
 
     def represent_layer(self, layer: int, outputs: StudentOutputs, batch: Batch) -> Tensor:
         """The same after block `layer`; of the embeddings, 0."""
-        from distill.losses.cka import pool
+        from distill.models.pooling import pool
 
         mask_BL = batch["attention_mask"] if self.pooling == "mean" else batch["content_mask"]
         return pool(outputs.hidden[layer], mask_BL, self.pooling)
@@ -263,7 +263,7 @@ class GeometryObjective(CoupledObjective):
     def couple(self, z_nD: Tensor, signals: Signals) -> ObjectiveOutput:
         """Terms: geometry; auxiliary: gate (meta, or a balanced learned gate) and shadow (deku, initial student given).
 
-        Raises UserError when n < 4.
+        Raises ValueError when n < 4.
         """
         from distill.losses.cka import check_batch
 

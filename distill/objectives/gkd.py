@@ -151,7 +151,7 @@ class GkdObjective(Objective):
         gate: Mapping[str, Any] | None = None,
         weight: float = 1.0,
     ):
-        from distill.objectives.shares import Shares
+        from distill.objectives.gate import Shares
 
         super().__init__(weight, frozenset({"live"}))
         self.live = dict(live)  # no submodules: they are neither trained nor saved

@@ -182,7 +182,7 @@ class LogitsObjective(Objective):
         live: Mapping[str, LiveTeacher] | None = None,
     ):
         from distill.losses.divergences import resolved
-        from distill.objectives.shares import Shares
+        from distill.objectives.gate import Shares
 
         resolved(divergence, beta)  # or ValueError
         if scaling not in SCALINGS:

@@ -21,8 +21,7 @@ from distill.config.requirements import heard
 from distill.config.run_config import ColumnsConfig, RunConfig
 from distill.data.reasoning_gym import is_installed, mean_characters
 from distill.data.tables import read_rows
-from distill.models.hardware import cannot_quantise, cores_text
-from distill.models.machine import Machine
+from distill.models.hardware import Machine, cannot_quantise, cores_text
 from distill.models.metadata import ModelFacts, describe_model
 from distill.models.references import absolute
 from distill.runs import index, memory_model, store, time_model

@@ -7,7 +7,7 @@ nothing of files, of the Hub or of who asks.
 from __future__ import annotations
 
 from distill.config.requirements import Demand, wants_answers
-from distill.models.machine import Machine
+from distill.models.hardware import Machine
 from distill.models.metadata import ModelFacts
 from distill.runs.time_model import PADDING, Job, weight_bytes
 

@@ -1,7 +1,7 @@
-"""How long a run takes, in closed form from the sizes of its models; what room it needs is footprint.py's.
+"""How long a run takes, in closed form from the sizes of its models; what room it needs is memory_model.py's.
 
 Time is a constant plus work over speed; work is parameters times tokens. The constants are measured on two cores of a
-server CPU (see beside each); those for GPUs are not, and say so. It knows nothing of files, of the Hub or of who asks.
+server CPU (see beside each); those for GPUs are not, and say so.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from functools import cached_property
 
 from distill.config.requirements import Demand, demand, heard, planned_steps, wants_answers
 from distill.config.run_config import RunConfig, teachers_of
-from distill.models.machine import Machine
+from distill.models.hardware import Machine
 from distill.models.metadata import ModelFacts
 
 _START = 5.0  # s: a worker's imports, 4.3 to 6.4 in two runs

@@ -3,7 +3,7 @@
 Texts go in shards. A shard of one signal is a safetensors file named by a digest of all that decides its content
 (model, texts, request, number type), so what is found under a name is what was asked for: by this run after a kill -9,
 by the next run, by a run that shares only some of the texts. Files appear whole or not at all; one that was cut short
-or altered since is seen by its checksum and made again. This module knows nothing of runs, students or objectives.
+or altered since is seen by its checksum and made again.
 """
 
 from __future__ import annotations
@@ -20,8 +20,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
-from distill.config.errors import UserError
-from distill.config.progress import OnProgress, ShouldStop, check
+from distill.config.errors import OnProgress, ShouldStop, UserError, raise_if_stopped
 from distill.models.loading import fingerprint, load_model, load_tokenizer
 from distill.teachers.cache_files import asking, digest_of, folder_of, make_folder, write_whole
 from distill.teachers.ragged import Ragged
@@ -101,7 +100,7 @@ class SignalBank:
         done = sum(len(shard.texts) for shard in shards if not shard.missing)
         tell(done, total)
         if done < total:
-            check(should_stop)
+            raise_if_stopped(should_stop)
             make_folder(folder, _WHAT)
             ask = teacher.loaded()
             for shard in (shard for shard in shards if shard.missing):

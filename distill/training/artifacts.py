@@ -16,15 +16,15 @@ from safetensors.torch import save_file
 
 from distill.config.files import sha256_of, write_atomically
 from distill.config.requirements import listening
-from distill.config.run_config import model_path
 from distill.evaluation.score import compare
 from distill.models.hardware import peak_rss_mb
 from distill.models.loading import fingerprint
+from distill.models.references import model_path
+from distill.models.student import save_adapter
 from distill.objectives.geometry import GeometryObjective
 from distill.runs.events import Metric, Probe, Warning, latest_by_step, read
 from distill.runs.model_card import model_card
 from distill.runs.views import WEIGHTS, kept_epochs
-from distill.training.kept import save_adapter
 
 if TYPE_CHECKING:
     from distill.training.pipeline import Pipeline

@@ -23,15 +23,14 @@ from dataclasses import replace
 from pathlib import Path
 
 from distill.config import run_config as configs
-from distill.config.errors import ConfigError, UserError
-from distill.config.progress import ShouldStop, Stopped
+from distill.config.errors import ConfigError, ShouldStop, Stopped, UserError
 from distill.config.secrets import guard_output
-from distill.models import distributed
-from distill.models.machine import Machine
+from distill.models import distributed, references
+from distill.models.hardware import Machine
 from distill.runs import queue
 from distill.runs.events import Error, Event, EventWriter, Status
+from distill.runs.preflight import check_room
 from distill.runs.process import claim
-from distill.runs.room import check_room
 from distill.runs.views import view
 
 DONE, FAILED, WRONG_CONFIG, STOPPED = 0, 1, 2, 130
@@ -138,7 +137,7 @@ def _carry_out(
         writer.write(Status(state="stopped", reason="stopped while it waited for its turn; resume queues it again"))
         return STOPPED
     config = configs.load(folder / "config.yaml")
-    configs.check_models(config)
+    references.check_models(config)
     student = check_room(config, _machine(folder))[0]
     _check_shared(config)
     from distill.training.artifacts import keep_model  # torch from here on, and only for a run that can start

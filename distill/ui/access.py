@@ -13,7 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 from distill.config.errors import ConfigError, UserError
-from distill.hub import oauth
+from distill.hub import host
 from distill.models import hub_errors
 from distill.models.hardware import is_zerogpu
 from distill.models.hub_lookup import PATIENCE
@@ -114,7 +114,7 @@ def _ask(kind: str, name: str, token: str) -> None:
 
 
 def _sign_in(kind: str, name: str, called: str) -> str:
-    if oauth.why_not():
+    if host.why_no_sign_in():
         return (
             f"{called} on the Hub wants its licence to be accepted by whoever uses it, and nobody can sign in on this "
             "server: choose one that is open to all."

@@ -20,15 +20,14 @@ from distill.config import run_config as configs
 from distill.config.errors import UserError
 from distill.config.messages import nearest
 from distill.config.requirements import heard
-from distill.config.run_config import ConfigError, RunConfig, check_models
+from distill.config.run_config import ConfigError, RunConfig
 from distill.hub import zerogpu
 from distill.models.hardware import is_zerogpu
-from distill.models.references import is_repository, refuse_gguf
+from distill.models.references import check_models, is_repository, refuse_gguf
 from distill.runs import index, store
-from distill.runs.budget_edits import edited
 from distill.runs.estimate import Machine, estimate, text
-from distill.runs.preflight import refuse_foreseen
-from distill.runs.room import check_room
+from distill.runs.preflight import check_room, refuse_foreseen
+from distill.runs.store import edited
 from distill.runs.views import forget
 from distill.ui.access import check_access
 from distill.ui.owners import Visitor
@@ -198,7 +197,7 @@ def check_public_dataset(name: str) -> None:
 
 def uploads() -> Path:
     """The folder that uploaded files are kept in."""
-    return store.home().cache / "uploads"
+    return paths.home().cache / "uploads"
 
 
 def upload_name(path: str | os.PathLike[str]) -> str | None:

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from html import escape
 
-from distill.hub.slices import WAITING
-from distill.runs.events import Metric, Stage
+from distill.runs.events import WAITING, Metric, Stage
 from distill.runs.format import duration
 from distill.runs.store import RunView
 from distill.runs.views import has_adapter

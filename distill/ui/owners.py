@@ -17,8 +17,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from distill.config.errors import UserError
+from distill.config.paths import home
 from distill.runs.index import list_runs
-from distill.runs.store import home
 
 _FILE = "owner.json"
 _SIGNED_IN = "name:"  # what the id of a visitor who signed in begins with

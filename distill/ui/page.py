@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import gradio as gr
 
-from distill.hub import oauth
+from distill.hub import host
 from distill.hub.host import off
-from distill.models.hardware import cores_text, cpu_cores, is_zerogpu, memory_gb
-from distill.models.machine import Machine
+from distill.models.hardware import Machine, cores_text, cpu_cores, is_zerogpu, memory_gb
 from distill.ui import api, status
 from distill.ui.compare import tab as compare
 from distill.ui.configure import tab as configure
@@ -29,7 +28,7 @@ def build(public: bool = False) -> gr.Blocks:
     ) as page:
         shell = Shell(public)
         status.build(shell, header())
-        if not oauth.why_not():  # only a Space that was set up for it has sign-in
+        if not host.why_no_sign_in():  # only a Space that was set up for it has sign-in
             gr.LoginButton(logout_value="Sign out ({})", size="sm", elem_id="sign-in")
         with gr.Tabs(elem_id="tabs", selected="configure") as shell.tabs:
             for name, builder in zip(TABS, BUILDERS, strict=True):

@@ -16,6 +16,7 @@ from typing import Any
 
 import gradio as gr
 
+from distill.config import paths
 from distill.config.errors import UserError
 from distill.hub import zerogpu
 from distill.models.hardware import is_zerogpu
@@ -219,7 +220,7 @@ _recent: tuple[float, str, list[RunView]] = (0.0, "", [])
 def recent_runs(fresh: bool = False) -> list[RunView]:
     """Every run, the newest first, as of at most a second ago: many tabs ask at once."""
     global _recent
-    where = str(store.home().runs.resolve())
+    where = str(paths.home().runs.resolve())
     when, of, every = _recent
     if fresh or of != where or time.monotonic() - when > 1.0:
         every = index.list_runs()

@@ -18,9 +18,8 @@ from typing import Any
 
 from distill.config.errors import ConfigError, UserError
 from distill.config.messages import instead
-from distill.config.paths import ROOT, ZOO
+from distill.config.paths import ROOT, ZOO, home
 from distill.data.problems import generate
-from distill.runs.store import home
 from distill.zoo.cards import CARDS, Card
 
 PROBLEMS = 2400  # held-out problems each model is measured on, 200 a family

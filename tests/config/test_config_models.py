@@ -6,9 +6,10 @@ import shutil
 
 import pytest
 
-from distill.config import paths, run_config
-from distill.config.run_config import ConfigError, model_path, parse
-from distill.models.references import absolute
+from distill.config import paths
+from distill.config.run_config import ConfigError, parse
+from distill.models import references
+from distill.models.references import absolute, model_path
 from distill.ui.actions import check_public_model
 
 TASK = {"student": "student-tiny", "objectives": [{"kind": "task"}]}
@@ -32,7 +33,7 @@ def teacher(tmp_path):
 
 def check(folder):
     teachers = [{"model": str(folder), "name": "Mr T"}]
-    run_config.check_models(parse({**TASK, "student": str(folder), "teachers": teachers}))
+    references.check_models(parse({**TASK, "student": str(folder), "teachers": teachers}))
 
 
 def refused(folder):
@@ -44,7 +45,7 @@ def refused(folder):
     (student / "model.safetensors").write_bytes(safetensors())
     asked = parse({**TASK, "student": str(student), "teachers": [{"model": str(folder), "name": "Mr T"}]})
     with pytest.raises(ConfigError) as caught:
-        run_config.check_models(asked)
+        references.check_models(asked)
     text = str(caught.value)
     assert text.startswith("The teacher 'Mr T' can't be used: ") and text.endswith((".", "?"))
     return text
@@ -106,7 +107,7 @@ def test_a_gguf_file_is_refused_with_what_to_name_instead(teacher):
         (str(packed), "holds GGUF files alone"),
     ]:
         with pytest.raises(ConfigError) as caught:
-            run_config.check_models(parse({**TASK, "teachers": [{"model": model, "name": "Mr T"}]}))
+            references.check_models(parse({**TASK, "teachers": [{"model": model, "name": "Mr T"}]}))
         assert str(caught.value) == (
             f"The teacher 'Mr T' can't be used: {model} {wrong}, and only safetensors are read: name the model that it "
             "was made from (its page on the Hub calls it the base model), which is there as safetensors."

@@ -12,12 +12,12 @@ from hub_stand_in import _refusal as refused
 from distill.config.errors import ConfigError, UserError
 from distill.config.run_config import ModelRef, RunConfig
 from distill.models import hub_lookup as asked
+from distill.models.hardware import Machine
 from distill.models.hub_lookup import look_up
 from distill.models.loading import load_model
-from distill.models.machine import Machine
 from distill.models.metadata import describe_model
 from distill.runs.estimate import estimate
-from distill.runs.room import check_room
+from distill.runs.preflight import check_room
 from distill.ui.actions import start
 from distill.ui.owners import Visitor
 

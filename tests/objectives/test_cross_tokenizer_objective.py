@@ -8,10 +8,11 @@ from torch import Tensor
 from torch.autograd import gradcheck
 
 from distill.losses import chunked
-from distill.losses.cross_tokenizer import Bridge, alm, projected_kl, shared_kl, uld_topk
+from distill.losses.cross_tokenizer import alm, projected_kl, shared_kl, uld_topk
 from distill.losses.head import Head
 from distill.objectives.base import StudentOutputs
 from distill.objectives.cross_tokenizer import CrossTokenizerObjective
+from distill.teachers.token_map import Bridge
 
 D, V, K, LENGTH = 5, 8, 3, 9
 SIZES = {"qwen2.5": 6, "phi": 10}  # tokens of each teacher; a dot in a name

@@ -73,7 +73,7 @@ from distill.config.errors import ConfigError
 from distill.config.run_config import load, parse
 from distill.objectives import called
 from distill.runs.estimate import estimate
-from distill.models.machine import Machine
+from distill.models.hardware import Machine
 from distill.runs.preflight import foreseen
 from distill.ui.configure.binding import draft_of, spec
 from distill.ui.configure.fields import FIELDS, OBJECTIVES

@@ -12,8 +12,8 @@ from gradio_client.exceptions import AppError
 from run_cases import made
 
 import app
+from distill.config.paths import home
 from distill.runs import store
-from distill.runs.store import home
 
 SMALL = [
     "data.train=64",

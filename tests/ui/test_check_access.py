@@ -6,7 +6,7 @@ from huggingface_hub import constants
 
 from distill.config.errors import ConfigError, UserError
 from distill.config.run_config import ModelRef
-from distill.hub import oauth
+from distill.hub import host
 from distill.hub.fetch import fetch_models
 from distill.models.loading import load_model, load_tokenizer
 from distill.ui import access
@@ -25,7 +25,7 @@ def hub(monkeypatch, tmp_path, tiny_folder):
     with HubStandIn() as hub:
         take_for_the_hub(hub, monkeypatch, tmp_path)
         monkeypatch.setattr(constants, "HF_HUB_DISABLE_IMPLICIT_TOKEN", True)  # as app.py does for strangers
-        monkeypatch.setattr(oauth, "why_not", lambda: "")
+        monkeypatch.setattr(host, "why_no_sign_in", lambda: "")
         hub.tokens[OTHERS] = "bob"
         hub.add_model("org/open", folder)
         hub.add_model("org/gated", folder, gated=True)
@@ -72,7 +72,7 @@ def test_who_accepted_the_licence_may_and_nobody_else(hub):
 
 
 def test_where_nobody_can_sign_in_that_is_said(hub, monkeypatch):
-    monkeypatch.setattr(oauth, "why_not", lambda: "hf_oauth: true is not in this Space's README.md")
+    monkeypatch.setattr(host, "why_no_sign_in", lambda: "hf_oauth: true is not in this Space's README.md")
     assert "nobody can sign in on this server: choose one that is open" in refusal(STRANGER, [GATED])
 
 

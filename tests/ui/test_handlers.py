@@ -7,11 +7,11 @@ import pytest
 from configure_cases import edited
 from test_uploads import ROWS
 
+from distill.config import paths
 from distill.config import run_config as configs
 from distill.config.errors import UserError
 from distill.config.run_config import ConfigError
 from distill.runs import index as run_list
-from distill.runs import store
 from distill.ui.configure.binding import draft_of
 from distill.ui.configure.draft import fresh
 from distill.ui.configure.fields import BUDGET, FIELDS, OBJECTIVES, PROBLEMS, STUDENT
@@ -148,7 +148,7 @@ def test_strangers_see_no_path_of_the_server(form, tmp_path):
         values = sent(data__source="file", data__train=40, data__held_out=9, data__columns__family="topic")[2:]
         _, command, download, start = reactions.renew_review("review", held, "", *values)
         assert start["interactive"]
-        assert (str(store.home().cache) in command) is not public
+        assert (str(paths.home().cache) in command) is not public
         assert (configs.load(download["value"]).data.path == "mine.csv") is public
 
 

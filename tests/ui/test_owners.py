@@ -4,8 +4,8 @@ import pytest
 
 from distill.config import run_config as configs
 from distill.config.errors import UserError
+from distill.config.paths import home
 from distill.runs import store
-from distill.runs.store import home
 from distill.ui.owners import new_token, visitor
 
 

@@ -6,8 +6,8 @@ import pytest
 from run_cases import made, metric
 
 from distill.data.problems import showcase
-from distill.hub.slices import LEFT, WAITING
-from distill.runs.events import Sample, Stage, Status
+from distill.hub.zerogpu import LEFT
+from distill.runs.events import WAITING, Sample, Stage, Status
 from distill.runs.store import view
 from distill.ui.charts import run_curves
 from distill.ui.html import progress, state_words, words

@@ -11,7 +11,7 @@ from safetensors.torch import save_file
 from signed_in_cases import GIVEN, SPACE, VISITORS, browser, space
 from torch import ones
 
-from distill.hub import oauth
+from distill.hub import host
 from distill.runs.store import view
 from distill.ui.owners import hand_over, new_token, visitor
 from distill.ui.page import build
@@ -63,7 +63,7 @@ def test_a_server_without_sign_in_says_what_is_off_and_why(home, monkeypatch):
     space(monkeypatch)
     assert push.why_not(who, public=True).startswith("Sign in with Hugging Face at the top")
     assert push.why_not(visitor(new_token(OWNER), local=False), public=True) == ""
-    monkeypatch.setattr(oauth, "_PACKAGES", ("no_such_package",))
+    monkeypatch.setattr(host, "_OAUTH_PACKAGES", ("no_such_package",))
     assert "no_such_package is not installed" in push.why_not(who, public=True)
 
 

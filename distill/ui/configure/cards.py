@@ -9,7 +9,7 @@ import threading
 import time
 from collections.abc import Sequence
 
-from distill.models.machine import Machine
+from distill.models.hardware import Machine
 from distill.runs import preset_cards
 from distill.runs.preset_cards import GROUPS, Card
 from distill.ui.configure.binding import FIRST

@@ -24,6 +24,7 @@ from distill.config.paths import ROOT
 from distill.config.run_config import ConfigError, DataConfig, RunConfig
 from distill.config.secrets import guard_output
 from distill.config.settings import MADE_HERE
+from distill.models import references
 from distill.models.hub_errors import acting_for
 from distill.models.references import absolute
 
@@ -54,7 +55,7 @@ def preview(config: RunConfig, n: int = ROWS) -> list[dict[str, Any]]:
     from distill.models.chat_template import end_token, template_of
     from distill.models.loading import load_tokenizer
 
-    tokenizer = load_tokenizer(configs.model_path(config.student), config.student.revision, config.student.name)
+    tokenizer = load_tokenizer(references.model_path(config.student), config.student.revision, config.student.name)
     template, closing = template_of(tokenizer), tokenizer.decode([end_token(tokenizer)])
     texts = [(problem.question, problem.solution) for problem in problems]
     encoded = encode_many(tokenizer, texts, config.budget.max_length, keep_unlabelled=True)
@@ -101,7 +102,7 @@ def preview_elsewhere(config: RunConfig, n: int = ROWS, token: str | None = None
 
 
 def _is_quick(config: RunConfig) -> bool:
-    return config.data.source in MADE_HERE and Path(configs.model_path(config.student)).is_dir()
+    return config.data.source in MADE_HERE and Path(references.model_path(config.student)).is_dir()
 
 
 def _essentials(config: RunConfig) -> str:

@@ -149,7 +149,7 @@ def _at_first(now: dict[str, float], about: str) -> str:
 
 
 def trained_layer(fraction: float, layers: int) -> int:
-    """The student's layer that geometry trains: as `losses.cka.layer_at`, which needs torch and so stays out here."""
+    """The student's layer that geometry trains: as `models.pooling.layer_at`, which needs torch and stays out here."""
     return max(1, round(fraction * layers))
 
 

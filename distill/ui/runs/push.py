@@ -12,7 +12,7 @@ import gradio as gr
 
 from distill.config.errors import UserError
 from distill.config.secrets import redacted
-from distill.hub import oauth
+from distill.hub import host
 from distill.hub.push import push
 from distill.models.hub_errors import own_token
 from distill.runs.store import RunView
@@ -75,7 +75,7 @@ def why_not(visitor: Visitor, public: bool) -> str:
             "This machine isn't logged in to the Hub: run <code>hf auth login</code>, or set HF_TOKEN and start the "
             "page anew."
         )
-    missing = oauth.why_not()
+    missing = host.why_no_sign_in()
     if missing:
         return f"Off, as nobody can sign in on this server: {words(missing)}. {_BY_HAND}"
     if not visitor.name:

@@ -8,10 +8,11 @@ import re
 import gradio as gr
 
 from distill.config.errors import UserError
+from distill.config.paths import home
 from distill.data.problems import Problem, showcase
 from distill.runs import queue as turns
 from distill.runs.events import Sample, Stage
-from distill.runs.store import RunView, home
+from distill.runs.store import RunView
 from distill.ui import actions
 from distill.ui.charts import run_curves
 from distill.ui.html import NO_RUN, left, state_words, words

@@ -9,9 +9,8 @@ from window_cases import N, distiller, training_texts
 
 from distill.objectives.base import Objective, ObjectiveOutput
 from distill.teachers.ragged import Ragged
-from distill.training.distiller import Distiller
+from distill.training.distiller import Distiller, FifoBank, carry_gradients, rng_state, set_rng_state
 from distill.training.trainer import DistillTrainer
-from distill.training.window import FifoBank, carry_gradients, rng_state, set_rng_state
 
 
 @pytest.fixture

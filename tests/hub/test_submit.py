@@ -10,6 +10,7 @@ from jobs_cases import TINY
 from jobs_stand_in import JobsStandIn
 
 from distill.__main__ import main
+from distill.config import paths
 from distill.config import run_config as configs
 from distill.config.run_config import ConfigError
 from distill.hub import jobs
@@ -99,7 +100,7 @@ def test_a_job_that_nobody_here_would_know_of_is_cancelled(hub, elsewhere, capsy
     assert main(SUBMIT) == 2
     said = capsys.readouterr().err
     assert "job.json can't be written (No such file or directory), so it was cancelled" in said
-    assert said.count("\n") == 1 and not list(store.home().runs.glob("*"))
+    assert said.count("\n") == 1 and not list(paths.home().runs.glob("*"))
     (job,) = hub.jobs.values()
     assert job.stage == "CANCELED"
 
@@ -109,7 +110,7 @@ def refused(hub, capsys, said, arguments=SUBMIT):
     assert main(arguments) == 2
     told = capsys.readouterr()
     assert said in told.err and told.err.count("\n") == 1 and told.out == ""
-    assert not list((store.home().runs).glob("*")) and not hub.jobs
+    assert not list((paths.home().runs).glob("*")) and not hub.jobs
 
 
 def test_a_model_that_lies_here_can_not_be_had_there(tmp_path, tiny_folder):

@@ -4,8 +4,7 @@ import pytest
 import torch
 
 from distill.models.lm_head import device_of
-from distill.models.loading import load_model
-from distill.models.offload import spread
+from distill.models.loading import device_map, load_model
 from distill.teachers.ragged import Ragged
 from distill.teachers.response_cache import ResponseBank, ResponseRequest
 from distill.teachers.signal_cache import SignalBank
@@ -26,13 +25,13 @@ def room_for(model, layers):
 def test_what_fits_stays_and_the_rest_waits(name, tiny):
     model, _ = tiny(name)
     whole = sum(p.nbytes for p in model.parameters())
-    assert spread(model.config, torch.float32, whole, "cpu") is None
-    places = spread(model.config, torch.float32, room_for(model, 1), "cpu")
+    assert device_map(model.config, torch.float32, whole, "cpu") is None
+    places = device_map(model.config, torch.float32, room_for(model, 1), "cpu")
     layers = [f"model.layers.{number}" for number in range(4)]
     assert [places.pop(layer) for layer in layers] == ["cpu", "disk", "disk", "disk"]
     assert set(places.values()) == {"cpu"} and {"model.embed_tokens", "model.norm", "lm_head"} <= set(places)
-    assert set(spread(model.config, torch.float32, 0, "cuda:0").values()) == {"cuda:0", "cpu"}
-    assert spread(model.config, torch.bfloat16, whole // 2, "cpu") is None
+    assert set(device_map(model.config, torch.float32, 0, "cuda:0").values()) == {"cuda:0", "cpu"}
+    assert device_map(model.config, torch.bfloat16, whole // 2, "cpu") is None
 
 
 @pytest.mark.parametrize("name", NAMES)

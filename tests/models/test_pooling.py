@@ -10,7 +10,8 @@ from feature_cases import normal
 from torch import Tensor
 from torch.autograd import gradcheck
 
-from distill.losses.cka import cka, content_mask, pool
+from distill.losses.cka import cka
+from distill.models.pooling import content_mask, pool
 
 
 def masked(*rows: list[int]) -> Tensor:

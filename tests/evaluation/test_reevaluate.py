@@ -8,7 +8,7 @@ from distill.config.errors import UserError
 from distill.config.run_config import ConfigError, load
 from distill.data.problems import generate
 from distill.data.splits import split_of_question
-from distill.evaluation.others import about, judged_on, unseen
+from distill.evaluation.reevaluate import about, judged_on, unseen
 
 FEW = ["data.train=200", "data.held_out=20", "data.validation=30", "probe.texts=16", "data.seed=3"]
 

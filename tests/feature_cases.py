@@ -1,4 +1,4 @@
-"""Made-up features for the tests of losses."""
+"""Made-up features for tests."""
 
 from __future__ import annotations
 
