@@ -24,7 +24,7 @@ KNOWN = {
 SLOW = {"torch", "transformers", "peft", "accelerate", "datasets", "gradio", "numpy", "spaces"}
 QUICK = ["__main__", "config", "data.sources", "models.hardware", "models.machine", "models.metadata"]
 QUICK += ["models.hub_lookup", "runs", "hub.host", "hub.oauth", "hub.doctor", "hub.push"]
-QUICK += ["ui.owners", "ui.access", "ui.configure.preview"]
+QUICK += ["ui.auth", "ui.configure.preview"]
 
 
 def sources():

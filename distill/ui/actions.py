@@ -30,8 +30,7 @@ from distill.runs.estimate import Machine, estimate, text
 from distill.runs.preflight import refuse_foreseen
 from distill.runs.room import check_room
 from distill.runs.views import forget
-from distill.ui.access import check_access
-from distill.ui.owners import Visitor
+from distill.ui.auth import Visitor, check_access
 
 MOST_WAITING = 8  # runs in the queue: whoever comes later would wait for hours
 MOST_OF_ONE = 3  # a visitor's runs that go on or wait, on a public server

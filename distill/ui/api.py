@@ -20,10 +20,10 @@ from distill.models.hardware import is_zerogpu
 from distill.runs import index
 from distill.runs.store import RunView
 from distill.ui import actions
+from distill.ui.auth import new_token
 from distill.ui.compare.answering import generate_once
 from distill.ui.errors import plainly
 from distill.ui.html import progress
-from distill.ui.owners import new_token
 from distill.ui.session import Shell, shown
 
 

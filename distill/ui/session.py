@@ -21,10 +21,10 @@ from distill.hub import zerogpu
 from distill.models.hardware import is_zerogpu
 from distill.runs import index, store
 from distill.runs.store import RunView
+from distill.ui.auth import Visitor, hand_over, new_token, visitor
 from distill.ui.errors import plainly
 from distill.ui.frames import Drawings, Frame, Marks
 from distill.ui.html import NO_RUN
-from distill.ui.owners import Visitor, hand_over, new_token, visitor
 
 TABS = ("configure", "train", "insight", "compare", "runs")
 FASTEST, SLOWEST, AT_REST = 1.0, 10.0, 5.0  # seconds between ticks

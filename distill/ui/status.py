@@ -7,8 +7,8 @@ import gradio as gr
 from distill.runs import queue
 from distill.runs.store import RunView
 from distill.ui import actions
+from distill.ui.auth import Visitor
 from distill.ui.html import NO_RUN, progress, words
-from distill.ui.owners import Visitor
 from distill.ui.session import Shell, at_work, meant
 
 

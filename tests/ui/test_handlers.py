@@ -12,12 +12,12 @@ from distill.config.errors import UserError
 from distill.config.run_config import ConfigError
 from distill.runs import index as run_list
 from distill.runs import store
+from distill.ui.auth import new_token, visitor
 from distill.ui.configure.binding import draft_of
 from distill.ui.configure.draft import fresh
 from distill.ui.configure.fields import BUDGET, FIELDS, OBJECTIVES, PROBLEMS, STUDENT
 from distill.ui.configure.form import Form
 from distill.ui.configure.handlers import Reactions
-from distill.ui.owners import new_token, visitor
 
 VISITOR = visitor(new_token(), local=True)
 SKIPPED = gr.skip()

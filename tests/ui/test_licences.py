@@ -19,6 +19,7 @@ from distill.config.errors import UserError
 from distill.data.problems import generate
 from distill.runs import index, store
 from distill.ui import actions
+from distill.ui.auth import new_token, visitor
 from distill.ui.compare import answering
 from distill.ui.configure import preview
 from distill.ui.configure.binding import draft_of
@@ -26,7 +27,6 @@ from distill.ui.configure.draft import fresh
 from distill.ui.configure.fields import FIELDS
 from distill.ui.configure.form import Form
 from distill.ui.configure.handlers import Reactions
-from distill.ui.owners import new_token, visitor
 from distill.ui.page import build
 
 FIRST, OTHERS = "hf_oauth_TheFirst.SignIn_0123456789", "hf_oauth_Of.SomebodyElse_0123456789"

@@ -13,7 +13,7 @@ from torch import ones
 
 from distill.hub import oauth
 from distill.runs.store import view
-from distill.ui.owners import hand_over, new_token, visitor
+from distill.ui.auth import hand_over, new_token, visitor
 from distill.ui.page import build
 from distill.ui.runs import push
 

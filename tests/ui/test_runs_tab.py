@@ -11,7 +11,7 @@ from distill.runs import store
 from distill.runs.events import Status
 from distill.runs.store import view
 from distill.ui import actions
-from distill.ui.owners import Visitor
+from distill.ui.auth import Visitor
 from distill.ui.runs import downloads
 from distill.ui.runs import tab as runs_tab
 from distill.ui.runs import table as runs_text

@@ -9,7 +9,7 @@ from distill.config import run_config as configs
 from distill.runs import store
 from distill.runs.events import EventWriter, Status
 from distill.ui import session as shell
-from distill.ui.owners import new_token, visitor
+from distill.ui.auth import new_token, visitor
 from distill.ui.session import AT_REST, FASTEST, SLOWEST, WATCHERS_A_SECOND, Shell, Watchers, shown
 
 

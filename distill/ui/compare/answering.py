@@ -21,11 +21,10 @@ from distill.data.grading import grade
 from distill.hub.fetch import fetch_models
 from distill.models.hardware import is_zerogpu
 from distill.runs.store import RunView
-from distill.ui.access import check_access
+from distill.ui.auth import Visitor, check_access
 from distill.ui.compare import panes, recorded_answers
 from distill.ui.compare.panes import Live
 from distill.ui.html import words
-from distill.ui.owners import Visitor
 from distill.ui.session import meant
 from distill.ui.status import going
 

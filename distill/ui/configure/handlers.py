@@ -15,6 +15,7 @@ from distill.config.errors import UserError
 from distill.config.run_config import ConfigError, RunConfig
 from distill.runs.estimate import Estimate, Machine, estimate
 from distill.ui import actions
+from distill.ui.auth import Visitor, visitor
 from distill.ui.configure import export, preview_rows, review, teachers, uploads
 from distill.ui.configure.binding import FIRST, Draft, draft_of, file_of, preset
 from distill.ui.configure.cards import cards_here, cards_html
@@ -24,7 +25,6 @@ from distill.ui.configure.form import Form
 from distill.ui.configure.preview import preview_elsewhere
 from distill.ui.configure.validation import FILE, NAME, OBJECTIVES, TEACHERS, Checked, check, plain, step_of
 from distill.ui.html import words
-from distill.ui.owners import Visitor, visitor
 from distill.ui.press import pressed
 from distill.ui.session import recent_runs
 

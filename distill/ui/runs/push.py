@@ -16,9 +16,9 @@ from distill.hub import oauth
 from distill.hub.push import push
 from distill.models.hub_errors import own_token
 from distill.runs.store import RunView
+from distill.ui.auth import Visitor
 from distill.ui.errors import plainly
 from distill.ui.html import words
-from distill.ui.owners import Visitor
 from distill.ui.session import QUIET, Shell, meant
 
 _LEAD = "<h3>Keep it on the Hub</h3>"

@@ -15,8 +15,8 @@ from distill.config.errors import UserError
 from distill.config.paths import ROOT
 from distill.runs.store import RunView
 from distill.ui import actions
+from distill.ui.auth import Visitor
 from distill.ui.errors import plainly
-from distill.ui.owners import Visitor
 from distill.ui.runs import comparison, downloads, push
 from distill.ui.runs import table as runs_text
 from distill.ui.session import QUIET, Shell, meant, recent_runs

@@ -14,9 +14,9 @@ from distill.runs.events import FINAL, Evaluation, Status
 from distill.runs.format import duration
 from distill.runs.store import RunView
 from distill.ui import actions
+from distill.ui.auth import Visitor
 from distill.ui.html import NO_RUN, state_words, words
 from distill.ui.numbers import moment, moment_iso, percent, score
-from distill.ui.owners import Visitor
 
 SHOWN = 100  # rows: older runs are only counted
 

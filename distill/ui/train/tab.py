@@ -13,9 +13,9 @@ from distill.runs import queue as turns
 from distill.runs.events import Sample, Stage
 from distill.runs.store import RunView, home
 from distill.ui import actions
+from distill.ui.auth import Visitor
 from distill.ui.charts import run_curves
 from distill.ui.html import NO_RUN, left, state_words, words
-from distill.ui.owners import Visitor
 from distill.ui.session import Shell, meant, recent_runs
 from distill.ui.train import log
 

@@ -6,7 +6,7 @@ from distill.config import run_config as configs
 from distill.config.errors import UserError
 from distill.runs import store
 from distill.runs.store import home
-from distill.ui.owners import new_token, visitor
+from distill.ui.auth import new_token, visitor
 
 
 @pytest.fixture
