@@ -24,10 +24,10 @@ from distill.ui.auth import new_token
 from distill.ui.compare.answering import generate_once
 from distill.ui.errors import plainly
 from distill.ui.html import progress
-from distill.ui.session import Shell, shown
+from distill.ui.session import PageSession, shown
 
 
-def build(shell: Shell) -> None:
+def build(session: PageSession) -> None:
     """Register the endpoints of this page."""
 
     def start(preset: str = "tiny", overrides: list[str] | None = None, token: str = "") -> dict[str, Any]:
@@ -36,23 +36,23 @@ def build(shell: Shell) -> None:
         if preset not in paths.preset_names():  # a path would let anyone read this machine's files
             raise UserError(f"There is no preset {preset!r}: choose one of {', '.join(paths.preset_names())}.")
         token = token or new_token()
-        who = shell.who(token)
+        who = session.who(token)
         if not who.id:
             raise UserError("That token is not one this server gave: leave it out to be given a new one.")
-        run = actions.start(configs.load(preset, overrides or []), who, shell.public)
+        run = actions.start(configs.load(preset, overrides or []), who, session.public)
         return {"run": run, "token": token}
 
     def stop(run: str, token: str = "") -> dict[str, Any]:
         """Ask a run to save its model and leave."""
-        return summary(found(actions.stop(run, shell.who(token))))
+        return summary(found(actions.stop(run, session.who(token))))
 
     def resume(run: str, token: str = "", overrides: list[str] | None = None) -> dict[str, Any]:
         """Go on with a run that was stopped or broke off, with overrides of its budget."""
-        return summary(found(actions.resume(run, shell.who(token), overrides or [])))
+        return summary(found(actions.resume(run, session.who(token), overrides or [])))
 
     def generate(run: str, question: str, answer: str = "") -> dict[str, Any]:
         """The run's student answers a question with its adapter off and on; graded if the right answer is given."""
-        return generate_once(shell.who(None), found(run).folder, question, answer or None)
+        return generate_once(session.who(None), found(run).folder, question, answer or None)
 
     for function in (stop, status, report):
         gr.api(plainly(function, html=False), api_name=function.__name__, queue=False)

@@ -14,7 +14,7 @@ from distill.ui.configure import tab as configure
 from distill.ui.html import words
 from distill.ui.insight import tab as insight
 from distill.ui.runs import tab as runs_tab
-from distill.ui.session import TABS, Shell
+from distill.ui.session import TABS, PageSession
 from distill.ui.train import tab as train
 
 BUILDERS = (configure.build, train.build, insight.build, compare.build, runs_tab.build)  # in the order of TABS
@@ -27,16 +27,16 @@ def build(public: bool = False) -> gr.Blocks:
     with gr.Blocks(
         title="Distill: many teachers, one small student", analytics_enabled=False, delete_cache=_CACHE
     ) as page:
-        shell = Shell(public)
-        status.build(shell, header())
+        session = PageSession(public)
+        status.build(session, header())
         if not oauth.why_not():  # only a Space that was set up for it has sign-in
             gr.LoginButton(logout_value="Sign out ({})", size="sm", elem_id="sign-in")
-        with gr.Tabs(elem_id="tabs", selected="configure") as shell.tabs:
+        with gr.Tabs(elem_id="tabs", selected="configure") as session.tabs:
             for name, builder in zip(TABS, BUILDERS, strict=True):
                 with gr.Tab(name.capitalize(), id=name, elem_id=f"tab-{name}") as tabs[name]:
-                    builder(shell)
-        shell.connect(page, tabs)
-        api.build(shell)
+                    builder(session)
+        session.connect(page, tabs)
+        api.build(session)
     return page
 
 

@@ -9,10 +9,10 @@ from distill.runs.store import RunView
 from distill.ui import actions
 from distill.ui.auth import Visitor
 from distill.ui.html import NO_RUN, progress, words
-from distill.ui.session import Shell, at_work, meant
+from distill.ui.session import PageSession, going, meant
 
 
-def build(shell: Shell, header: str) -> None:
+def build(session: PageSession, header: str) -> None:
     """The title, the machine, and the line that follows the run."""
     with gr.Row(elem_id="top"):
         gr.HTML(header, elem_id="title")
@@ -21,25 +21,19 @@ def build(shell: Shell, header: str) -> None:
         stop = gr.Button(
             "Stop and keep the model", elem_id="stop", interactive=False, scale=0, min_width=210, size="sm"
         )
-    shell.frame("status", line, bar, inputs=[shell.run_id], key=going)
+    session.live("status", line, bar, inputs=[session.run_id], key=going)
 
     def can_stop(run: RunView | None, token: str) -> dict:
-        mine = run is not None and not run.final and shell.who(token).owns(run.folder)
+        mine = run is not None and not run.final and session.who(token).owns(run.folder)
         return gr.Button(interactive=bool(mine and run.state != "stopping"))
 
-    shell.frame("can-stop", stop, can_stop, inputs=[shell.token])
-    shell.act(stop.click, stop_run)
+    session.live("can-stop", stop, can_stop, inputs=[session.token])
+    session.act(stop.click, stop_run)
 
 
 def stop_run(who: Visitor, run_id: str) -> str:
     """Ask the run to save and leave. Raises UserError where it isn't the visitor's, or isn't running."""
     return actions.stop(meant(run_id).id, who)
-
-
-def going() -> str:
-    """The id of the run that is training now, "" for none: so that watchers of another learn of it."""
-    run = at_work()
-    return run.id if run else ""
 
 
 def bar(run: RunView | None, run_id: str) -> str:

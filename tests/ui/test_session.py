@@ -8,9 +8,9 @@ import pytest
 from distill.config import run_config as configs
 from distill.runs import store
 from distill.runs.events import EventWriter, Status
-from distill.ui import session as shell
+from distill.ui import session
 from distill.ui.auth import new_token, visitor
-from distill.ui.session import AT_REST, FASTEST, SLOWEST, WATCHERS_A_SECOND, Shell, Watchers, shown
+from distill.ui.session import AT_REST, FASTEST, SLOWEST, WATCHERS_A_SECOND, PageSession, Watchers, shown
 
 
 @pytest.fixture(autouse=True)
@@ -28,7 +28,7 @@ def make(state):
 
 
 def newest():
-    shell.recent_runs(fresh=True)
+    session.recent_runs(fresh=True)
     run = shown("")
     return run.id if run else None
 
@@ -54,7 +54,7 @@ def test_a_path_is_no_run(tmp_path):
 def arrive(token, **session):
     request = SimpleNamespace(query_params={}, request=SimpleNamespace(scope={"session": session}))
     with gr.Blocks():
-        return Shell(public=True)._arrive(request, token)[1]
+        return PageSession(public=True)._arrive(request, token)[1]
 
 
 def test_a_visitor_keeps_their_token_and_a_forged_one_is_replaced():

@@ -85,7 +85,7 @@ def pace(run: RunView | None) -> str:
 
 
 def moment(points: int = POINTS) -> Callable[[RunView], Hashable]:
-    """What of a run decides its curves of so many points: for `Frame.mark`."""
+    """What of a run decides its curves of so many points: for `LivePart.mark`."""
 
     def mark(run: RunView) -> Hashable:
         steps, _ = run.timeline.columns("loss")
@@ -95,7 +95,7 @@ def moment(points: int = POINTS) -> Callable[[RunView], Hashable]:
 
 
 def answered(run: RunView) -> Hashable:
-    """What of a run decides its curve of accuracy: for `Frame.mark`."""
+    """What of a run decides its curve of accuracy: for `LivePart.mark`."""
     return run.steps, len(run.series(Evaluation)), run.state
 
 

@@ -25,8 +25,7 @@ from distill.ui.auth import Visitor, check_access
 from distill.ui.compare import panes, recorded_answers
 from distill.ui.compare.panes import Live
 from distill.ui.html import words
-from distill.ui.session import meant
-from distill.ui.status import going
+from distill.ui.session import going, meant
 
 _EVERY = 0.1  # seconds between two looks at an answer that grows
 _LONGEST, _LONGEST_ANSWER = 8_000, 200  # characters that a visitor may type

@@ -181,7 +181,7 @@ class Reactions:
         )
 
     def renew_preview(
-        self, request: gr.Request, session: gr.OAuthToken | None, step: str, held: Held, name: str, *values: Any
+        self, request: gr.Request, oauth_token: gr.OAuthToken | None, step: str, held: Held, name: str, *values: Any
     ) -> Iterator[Any]:
         """The preview, where it is open; nothing is fetched from the Hub unless it is asked for."""
         if step != "problems":
@@ -189,10 +189,10 @@ class Reactions:
         elif drafted(held, name, values).values["data.source"] == "hub":
             yield preview_rows.later(_FETCH)
         else:
-            yield from self.fetch(request, session, held, name, *values)
+            yield from self.fetch(request, oauth_token, held, name, *values)
 
     def fetch(
-        self, request: gr.Request, session: gr.OAuthToken | None, held: Held, name: str, *values: Any
+        self, request: gr.Request, oauth_token: gr.OAuthToken | None, held: Held, name: str, *values: Any
     ) -> Iterator[str]:
         """The preview, with a message first as it takes seconds. Where another was asked for since, this one is not
         shown."""
@@ -204,7 +204,7 @@ class Reactions:
         try:
             asked = self._previewed(draft)
             yield preview_rows.waiting(asked.student.name)
-            who = visitor(None, not self.public, session.token if session else None)
+            who = visitor(None, not self.public, oauth_token.token if oauth_token else None)
             actions.check_opened(asked, who)
             made = preview_rows.rows_html(preview_elsewhere(asked, token=who.hub_token), asked.student.name)
         except UserError as error:
@@ -222,12 +222,12 @@ class Reactions:
 
     def _newest(self, request: gr.Request) -> Callable[[], bool]:
         """Note that this visitor's tab asks for a preview; whether it has not asked for another since."""
-        session, mark = str(request.session_hash), object()
-        self._previews.pop(session, None)
-        self._previews[session] = mark
+        session_hash, mark = str(request.session_hash), object()
+        self._previews.pop(session_hash, None)
+        self._previews[session_hash] = mark
         while len(self._previews) > _TABS:
             self._previews.pop(next(iter(self._previews)), None)
-        return lambda: self._previews.get(session) is mark
+        return lambda: self._previews.get(session_hash) is mark
 
     def start_first(self, visitor: Visitor, run_id: str) -> str:
         """Start the first card as it is."""

@@ -21,7 +21,7 @@ from distill.ui.configure.handlers import NAME_INFO, Reactions
 from distill.ui.configure.uploads import KINDS
 from distill.ui.errors import plainly
 from distill.ui.press import pressing
-from distill.ui.session import QUIET, Shell
+from distill.ui.session import QUIET, PageSession
 
 _LATEST = {**QUIET, "trigger_mode": "always_last"}  # while one answer is awaited only the newest change counts
 _SLOW = {**_LATEST, "queue": True, "concurrency_limit": 4, "concurrency_id": "preview"}
@@ -29,9 +29,9 @@ _SLOW = {**_LATEST, "queue": True, "concurrency_limit": 4, "concurrency_id": "pr
 _FOCUS = "() => { setTimeout(() => document.querySelector('#steps [role=tab][aria-selected=true]')?.focus(), 80); }"
 
 
-def build(shell: Shell) -> None:
+def build(session: PageSession) -> None:
     """The tab."""
-    tab = Configure(shell)
+    tab = Configure(session)
     tab.build()
     tab.wire()
 
@@ -39,10 +39,10 @@ def build(shell: Shell) -> None:
 class Configure:
     """The tab's components, and what happens when they are used."""
 
-    def __init__(self, shell: Shell):
-        self.shell = shell
+    def __init__(self, session: PageSession):
+        self.session = session
         self.form = Form(draft_of(FIRST).values)
-        self.reactions = Reactions(self.form, shell.public)
+        self.reactions = Reactions(self.form, session.public)
 
     # --- building ----------------------------------------------------------------------------------------------------
 
@@ -170,8 +170,8 @@ class Configure:
         self._typing()
         self._moving()
         self.show.click(plainly(reactions.fetch), self.inputs, self.preview, **_SLOW)
-        self.shell.act(self.cards.start, reactions.start_first, opens="train", trains=True)
-        self.shell.act(self.start.click, reactions.start, self.inputs, opens="train", trains=True)
+        self.session.act(self.cards.start, reactions.start_first, opens="train", trains=True)
+        self.session.act(self.start.click, reactions.start, self.inputs, opens="train", trains=True)
 
     def _typing(self) -> None:
         """What follows every change of a field."""

@@ -13,15 +13,15 @@ from distill.runs.store import RunView
 from distill.ui.charts.palette import STUDENT, Style, styles
 from distill.ui.charts.plots import Series, line_chart, thin
 from distill.ui.charts.run_curves import step_range
-from distill.ui.session import Shell
+from distill.ui.session import PageSession
 
 POINTS = 50  # of a curve that is one of many: they are all sent with every update
 LINE = "There is a line for each teacher, in its colour and dash pattern everywhere on this page."
 
 
-def part(shell: Shell, name: str, draw: Any, inputs: Sequence = ()) -> None:
+def part(session: PageSession, name: str, draw: Any, inputs: Sequence = ()) -> None:
     """A part of the tab: what `draw` makes of the run that is shown; where that is nothing, it takes no room."""
-    shell.frame(f"insight-{name}", gr.HTML(draw(None), elem_id=f"insight-{name}"), draw, tab="insight", inputs=inputs)
+    session.live(f"insight-{name}", gr.HTML(draw(None), elem_id=f"insight-{name}"), draw, tab="insight", inputs=inputs)
 
 
 def explained(picture: str, said: Sequence[str], warned: Sequence[str], shows: str, nothing: str) -> str:

@@ -15,31 +15,31 @@ from distill.ui.charts.run_curves import step_range
 from distill.ui.insight import gate, methods
 from distill.ui.insight import text as say
 from distill.ui.insight.parts import POINTS, explained, gated, graver, looked_at, of_the_student, part, probes, thinned
-from distill.ui.session import Shell
+from distill.ui.session import PageSession
 
 
-def build(shell: Shell) -> None:
+def build(session: PageSession) -> None:
     """The tab."""
-    shell.frame("insight-lead", gr.HTML(lead(None), elem_id="insight-lead"), lead, tab="insight")
+    session.live("insight-lead", gr.HTML(lead(None), elem_id="insight-lead"), lead, tab="insight")
     with gr.Column(elem_classes="insight", visible=False) as parts:
-        part(shell, "answers", methods.answers)
-        part(shell, "own", methods.own)
-        part(shell, "gate", gate.gate)
-        part(shell, "families", gate.families)
+        part(session, "answers", methods.answers)
+        part(session, "own", methods.own)
+        part(session, "gate", gate.gate)
+        part(session, "families", gate.families)
         for kind in methods.KINDS:
-            part(shell, kind.replace("_", "-"), methods.distances(kind))
-        part(shell, "agreement", agreement)
+            part(session, kind.replace("_", "-"), methods.distances(kind))
+        part(session, "agreement", agreement)
         with gr.Column(elem_classes="insight-layers", min_width=0):
             # Any value is let through: after a restart of the server the browser still holds one of before, and
             # refusing it would stop the page's ticks. What is no teacher of the run is answered by `layers`.
             teacher = gr.Dropdown(
                 [], label="Layers compared with teacher", allow_custom_value=True, elem_id="insight-teacher"
             )
-            part(shell, "layers", layers, [teacher])
-        part(shell, "width", width)
-        part(shell, "heads", gate.heads)
-    shell.frame("insight-parts", parts, shows, tab="insight")
-    shell.frame("insight-teachers", teacher, choices, tab="insight", inputs=[teacher])
+            part(session, "layers", layers, [teacher])
+        part(session, "width", width)
+        part(session, "heads", gate.heads)
+    session.live("insight-parts", parts, shows, tab="insight")
+    session.live("insight-teachers", teacher, choices, tab="insight", inputs=[teacher])
 
 
 def shows(run: RunView | None) -> dict:

@@ -19,14 +19,14 @@ from distill.runs.store import RunView
 from distill.ui.auth import Visitor
 from distill.ui.errors import plainly
 from distill.ui.html import words
-from distill.ui.session import QUIET, Shell, meant
+from distill.ui.session import QUIET, PageSession, meant
 
 _LEAD = "<h3>Keep it on the Hub</h3>"
 _WHAT = "Adapter, model card, report, settings and gate go into a repository of yours, in one commit."
 _BY_HAND = "Download the adapter instead; <code>hf upload</code> takes it to the Hub from your own machine."
 
 
-def build(shell: Shell) -> None:
+def build(session: PageSession) -> None:
     """The part of the open run's column."""
     gr.HTML(_LEAD)
     about = gr.HTML(note(None, None, ""), elem_id="runs-keep-about")
@@ -37,21 +37,21 @@ def build(shell: Shell) -> None:
     said = gr.HTML("", elem_id="runs-kept")
 
     def stands(run: RunView | None, token: str) -> tuple[RunView | None, Visitor, str]:
-        visitor = shell.who(token)
-        return run, visitor, why_not(visitor, shell.public)
+        visitor = session.who(token)
+        return run, visitor, why_not(visitor, session.public)
 
-    shell.frame("runs-keep", about, lambda run, token: note(*stands(run, token)), "runs", [shell.token], key=_logged_in)
-    shell.frame("runs-keep-it", fields, lambda *seen: may(*stands(*seen)), "runs", [shell.token], key=_logged_in)
+    session.live("runs-keep", about, lambda *seen: note(*stands(*seen)), "runs", [session.token], key=_logged_in)
+    session.live("runs-keep-it", fields, lambda *seen: may(*stands(*seen)), "runs", [session.token], key=_logged_in)
 
     def keep(
-        session: gr.OAuthToken | None, run_id: str, token: str, repository: str | None, hidden: bool
+        oauth_token: gr.OAuthToken | None, run_id: str, token: str, repository: str | None, hidden: bool
     ) -> Iterator[str]:
         run = meant(run_id)
-        visitor = shell.who(token, session)
+        visitor = session.who(token, oauth_token)
         visitor.check(run.folder, "push")
         yield _status(f"Run {run.id[:6]} is being uploaded …")
         try:
-            if shell.public and not visitor.hub_token:
+            if session.public and not visitor.hub_token:
                 raise UserError("Your sign-in has run out: sign in again with the button at the top of the page.")
             url = words(push(run.folder, (repository or "").strip(), visitor.hub_token, bool(hidden)))
         except UserError as error:
@@ -61,9 +61,9 @@ def build(shell: Shell) -> None:
         yield _status(f"Run {run.id[:6]} is kept at {link}.")
 
     quiet = {"show_progress": "hidden", "api_visibility": "private", "concurrency_id": "hub", "concurrency_limit": 4}
-    inputs = [shell.run_id, shell.token, name, private]
+    inputs = [session.run_id, session.token, name, private]
     gr.on([button.click, name.submit], plainly(keep), inputs, said, **quiet)
-    shell.run_id.change(lambda: "", None, said, **QUIET)
+    session.run_id.change(lambda: "", None, said, **QUIET)
 
 
 def why_not(visitor: Visitor, public: bool) -> str:

@@ -19,7 +19,7 @@ from distill.ui.auth import Visitor
 from distill.ui.errors import plainly
 from distill.ui.runs import comparison, downloads, push
 from distill.ui.runs import table as runs_text
-from distill.ui.session import QUIET, Shell, meant, recent_runs
+from distill.ui.session import QUIET, PageSession, meant, recent_runs
 
 _SCRIPT = ROOT / "assets" / "runs.js"
 _CHOSEN = '<span id="runs-chosen" hidden></span>'
@@ -32,7 +32,7 @@ _SAVE = "() => setTimeout(() => document.querySelector('#runs-file')?.click(), 5
 _FOCUS = "() => setTimeout(() => document.querySelector('{}')?.focus(), 150)"
 
 
-def build(shell: Shell) -> None:
+def build(session: PageSession) -> None:
     """The tab."""
     script = _SCRIPT.read_text(encoding="utf-8")
     with gr.Row(elem_classes="runs-row"):
@@ -45,19 +45,19 @@ def build(shell: Shell) -> None:
             settings = gr.HTML("", elem_id="runs-settings")
         with gr.Column(scale=4, min_width=300, elem_id="runs-open"):
             details = gr.HTML(runs_text.details(None), js_on_load=script, elem_id="runs-details")
-            _downloads(shell)
-            push.build(shell)
-            _delete(shell)
+            _downloads(session)
+            push.build(session)
+            _delete(session)
             config = gr.HTML("", elem_id="runs-config")
-    shell.frame("runs-table", table, _table, tab="runs", key=_marks)
-    shell.frame("runs-details", details, runs_text.details, tab="runs")
-    shell.frame("runs-config", config, runs_text.config_text, tab="runs")
+    session.live("runs-table", table, _table, tab="runs", key=_marks)
+    session.live("runs-details", details, runs_text.details, tab="runs")
+    session.live("runs-config", config, runs_text.config_text, tab="runs")
     for name, component, draw in (
         ("results", results, comparison.results),
         ("settings", settings, comparison.settings),
     ):
-        shell.frame(f"runs-{name}", component, partial(_compared, draw), tab="runs", inputs=[chosen], key=_marks)
-    shell.act(chosen.select, _open, [chosen])
+        session.live(f"runs-{name}", component, partial(_compared, draw), tab="runs", inputs=[chosen], key=_marks)
+    session.act(chosen.select, _open, [chosen])
 
 
 # --- the table ------------------------------------------------------------------------------------------------------
@@ -94,16 +94,16 @@ def _compared(draw: Any, _: RunView | None, asked: Any) -> str:
 # --- downloads ------------------------------------------------------------------------------------------------------
 
 
-def _downloads(shell: Shell) -> None:
+def _downloads(session: PageSession) -> None:
     """A button a file; the copy that it makes is handed to the browser by a button that nobody sees."""
     gr.HTML("<h3>Download</h3>")
     file = gr.DownloadButton(visible="hidden", elem_id="runs-file")
     with gr.Row(elem_classes="runs-downloads"):
         for what, title in _BUTTONS.items():
             button = gr.Button(title, size="sm", min_width=130, interactive=False, elem_id=f"runs-get-{what}")
-            shell.frame(f"runs-get-{what}", button, partial(_may_get, what), tab="runs")
+            session.live(f"runs-get-{what}", button, partial(_may_get, what), tab="runs")
             button.click(
-                plainly(partial(_get, what)), shell.run_id, file, api_visibility="private", show_progress="hidden"
+                plainly(partial(_get, what)), session.run_id, file, api_visibility="private", show_progress="hidden"
             ).success(None, None, None, js=_SAVE)
 
 
@@ -118,7 +118,7 @@ def _get(what: str, run_id: str) -> str:
 # --- delete ---------------------------------------------------------------------------------------------------------
 
 
-def _delete(shell: Shell) -> None:
+def _delete(session: PageSession) -> None:
     """Whose run it is; Delete, which asks first, naming the run."""
     owner = gr.HTML("", elem_id="runs-owner")
     delete = gr.Button("Delete this run", size="sm", interactive=False, elem_id="runs-delete")
@@ -130,29 +130,29 @@ def _delete(shell: Shell) -> None:
             no = gr.Button("Keep it", size="sm", min_width=100, elem_id="runs-delete-no")
 
     def may_delete(run: RunView | None, token: str) -> dict:
-        return gr.update(interactive=run is not None and run.final and shell.who(token).owns(run.folder))
+        return gr.update(interactive=run is not None and run.final and session.who(token).owns(run.folder))
 
     def ask(run_id: str, token: str) -> tuple[dict, str, str]:
         run = meant(run_id)
-        shell.who(token).check(run.folder, "delete")
+        session.who(token).check(run.folder, "delete")
         return gr.update(visible=True), runs_text.question(run), run.id
 
     def asking(run: RunView | None, about: str) -> dict:
         return gr.update(visible=run is not None and run.id == about)
 
     def whose(run: RunView | None, token: str) -> str:
-        return runs_text.ownership(run, shell.who(token))
+        return runs_text.ownership(run, session.who(token))
 
-    shell.frame("runs-owner", owner, whose, "runs", [shell.token])
-    shell.frame("runs-may-delete", delete, may_delete, "runs", [shell.token])
-    shell.frame("runs-confirm", confirm, asking, "runs", [condemned])
-    delete.click(plainly(ask), [shell.run_id, shell.token], [confirm, question, condemned], **QUIET).success(
+    session.live("runs-owner", owner, whose, "runs", [session.token])
+    session.live("runs-may-delete", delete, may_delete, "runs", [session.token])
+    session.live("runs-confirm", confirm, asking, "runs", [condemned])
+    delete.click(plainly(ask), [session.run_id, session.token], [confirm, question, condemned], **QUIET).success(
         None, None, None, js=_FOCUS.format("#runs-delete-no")
     )
     no.click(lambda: (gr.update(visible=False), ""), None, [confirm, condemned], **QUIET).then(
         None, None, None, js=_FOCUS.format("#runs-delete")
     )
-    shell.act(yes.click, _deleted, [condemned])
+    session.act(yes.click, _deleted, [condemned])
     yes.click(None, None, None, js=_FOCUS.format("#runs-table a"))
 
 

@@ -16,7 +16,7 @@ from distill.ui import actions
 from distill.ui.auth import Visitor
 from distill.ui.charts import run_curves
 from distill.ui.html import NO_RUN, left, state_words, words
-from distill.ui.session import Shell, meant, recent_runs
+from distill.ui.session import PageSession, meant, recent_runs
 from distill.ui.train import log
 
 STAGES = (  # (the stage's name in events, before ":" or a number; what the page calls it)
@@ -28,15 +28,15 @@ STAGES = (  # (the stage's name in events, before ":" or a number; what the page
 )
 
 
-def build(shell: Shell) -> None:
+def build(session: PageSession) -> None:
     """The tab."""
     gr.HTML("<h2>The run, stage by stage</h2>")
-    shell.frame("stages", gr.HTML(stages(None)), stages, tab="train")
+    session.live("stages", gr.HTML(stages(None)), stages, tab="train")
     with gr.Row(elem_classes="wide-gap"):
         with gr.Column(min_width=320):
-            shell.frame("loss", gr.HTML(run_curves.loss(None)), run_curves.loss, tab="train", mark=run_curves.moment())
+            session.live("loss", gr.HTML(run_curves.loss(None)), run_curves.loss, tab="train", mark=run_curves.moment())
         with gr.Column(min_width=320):
-            shell.frame(
+            session.live(
                 "accuracy",
                 gr.HTML(run_curves.accuracy(None)),
                 run_curves.accuracy,
@@ -47,26 +47,26 @@ def build(shell: Shell) -> None:
         with gr.Column(min_width=320):
             gr.HTML("<h2>Log</h2>")
             with gr.Row():
-                levels = log.LEVELS[:3] if shell.public else log.LEVELS  # what a program prints may hold paths
+                levels = log.LEVELS[:3] if session.public else log.LEVELS  # what a program prints may hold paths
                 level = gr.Dropdown(list(levels), value=log.LEVELS[0], label="Show", min_width=140)
                 search = gr.Textbox(label="Search", placeholder="text in the line", max_lines=1, min_width=140)
-            shell.frame("log", gr.HTML(log.html(None)), log.html, tab="train", inputs=[level, search])
+            session.live("log", gr.HTML(log.html(None)), log.html, tab="train", inputs=[level, search])
         with gr.Column(min_width=320):
             gr.HTML("<h2>Three fixed problems, as the student answers them now</h2>")
-            shell.frame("samples", gr.HTML(samples(None)), samples, tab="train")
+            session.live("samples", gr.HTML(samples(None)), samples, tab="train")
     with gr.Accordion("Learning rate, speed and memory", open=False):
-        shell.frame("pace", gr.HTML(run_curves.pace(None)), run_curves.pace, tab="train", mark=run_curves.moment(60))
-    _resume(shell)
+        session.live("pace", gr.HTML(run_curves.pace(None)), run_curves.pace, tab="train", mark=run_curves.moment(60))
+    _resume(session)
     with gr.Row():
         with gr.Column(min_width=320):
-            shell.frame("queue", gr.HTML(queue(None)), queue, tab="train", key=_waiting)
+            session.live("queue", gr.HTML(queue(None)), queue, tab="train", key=_waiting)
         another = gr.Button(
             "Configure another run; it will wait for its turn", elem_id="another", size="sm", scale=0, min_width=320
         )
-    shell.opens(another.click, "configure")
+    session.opens(another.click, "configure")
 
 
-def _resume(shell: Shell) -> None:
+def _resume(session: PageSession) -> None:
     """The controls of a run that ended early."""
     with gr.Accordion("Resume a run that was stopped or broke off", open=False, elem_id="resume-part") as part:
         gr.HTML("<p class='quiet'>It goes on from its last checkpoint. An empty field keeps the run's own setting.</p>")
@@ -76,7 +76,7 @@ def _resume(shell: Shell) -> None:
             button = gr.Button("Resume", elem_id="resume", interactive=False, min_width=130)
 
     def can_resume(run: RunView | None, token: str) -> dict:
-        mine = run is not None and shell.who(token).owns(run.folder)
+        mine = run is not None and session.who(token).owns(run.folder)
         return gr.Button(interactive=bool(mine and run.resumable))
 
     def resume(who: Visitor, run_id: str, steps: str | None, rate: str | None) -> str:
@@ -85,9 +85,9 @@ def _resume(shell: Shell) -> None:
     def opened(run: RunView | None) -> dict:
         return gr.Accordion(open=bool(run and run.resumable))
 
-    shell.frame("resume-part", part, opened, tab="train")
-    shell.frame("can-resume", button, can_resume, tab="train", inputs=[shell.token])
-    shell.act(button.click, resume, [steps, rate], trains=True)
+    session.live("resume-part", part, opened, tab="train")
+    session.live("can-resume", button, can_resume, tab="train", inputs=[session.token])
+    session.act(button.click, resume, [steps, rate], trains=True)
 
 
 def overrides(steps: str | None, rate: str | None) -> list[str]:
