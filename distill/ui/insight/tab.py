@@ -12,8 +12,7 @@ import gradio as gr
 from distill.runs.store import RunView
 from distill.ui.charts.plots import Series, heatmap_pair, line_chart
 from distill.ui.charts.run_curves import step_range
-from distill.ui.insight import gate, methods
-from distill.ui.insight import text as say
+from distill.ui.insight import gate, methods, text
 from distill.ui.insight.parts import POINTS, explained, gated, graver, looked_at, of_the_student, part, probes, thinned
 from distill.ui.session import PageSession
 
@@ -44,7 +43,7 @@ def build(session: PageSession) -> None:
 
 def shows(run: RunView | None) -> dict:
     """Whether there are pictures at all."""
-    return gr.update(visible=not say.nothing_here(run))
+    return gr.update(visible=not text.nothing_here(run))
 
 
 def choices(run: RunView | None, teacher: str | None) -> dict:
@@ -57,10 +56,10 @@ def choices(run: RunView | None, teacher: str | None) -> dict:
 
 def lead(run: RunView | None) -> str:
     """The first lines of the tab."""
-    nothing = say.nothing_here(run)
+    nothing = text.nothing_here(run)
     if nothing:
         return f'<h2>What the student takes from its teachers</h2><p class="insight-none">{nothing}</p>'
-    return f'<h2>What the student takes from its teachers</h2><p class="insight-summary">{say.summary(run)}</p>'
+    return f'<h2>What the student takes from its teachers</h2><p class="insight-summary">{text.summary(run)}</p>'
 
 
 def agreement(run: RunView | None) -> str:
@@ -79,13 +78,13 @@ def agreement(run: RunView | None) -> str:
         y_range=(0.0, 1.0),
         markers=len(looks) <= POINTS,
         null_line=None if chance is None else (chance, "chance stays below"),
-        empty=f"The student's agreement with each teacher. {say.when(run)}",
+        empty=f"The student's agreement with each teacher. {text.when(run)}",
         name="cka",
     )
     return explained(
         picture,
-        say.agreement(looks),
-        say.warnings(run, "no_headroom") if run else [],
+        text.agreement(looks),
+        text.warnings(run, "no_headroom") if run else [],
         "<dfn>CKA</dfn> compares two models by which problems they find alike: 1 is full agreement, 0 is none. The "
         "<dfn>null line</dfn> is what a student that has nothing in common with a teacher would stay below 95 times in "
         "100.",
@@ -121,7 +120,7 @@ def layers(run: RunView | None, teacher: str | None = None) -> str:
     fraction = run.config.geometry.layer if gated(run) else None
     return explained(
         picture,
-        [say.layers(chosen, before, after, fraction)] if before else [],
+        [text.layers(chosen, before, after, fraction)] if before else [],
         [],
         "Every layer of the student (rows, <i>in</i> is what goes in) against every layer of the teacher (columns), by "
         "CKA, on one scale.",
@@ -132,7 +131,7 @@ def layers(run: RunView | None, teacher: str | None = None) -> str:
 def _no_layers(run: RunView | None) -> str:
     if probes(run) and (run.final or run.step):
         return "This run did not compare its layers: it was made by an earlier version, or broke off too soon."
-    return f"Every layer of the student against every layer of one teacher, before and after. {say.when(run)}"
+    return f"Every layer of the student against every layer of one teacher, before and after. {text.when(run)}"
 
 
 def width(run: RunView | None) -> str:
@@ -146,12 +145,12 @@ def width(run: RunView | None) -> str:
         title="How broad the student's view is",
         y_label="directions",
         y_range=(0.0, max([1.0, *(ratio or 0.0 for ratio in ratios)])),
-        empty=f"How many directions the student's vectors use. {say.when(run)}",
+        empty=f"How many directions the student's vectors use. {text.when(run)}",
         name="participation-ratio",
     )
     return explained(
         picture,
-        *graver(say.width(looks), say.advice(run, "narrowed") if run else ""),
+        *graver(text.width(looks), text.advice(run, "narrowed") if run else ""),
         "The <dfn>participation ratio</dfn> counts in how many independent directions the student's vectors for "
         "different problems differ: 1 would be all on one line.",
         "If nothing were learned, the line would run level. A steep fall means that it tells fewer things apart.",
