@@ -13,7 +13,8 @@ from distill.config.objectives import GeometryConfig
 from distill.data.families import FAMILIES
 from distill.runs.events import Probe
 from distill.runs.store import RunView
-from distill.ui.charts.plots import heatmap, line_chart
+from distill.ui.charts.heatmap import heatmap
+from distill.ui.charts.lines import line_chart
 from distill.ui.charts.run_curves import column, step_range
 from distill.ui.html import words
 from distill.ui.insight.parts import (

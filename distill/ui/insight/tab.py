@@ -10,7 +10,8 @@ from __future__ import annotations
 import gradio as gr
 
 from distill.runs.store import RunView
-from distill.ui.charts.plots import Series, heatmap_pair, line_chart
+from distill.ui.charts.heatmap import heatmap_pair
+from distill.ui.charts.lines import Series, line_chart
 from distill.ui.charts.run_curves import step_range
 from distill.ui.insight import gate, methods, text
 from distill.ui.insight.parts import POINTS, explained, gated, graver, looked_at, of_the_student, part, probes, thinned

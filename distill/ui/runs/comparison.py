@@ -15,9 +15,8 @@ from distill.runs.events import Evaluation, Probe
 from distill.runs.store import RunView
 from distill.ui.actions import published
 from distill.ui.charts import run_curves
-from distill.ui.charts.lines import swatch
+from distill.ui.charts.lines import Series, line_chart, swatch, thin
 from distill.ui.charts.palette import Style, teacher_style
-from distill.ui.charts.plots import Series, line_chart, thin
 from distill.ui.html import words
 from distill.ui.numbers import score
 
