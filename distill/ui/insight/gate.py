@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from distill.config.objectives import GeometryConfig
 from distill.data.families import FAMILIES
 from distill.runs.events import Probe
+from distill.runs.format import percent
 from distill.runs.store import RunView
 from distill.ui.charts.heatmap import heatmap
 from distill.ui.charts.lines import line_chart
@@ -30,7 +31,6 @@ from distill.ui.insight.parts import (
     without_gate,
 )
 from distill.ui.insight.text import advice, bold, finite, warnings, when
-from distill.ui.numbers import percent
 
 _HEADS = "Who did the work: the student or the heads?"
 _GATES = {

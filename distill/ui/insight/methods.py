@@ -14,6 +14,7 @@ import numpy as np
 from distill.config.describe import called
 from distill.config.objectives import GkdConfig
 from distill.config.requirements import wants_answers
+from distill.runs.format import percent
 from distill.runs.store import RunView
 from distill.ui.charts.lines import Series, line_chart, thin
 from distill.ui.charts.palette import STUDENT
@@ -21,7 +22,6 @@ from distill.ui.charts.run_curves import column, step_range
 from distill.ui.html import words
 from distill.ui.insight.parts import LINE, POINTS, explained, teachers
 from distill.ui.insight.text import bold
-from distill.ui.numbers import percent
 
 KINDS = ("logits", "features", "gkd", "cross_tokenizer")  # those with a loss for each teacher
 _LATELY = 10  # steps of a mean

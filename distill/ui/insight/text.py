@@ -13,9 +13,9 @@ from distill.config.messages import listed
 from distill.config.objectives import GeometryConfig
 from distill.config.requirements import heard
 from distill.runs.events import Probe, Warning
+from distill.runs.format import decimals
 from distill.runs.store import RunView
 from distill.ui.html import NO_RUN, words
-from distill.ui.numbers import decimals
 
 _USUAL = GeometryConfig().layer
 _FEW = 3  # teachers named one by one before the rest are named more briefly

@@ -12,13 +12,13 @@ from distill.config.describe import NAMES
 from distill.config.objectives import KINDS
 from distill.config.run_config import RunConfig, teachers_of
 from distill.runs.events import Evaluation, Probe
+from distill.runs.format import score
 from distill.runs.store import RunView
 from distill.ui.actions import published
 from distill.ui.charts import run_curves
 from distill.ui.charts.lines import Series, line_chart, swatch, thin
 from distill.ui.charts.palette import Style, teacher_style
 from distill.ui.html import words
-from distill.ui.numbers import score
 
 MOST = 6  # runs: there are six colours
 _POINTS = 60  # of a curve: all are sent with every update

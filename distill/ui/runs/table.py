@@ -11,12 +11,11 @@ from dataclasses import dataclass
 from distill.config.describe import called
 from distill.config.messages import listed
 from distill.runs.events import FINAL, Evaluation, Status
-from distill.runs.format import duration
+from distill.runs.format import duration, moment, moment_iso, percent, score
 from distill.runs.store import RunView
 from distill.ui import actions
 from distill.ui.auth import Visitor
 from distill.ui.html import NO_RUN, state_words, words
-from distill.ui.numbers import moment, moment_iso, percent, score
 
 SHOWN = 100  # rows: older runs are only counted
 
