@@ -50,7 +50,7 @@ def sent(**values):
     return fresh("tiny"), draft.name, *[draft.values[key] for key in FIELDS]
 
 
-def pressed(**data):
+def clicked(**data):
     return gr.EventData(None, data)
 
 
@@ -94,14 +94,14 @@ def test_a_fault_under_more_dials_opens_them(reactions, form):
 
 
 def test_pressing_a_card_fills_everything_in(reactions, form):
-    held, name, cards, marks, *fields = reactions.choose(pressed(name="tiny-ce"))
+    held, name, cards, marks, *fields = reactions.choose(clicked(name="tiny-ce"))
     assert (held["preset"], held["teachers"], name, marks) == ("tiny-ce", [], "", None)
     assert 'data-name="tiny-ce" aria-pressed="true"' in cards
     values = {key: update["value"] for key, update in zip(FIELDS, fields, strict=True)}
     assert values == draft_of("tiny-ce").values
     assert "every step is filled in" in reactions.look(None, held, name, *values.values())[0]
     with pytest.raises(ConfigError):
-        reactions.choose(pressed(name="../etc"))
+        reactions.choose(clicked(name="../etc"))
 
 
 def test_teachers_are_added_and_refused_where_they_are_typed(reactions):
@@ -109,7 +109,7 @@ def test_teachers_are_added_and_refused_where_they_are_typed(reactions):
     assert [teacher["name"] for teacher in held["teachers"]] == ["phi3-tiny"] and field["value"] == ""
     nothing, field = reactions.add(held, "phi3-tiny")
     assert nothing == SKIPPED and "already" in field["info"] and "value" not in field
-    assert reactions.change_row(held, pressed(act="remove", name="phi3-tiny"))["teachers"] == []
+    assert reactions.change_row(held, clicked(act="remove", name="phi3-tiny"))["teachers"] == []
 
 
 def test_an_upload_offers_its_columns(reactions, tmp_path):
@@ -216,5 +216,5 @@ def test_a_preview_says_first_that_it_takes_a_while_and_an_older_one_does_not_ov
 
 
 def test_buttons_lead_to_steps_that_exist(reactions):
-    assert reactions.go(pressed(step="budget"))[1] == "budget"
-    assert reactions.go(pressed(step="<script>"))[1] == "student"
+    assert reactions.go(clicked(step="budget"))[1] == "budget"
+    assert reactions.go(clicked(step="<script>"))[1] == "student"

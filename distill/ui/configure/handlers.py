@@ -24,8 +24,7 @@ from distill.ui.configure.fields import STEPS
 from distill.ui.configure.form import Form
 from distill.ui.configure.preview import preview_elsewhere
 from distill.ui.configure.validation import FILE, NAME, OBJECTIVES, TEACHERS, Checked, check, plain, step_of
-from distill.ui.html import words
-from distill.ui.press import pressed
+from distill.ui.html import clicked, words
 from distill.ui.session import recent_runs
 
 NAME_INFO = "Empty: the name that stands there in grey."
@@ -57,7 +56,7 @@ class Reactions:
 
     def choose(self, event: gr.EventData) -> list[Any]:
         """A card was pressed: everything as its preset has it."""
-        name = pressed(event, "name")
+        name = clicked(event, "name")
         card = next((card for card in cards_here() if card.name == name), None)
         if card is None or not card.available:
             raise ConfigError(f"There is no card {name!r} that can be had here: press another.")
@@ -65,14 +64,14 @@ class Reactions:
 
     def go(self, event: gr.EventData) -> tuple[Any, str]:
         """To the step that a button names."""
-        step = pressed(event, "step")
+        step = clicked(event, "step")
         step = step if step in STEPS else next(iter(STEPS))
         return gr.Tabs(selected=step), step
 
     def change_row(self, held: Held, event: gr.EventData) -> Held:
         """A teacher moves up or down, or goes."""
         kept = trusted(held)
-        return {**kept, "teachers": teachers.act(kept["teachers"], pressed(event, "act"), pressed(event, "name"))}
+        return {**kept, "teachers": teachers.act(kept["teachers"], clicked(event, "act"), clicked(event, "name"))}
 
     def add(self, held: Held, model: str | None) -> tuple[Any, Any]:
         """One more teacher; what is wrong with it is said where it was typed."""

@@ -20,7 +20,7 @@ from distill.ui.configure.form import Form
 from distill.ui.configure.handlers import NAME_INFO, Reactions
 from distill.ui.configure.uploads import KINDS
 from distill.ui.errors import plainly
-from distill.ui.press import pressing
+from distill.ui.html import click_script
 from distill.ui.session import QUIET, PageSession
 
 _LATEST = {**QUIET, "trigger_mode": "always_last"}  # while one answer is awaited only the newest change counts
@@ -53,13 +53,13 @@ class Configure:
         self.step = gr.State("student")
         self.marks = gr.State(None)  # what this tab shows already
         gr.HTML("<h2>Choose what to run</h2>")
-        self.cards = gr.HTML(cards_html(cards_here(), FIRST), js_on_load=pressing("choose", "start"))
+        self.cards = gr.HTML(cards_html(cards_here(), FIRST), js_on_load=click_script("choose", "start"))
         gr.HTML(
             "<h2>Look inside, and change what you like</h2>"
             "<p class='quiet'>The card you chose has filled in every step.</p>",
             elem_classes="section",
         )
-        self.verdict = gr.HTML("", js_on_load=pressing("go"), elem_id="verdict")
+        self.verdict = gr.HTML("", js_on_load=click_script("go"), elem_id="verdict")
         parts = {
             "student": self._student,
             "teachers": self._teachers,
@@ -89,7 +89,7 @@ class Configure:
 
     def _teachers(self) -> None:
         rows = teachers.rows_html(draft_of(FIRST).teachers)
-        self.rows = gr.HTML(rows, js_on_load=pressing("change_row", then=teachers.KEEP_FOCUS))
+        self.rows = gr.HTML(rows, js_on_load=click_script("change_row", then=teachers.KEEP_FOCUS))
         with gr.Row(elem_id="add-teacher"):
             self.adder = gr.Dropdown(
                 paths.zoo_names(),
