@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from html import escape
 from typing import TYPE_CHECKING
 
@@ -61,6 +62,27 @@ def progress(run: RunView) -> tuple[float, str]:
 def words(text: object) -> str:
     """Any text, escaped for HTML: whatever is not ours goes through here."""
     return escape(str(text), quote=True)
+
+
+# --- tables ----------------------------------------------------------------------------------------------------------
+
+
+def table(head: Iterable[str], rows: Iterable[str], *, label: str = "", scroll: str = "", caption: str = "") -> str:
+    """A table of `head` cells and ready `rows` (see `table_row`), all of it HTML; `label` is for screen readers.
+
+    `scroll`: the class of a region around it that scrolls by itself where the table is too large. End tags that HTML
+    does not require are left out, as a table is sent whole at every change.
+    """
+    top = "".join(f"<th scope=col>{cell}" for cell in head)
+    named = f' aria-label="{label}"' if label else ""
+    above = f"<caption>{caption}</caption>" if caption else ""
+    made = f"<table{named}>{above}<thead><tr>{top}<tbody>{''.join(rows)}</table>"
+    return f'<div class="{scroll}" tabindex="0" role="region"{named}>{made}</div>' if scroll else made
+
+
+def table_row(heading: str, *cells: str) -> str:
+    """A row of a `table`; its first cell is its heading."""
+    return f"<tr><th scope=row>{heading}{''.join(f'<td>{cell}' for cell in cells)}"
 
 
 # --- clicks ----------------------------------------------------------------------------------------------------------

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 import zlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from distill.ui.html import words
@@ -89,17 +89,6 @@ def _frame(key: str, title: str, frame: Frame, empty: str | None) -> str:
         f'<title id="{key}-t">{name}</title><desc id="{key}-d">{words(frame.text if empty is None else empty)}</desc>'
         f"{frame.body}</svg>{note}</div></div>"
     )
-
-
-def table(head: Iterable[str], rows: Iterable[Iterable[str]], caption: str = "") -> str:
-    """A table; a row's first cell is its heading. `head` and `caption` are made inert here, cells are HTML already.
-
-    End tags that HTML lets one leave out are left out: a table goes over the wire at every change.
-    """
-    top = "".join(f"<th scope=col>{words(text)}" for text in head)
-    body = "".join(f"<tr><th scope=row>{'<td>'.join(row)}" for row in rows)
-    above = f"<caption>{words(caption)}</caption>" if caption else ""
-    return f"<table>{above}<thead><tr>{top}<tbody>{body}</table>"
 
 
 def clip(text: str, most: int) -> str:

@@ -11,10 +11,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from distill.ui.charts.axes import compact, missing, say
-from distill.ui.charts.figure import Frame, clip, figure, slug, table
+from distill.ui.charts.figure import Frame, clip, figure, slug
 from distill.ui.charts.palette import HEAT_LEVELS, heat_level
 from distill.ui.charts.svg_paths import cells, mesh
-from distill.ui.html import words
+from distill.ui.html import table, table_row, words
 
 Values = Sequence[Sequence[float | None]]
 
@@ -95,12 +95,12 @@ def _picture(maps: Sequence[tuple[Values | None, str]], shared: _Map, empty: str
     head = [f"{shared.row_label} / {shared.column_label}", *columns]
     tables = (
         table(
-            head,
+            map(words, head),
             (
-                (words(label), *(_number(value, shared.decimals + 2) for value in row))
-                for label, row in zip(rows, grid, strict=True)
+                table_row(words(label), *(_number(value, shared.decimals + 2) for value in line))
+                for label, line in zip(rows, grid, strict=True)
             ),
-            caption,
+            caption=words(caption),
         )
         for grid, caption in grids
     )

@@ -13,10 +13,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from distill.ui.charts.axes import Axis, axis, compact, missing, say, say_step, tick_text
-from distill.ui.charts.figure import Frame, figure, table
+from distill.ui.charts.figure import Frame, figure
 from distill.ui.charts.palette import Style
 from distill.ui.charts.svg_paths import Points, area, dots, line, lonely
-from distill.ui.html import words
+from distill.ui.html import table, table_row, words
 
 WIDTH = 600  # pixels across the plot as it is drawn, in tenths; the page stretches it
 POINTS = 120  # drawn a series; more can't be told apart and cost bytes at every update
@@ -230,9 +230,9 @@ def _numbers(drawn: Sequence[Series], x_label: str, percent: bool) -> str:
     together = all(one.xs == drawn[0].xs for one in drawn)
     note = "" if together else f"Each value is the last one known by that {x_label}."
     return table(
-        [x_label, *(one.name for one in drawn)],
-        ((say_step(x), *(column[k] for column in columns)) for k, x in enumerate(rows.tolist())),
-        note,
+        map(words, [x_label, *(one.name for one in drawn)]),
+        (table_row(say_step(x), *(column[k] for column in columns)) for k, x in enumerate(rows.tolist())),
+        caption=words(note),
     )
 
 

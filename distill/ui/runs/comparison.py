@@ -18,7 +18,7 @@ from distill.ui.actions import published
 from distill.ui.charts import run_curves
 from distill.ui.charts.lines import Series, line_chart, swatch, thin
 from distill.ui.charts.palette import Style, teacher_style
-from distill.ui.html import words
+from distill.ui.html import table, table_row, words
 
 MOST = 6  # runs: there are six colours
 _POINTS = 60  # of a curve: all are sent with every update
@@ -53,13 +53,12 @@ def styled(runs: Sequence[RunView]) -> list[tuple[RunView, str, Style]]:
 
 def _accuracies(runs: Sequence[RunView]) -> str:
     head = ("Run", "State", "Right before", "Right after", "After, new wordings")
-    rows = ""
+    rows = []
     for run, name, style in styled(runs):
         found = {(e.phase, e.split): vars(e) for e in run.series(Evaluation)}
         before, after = found.get(("before", "held_out")), found.get(("after", "held_out"))
         new = found.get(("after", "new_phrasing"))
-        cells = (words(run.state), _score(before), _score(after), _score(new))
-        rows += f'<tr><th scope="row">{_key(name, style)}</th>{"".join(f"<td>{cell}</td>" for cell in cells)}</tr>'
+        rows.append(table_row(_key(name, style), words(run.state), _score(before), _score(after), _score(new)))
     return _table("Right answers to held-out problems, with 95% intervals", head, rows)
 
 
@@ -196,24 +195,22 @@ def settings(runs: Sequence[RunView]) -> str:
     # What only some have goes with an objective that the others lack, and the list of objectives says that.
     differing = [key for key in keys if len({one[key] for one in flats if key in one}) > 1]
     equal = [key for key in keys if key not in differing]
-    rows = "".join(_setting(key, [one.get(key) for one in flats]) for key in differing)
+    rows = [_setting(key, [one.get(key) for one in flats]) for key in differing]
     head = ["Setting", *(_key(called, style) for _, called, style in known)]
-    table = _table("Settings that differ; bold where they are not as in the first run", head, rows)
+    differ = _table("Settings that differ; bold where they are not as in the first run", head, rows)
     none = '<p class="quiet">Every setting is the same.</p>'
-    same = "".join(f'<tr><th scope="row">{words(key)}</th><td>{words(_any(flats, key))}</td></tr>' for key in equal)
+    same = [table_row(words(key), words(_any(flats, key))) for key in equal]
     folded = _table("The same in every run that has them", ["Setting", "Value"], same)
     return (
-        f"<h3>Settings</h3>{table if differing else none}"
+        f"<h3>Settings</h3>{differ if differing else none}"
         f"<details><summary>{len(equal)} settings that are equal</summary>{folded}</details>"
     )
 
 
 def _setting(key: str, values: Sequence[str | None]) -> str:
-    cells = ""
-    for value in values:
-        text = "–" if value is None else words(value)
-        cells += f"<td>{text}</td>" if value == values[0] else f"<td><b>{text}</b></td>"
-    return f'<tr><th scope="row">{words(key)}</th>{cells}</tr>'
+    texts = ["–" if value is None else words(value) for value in values]
+    cells = [text if value == values[0] else f"<b>{text}</b>" for text, value in zip(texts, values, strict=True)]
+    return table_row(words(key), *cells)
 
 
 def _any(flats: Sequence[Mapping[str, str]], key: str) -> str:
@@ -248,10 +245,6 @@ def _key(name: str, style: Style) -> str:
     return f'<span class="runs-key">{swatch(style)} {words(name)}</span>'
 
 
-def _table(title: str, head: Sequence[str], rows: str) -> str:
+def _table(title: str, head: Sequence[str], rows: Sequence[str]) -> str:
     """A table with its title above, which scrolls by itself where it is wider than the page. All HTML but the title."""
-    titles = "".join(f'<th scope="col">{one}</th>' for one in head)
-    return (
-        f'<p class="runs-caption">{title}</p><div class="runs-wide" tabindex="0" role="region" aria-label="{title}">'
-        f'<table aria-label="{title}"><thead><tr>{titles}</tr></thead><tbody>{rows}</tbody></table></div>'
-    )
+    return f'<p class="runs-caption">{title}</p>' + table(head, rows, label=title, scroll="runs-wide")

@@ -1,7 +1,7 @@
 """Runs: all of them in a table; the open one's details, downloads and end; two or more compared.
 
 What a visitor ticks and opens in the table is a value of its own, so that new rows never take a tick away. This module
-wires; what is said is runs_text.py's and comparison.py's.
+wires; what is said is table.py's and comparison.py's.
 """
 
 from __future__ import annotations
@@ -17,8 +17,7 @@ from distill.runs.store import RunView
 from distill.ui import actions
 from distill.ui.auth import Visitor
 from distill.ui.errors import plainly
-from distill.ui.runs import comparison, downloads, push
-from distill.ui.runs import table as runs_text
+from distill.ui.runs import comparison, downloads, push, table
 from distill.ui.session import QUIET, PageSession, meant, recent_runs
 
 _SCRIPT = ROOT / "assets" / "runs.js"
@@ -38,20 +37,20 @@ def build(session: PageSession) -> None:
     with gr.Row(elem_classes="runs-row"):
         with gr.Column(scale=7, min_width=300):
             gr.HTML("<h2>Runs</h2>", elem_classes="runs-title")
-            table = gr.HTML(runs_text.table([], 0, ""), js_on_load=script, elem_id="runs-table")
+            listing = gr.HTML(table.runs_table([], 0, ""), js_on_load=script, elem_id="runs-table")
             # What the visitor chose in the table: {"ticked": [run ids], "open": the id of the run last clicked, or ""}.
             chosen = gr.HTML({"ticked": [], "open": ""}, html_template=_CHOSEN, js_on_load=_CHOOSE)
             results = gr.HTML(comparison.results([]), elem_id="runs-compared")
             settings = gr.HTML("", elem_id="runs-settings")
         with gr.Column(scale=4, min_width=300, elem_id="runs-open"):
-            details = gr.HTML(runs_text.details(None), js_on_load=script, elem_id="runs-details")
+            details = gr.HTML(table.details(None), js_on_load=script, elem_id="runs-details")
             _downloads(session)
             push.build(session)
             _delete(session)
             config = gr.HTML("", elem_id="runs-config")
-    session.live("runs-table", table, _table, tab="runs", key=_marks)
-    session.live("runs-details", details, runs_text.details, tab="runs")
-    session.live("runs-config", config, runs_text.config_text, tab="runs")
+    session.live("runs-table", listing, _table, tab="runs", key=_marks)
+    session.live("runs-details", details, table.details, tab="runs")
+    session.live("runs-config", config, table.config_text, tab="runs")
     for name, component, draw in (
         ("results", results, comparison.results),
         ("settings", settings, comparison.settings),
@@ -64,12 +63,12 @@ def build(session: PageSession) -> None:
 
 
 def _marks() -> tuple:
-    return tuple((run.id, run.mark) for run in recent_runs()[: runs_text.SHOWN])
+    return tuple((run.id, run.mark) for run in recent_runs()[: table.SHOWN])
 
 
 def _table(run: RunView | None) -> str:
     every = recent_runs()
-    return runs_text.table([runs_text.row(one) for one in every[: runs_text.SHOWN]], len(every), run.id if run else "")
+    return table.runs_table([table.row_of(one) for one in every[: table.SHOWN]], len(every), run.id if run else "")
 
 
 def _open(_: Visitor, __: str, asked: Any) -> str:
@@ -135,13 +134,13 @@ def _delete(session: PageSession) -> None:
     def ask(run_id: str, token: str) -> tuple[dict, str, str]:
         run = meant(run_id)
         session.who(token).check(run.folder, "delete")
-        return gr.update(visible=True), runs_text.question(run), run.id
+        return gr.update(visible=True), table.question(run), run.id
 
     def asking(run: RunView | None, about: str) -> dict:
         return gr.update(visible=run is not None and run.id == about)
 
     def whose(run: RunView | None, token: str) -> str:
-        return runs_text.ownership(run, session.who(token))
+        return table.ownership(run, session.who(token))
 
     session.live("runs-owner", owner, whose, "runs", [session.token])
     session.live("runs-may-delete", delete, may_delete, "runs", [session.token])
