@@ -16,13 +16,13 @@ from distill.config.run_config import ConfigError, RunConfig
 from distill.runs.estimate import Estimate, Machine, estimate
 from distill.ui import actions
 from distill.ui.auth import Visitor, visitor
-from distill.ui.configure import export, preview_rows, review, teachers, uploads
+from distill.ui.configure import export, preview_html, review, teachers, uploads
 from distill.ui.configure.binding import FIRST, Draft, draft_of, file_of, preset
 from distill.ui.configure.cards import cards_here, cards_html
 from distill.ui.configure.draft import Held, drafted, fresh, restored, trusted
 from distill.ui.configure.fields import STEPS
 from distill.ui.configure.form import Form
-from distill.ui.configure.preview import preview_elsewhere
+from distill.ui.configure.preview import preview_in_child
 from distill.ui.configure.validation import FILE, NAME, OBJECTIVES, TEACHERS, Checked, check, plain, step_of
 from distill.ui.html import clicked, words
 from distill.ui.session import recent_runs
@@ -186,7 +186,7 @@ class Reactions:
         if step != "problems":
             yield gr.skip()
         elif drafted(held, name, values).values["data.source"] == "hub":
-            yield preview_rows.later(_FETCH)
+            yield preview_html.later(_FETCH)
         else:
             yield from self.fetch(request, oauth_token, held, name, *values)
 
@@ -198,16 +198,16 @@ class Reactions:
         newest = self._newest(request)
         draft = drafted(held, name, values)
         if draft.values["data.source"] == "file" and not file_of(draft):
-            yield preview_rows.later("The first ten appear here when there is a file.")
+            yield preview_html.later("The first ten appear here when there is a file.")
             return
         try:
             asked = self._previewed(draft)
-            yield preview_rows.waiting(asked.student.name)
+            yield preview_html.waiting(asked.student.name)
             who = visitor(None, not self.public, oauth_token.token if oauth_token else None)
             actions.check_opened(asked, who)
-            made = preview_rows.rows_html(preview_elsewhere(asked, token=who.hub_token), asked.student.name)
+            made = preview_html.rows_html(preview_in_child(asked, token=who.hub_token), asked.student.name)
         except UserError as error:
-            made = preview_rows.failed(plain(str(error).replace(draft.upload or "\0", draft.file)))
+            made = preview_html.failed(plain(str(error).replace(draft.upload or "\0", draft.file)))
         if newest():
             yield made
 
@@ -217,7 +217,7 @@ class Reactions:
         wrong = next((text for key, text in faults.items() if step_of(key) in ("student", "problems")), None)
         if wrong:
             raise ConfigError(wrong)
-        return preview_rows.asked(draft)
+        return preview_html.preview_config(draft)
 
     def _newest(self, request: gr.Request) -> Callable[[], bool]:
         """Note that this visitor's tab asks for a preview; whether it has not asked for another since."""

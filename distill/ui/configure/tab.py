@@ -12,7 +12,7 @@ import gradio as gr
 from gradio.context import Context
 
 from distill.config import paths
-from distill.ui.configure import help, preview_rows, teachers
+from distill.ui.configure import help, preview_html, teachers
 from distill.ui.configure.binding import FIRST, draft_of
 from distill.ui.configure.cards import cards_here, cards_html
 from distill.ui.configure.fields import BUDGET, OBJECTIVES, PROBLEMS, STEPS, STUDENT
@@ -119,7 +119,7 @@ class Configure:
         with gr.Row(elem_classes="preview-head"):
             gr.HTML("<h3>As the student will see them</h3>")
             self.show = gr.Button("Show the problems", scale=0, min_width=170)
-        self.preview = gr.HTML(preview_rows.later("The first ten appear here."), elem_id="preview")
+        self.preview = gr.HTML(preview_html.later("The first ten appear here."), elem_id="preview")
 
     def _method(self) -> None:
         self.aims = gr.HTML("")
