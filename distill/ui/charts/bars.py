@@ -1,14 +1,11 @@
-"""Paired bars: a share before and after for each row, with what chance alone might do to it as a thin line.
-
-Numbers in, HTML with an SVG out. It knows nothing of problems or families.
-"""
+"""Paired bars: a share before and after for each row, each with its 95% interval. Numbers in, HTML with an SVG out."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
 from distill.evaluation.score import wilson
-from distill.ui.charts.axes import compact, missing, say
+from distill.ui.charts.axes import compact, missing, value_text
 from distill.ui.charts.figure import Frame, clip, figure
 from distill.ui.charts.palette import AFTER, BEFORE, Style
 from distill.ui.html import table, table_row, words
@@ -87,20 +84,20 @@ def _swatch(style: Style) -> str:
 
 
 def _numbers(rows: Sequence[Row], row_label: str) -> str:
-    """Shares as people read them; what the CSV takes is in data-v."""
+    """Shares as text; the values for the CSV are in data-v."""
     lines = []
     for label, n, *shares in rows:
         line = [words(label), f'<span data-v="{n}">{n:,}</span>']
         for share in shares:
             low, high = (None, None) if missing(share) else _interval(share, n)
             ends = "–" if low is None else f"{low:.1%} to {high:.1%}"
-            line += [f'<span data-v="{compact(share)}">{say(share, percent=True)}</span>', ends]
+            line += [f'<span data-v="{compact(share)}">{value_text(share, percent=True)}</span>', ends]
         lines.append(table_row(*line))
     return table([words(row_label), "n", "before", "95% interval", "after", "95% interval"], lines)
 
 
 def _in_words(rows: Sequence[Row]) -> str:
     return " ".join(
-        f"{label}: {say(before, percent=True)} before, {say(after, percent=True)} after, of {n:,}."
+        f"{label}: {value_text(before, percent=True)} before, {value_text(after, percent=True)} after, of {n:,}."
         for label, n, before, after in rows
     )

@@ -1,7 +1,7 @@
 """What every picture has around it: a heading, download buttons, a frame, a legend and its numbers in a table.
 
-Strings in, one HTML string out; whatever comes from outside goes through `words` and is inert. assets/pictures.css and
-assets/pictures.js know these classes. This module knows nothing of what is drawn.
+Strings in, one HTML string out; whatever comes from outside is escaped with `words`. assets/pictures.css and
+assets/pictures.js know these classes.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ def slug(name: str) -> str:
 class Frame:
     """One drawing: `body` is what stands inside its SVG, `height` its height in pixels without the margins.
 
-    `left`, `bottom` and `right` are the margins in pixels that labels need; `text` says in words what is to be seen;
-    `caption` stands above one of several drawings. `attributes` go on the frame, ready made.
+    `left`, `bottom` and `right` are the margins in pixels that labels need; `text` describes in words what it shows;
+    `caption` stands above one of several drawings. `attributes`: more of the frame, as HTML.
     """
 
     body: str
@@ -54,8 +54,8 @@ def figure(
 ) -> str:
     """A whole picture. `empty`: the sentence to show while there is nothing to draw. `below`: HTML under the frames.
 
-    `kind` is lines, heat or bars; `numbers` the HTML of the tables. Everything but `title`, `name`, `empty` and the
-    frames' words is HTML already.
+    `kind` is lines, heat or bars; `numbers` the HTML of the tables. All but `title`, `name`, `empty` and the frames'
+    text and captions is HTML already.
     """
     key, title = slug(name or title), words(title)
     off = " disabled" if empty is not None else ""
