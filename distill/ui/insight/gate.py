@@ -21,13 +21,13 @@ from distill.ui.html import words
 from distill.ui.insight.parts import (
     LINE,
     POINTS,
+    as_warning,
+    compared_teachers,
     explained,
     gated,
-    graver,
     last,
-    looked_at,
-    of_the_student,
-    probes,
+    probes_of,
+    student_curve,
     without_gate,
 )
 from distill.ui.insight.text import advice, bold, finite, warnings, when
@@ -51,7 +51,7 @@ def gate(run: RunView | None) -> str:
     """The gate's weight for each teacher over the steps."""
     if without_gate(run):
         return ""
-    by_teacher = looked_at(run)
+    by_teacher = compared_teachers(run)
     lines = [column(run, f"metric:gate/{name}", name, style, POINTS) for name, style in by_teacher.items()]
     share = 1 / len(by_teacher) if by_teacher else None
     most = max((float(y) for line in lines for y in line.ys if y == y), default=0.0)
@@ -81,7 +81,7 @@ def families(run: RunView | None) -> str:
     """The gate's weights by family of problems, as the student stands now."""
     if without_gate(run):
         return ""
-    table, columns = _by_family(last(run)), list(looked_at(run))
+    table, columns = _by_family(last(run)), list(compared_teachers(run))
     # Before the first look the map has its size already, so that nothing below it moves when the numbers come.
     known = list(run.config.data.families or FAMILIES) if columns else []
     names = [name for name in known if not table or name in table] + [name for name in table if name not in known]
@@ -116,9 +116,9 @@ def heads(run: RunView | None) -> str:
     if gated(run) and run.config.geometry.mode != "deku":
         why = f'<div class="insight-said"><p>{_no_heads_sentence(run.config.geometry)}</p></div>'
         return f'<section class="insight-part"><h3>{_HEADS}</h3>{why}</section>'
-    looks = probes(run)
-    shares = [p.haf for p in looks]
-    picture = of_the_student(
+    probes = probes_of(run)
+    shares = [p.haf for p in probes]
+    picture = student_curve(
         run,
         "the heads' share",
         shares,
@@ -130,7 +130,7 @@ def heads(run: RunView | None) -> str:
     )
     return explained(
         picture,
-        *graver(_heads_sentence(looks), advice(run, "heads_absorb") if run else ""),
+        *as_warning(_heads_sentence(probes), advice(run, "heads_absorb") if run else ""),
         "<dfn>Heads</dfn> are trained maps between the teachers and the student, and the <dfn>head-attributable "
         "fraction</dfn> is how much of the fall of the loss they reach alone, beside a copy of the student that learns "
         "nothing.",

@@ -1,7 +1,7 @@
-"""What the Insight tab says: pure functions from a run's probes to sentences, as HTML in which every name is inert.
+"""The sentences of the Insight tab: pure functions from a run's probes to HTML in which every name is escaped.
 
-Numbers are as measured, and what chance would do stands beside them. Nothing here claims that agreement with teachers
-makes the student right more often. It knows nothing of pictures or of the page.
+Numbers are as measured, beside what chance alone would give. Nothing here claims that agreement with teachers makes the
+student right more often.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ def nothing_here(run: RunView | None) -> str:
 
 
 def when(run: RunView | None) -> str:
-    """When the first numbers come, for pictures that have none yet."""
+    """When the first numbers appear, for pictures that have none yet."""
     if run is None or run.config is None:
         return "It appears here when a run trains."
     if run.final:
@@ -66,7 +66,7 @@ _TAKES = {
 
 
 def summary(run: RunView) -> str:
-    """The first lines of the tab: who teaches, what is taken from them, and what came of it so far."""
+    """The first lines of the tab: how many teachers, what is learnt from them, and the outcome so far."""
     count = len(heard(run.config))
     who = "One teacher shapes" if count == 1 else f"{count} teachers shape"
     takes = listed([_TAKES[one.kind] for one in run.config.objectives if one.kind in _TAKES])
@@ -77,7 +77,7 @@ def summary(run: RunView) -> str:
 
 
 def in_short(probes: Sequence[Probe]) -> str:
-    """With how many teachers agreement rose and fell, and its mean, in a sentence; "" before there are two looks."""
+    """With how many teachers agreement rose and fell, and its mean, in a sentence; "" before there are two probes."""
     if len(probes) < 2:
         return ""
     first, last, line = finite(probes[0].cka), finite(probes[-1].cka), probes[-1].null95 or 0.0
@@ -99,7 +99,7 @@ def in_short(probes: Sequence[Probe]) -> str:
 
 
 def agreement(probes: Sequence[Probe]) -> list[str]:
-    """Whom the student agrees with, before and now, as sentences: those who gained, lost, stayed, and are at chance.
+    """Which teachers the student agrees with, before and now: sentences on those gained, lost, steady, and at chance.
 
     A change counts as one where it is larger than what chance alone reaches (`null95`).
     """
@@ -131,7 +131,7 @@ def agreement(probes: Sequence[Probe]) -> list[str]:
 
 
 def _sentences(groups: list, first: dict, now: dict, moves: dict, about: str) -> list[str]:
-    """One sentence a group; the first says what the numbers are."""
+    """One sentence for each group; the first explains the numbers."""
     said = []
     for place, (group, text) in enumerate(groups):
         head, rest = group[0], group[1:]
@@ -159,14 +159,14 @@ def _at_first(now: dict[str, float], about: str) -> str:
 
 
 def trained_layer(fraction: float, layers: int) -> int:
-    """The student's layer that geometry trains: as `losses.cka.layer_at`, which needs torch and so stays out here."""
+    """The student's layer that geometry trains: `losses.cka.layer_at` without its import of torch."""
     return max(1, round(fraction * layers))
 
 
 def layers(teacher: str, before: list | None, after: list | None, fraction: float | None) -> str:
     """Which of the teacher's layers matches the one looked at best, before and now. Maps: [student's][teacher's].
 
-    `fraction`: the depth that geometry trains at, None where it isn't trained; then looks are taken at its usual depth.
+    `fraction`: the depth that geometry trains at, None where it isn't trained; then probes are at its default depth.
     """
     if not before:
         return ""
