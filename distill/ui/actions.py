@@ -15,8 +15,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from distill.config import paths
-from distill.config import run_config as configs
+from distill.config import paths, run_config
 from distill.config.errors import UserError
 from distill.config.messages import nearest
 from distill.config.requirements import heard
@@ -98,7 +97,7 @@ def resume(run_id: str, visitor: Visitor, overrides: Sequence[str] = ()) -> str:
     if not visitor.local:
         if overrides:
             check_machine(edited(folder, overrides), public=True)
-        check_opened(configs.load(folder / "config.yaml"), visitor)
+        check_opened(run_config.load(folder / "config.yaml"), visitor)
     with _starting:
         if not visitor.local:
             check_share(visitor)

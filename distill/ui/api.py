@@ -12,8 +12,7 @@ from typing import Any
 
 import gradio as gr
 
-from distill.config import paths
-from distill.config import run_config as configs
+from distill.config import paths, run_config
 from distill.config.errors import UserError
 from distill.hub import zerogpu
 from distill.models.hardware import is_zerogpu
@@ -39,7 +38,7 @@ def build(session: PageSession) -> None:
         who = session.who(token)
         if not who.id:
             raise UserError("That token is not one this server gave: leave it out to be given a new one.")
-        run = actions.start(configs.load(preset, overrides or []), who, session.public)
+        run = actions.start(run_config.load(preset, overrides or []), who, session.public)
         return {"run": run, "token": token}
 
     def stop(run: str, token: str = "") -> dict[str, Any]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from distill.config import run_config as configs
+from distill.config import run_config
 from distill.config.run_config import RunConfig
 from distill.config.settings import MADE_HERE
 from distill.ui.configure.binding import Draft, settings
@@ -63,4 +63,4 @@ def preview_config(draft: Draft) -> RunConfig:
     if data["source"] in MADE_HERE:  # the first problems are the same, however many there are
         data = {key: data[key] for key in ("source", "families", "seed")}
     kept = {"student": wanted["student"], "data": data, "budget": {"max_length": wanted["budget"]["max_length"]}}
-    return configs.parse({**kept, "objectives": ["task"]})
+    return run_config.parse({**kept, "objectives": ["task"]})
