@@ -1,6 +1,6 @@
 """The page's named endpoints, for programs: start, stop, resume, status, report, generate. README.md shows their use.
 
-They do what the buttons do, through the same functions; who may stop a run is who holds the token that start gave.
+They do what the buttons do, through the same functions; whoever holds the token that start gave may stop a run.
 """
 
 from __future__ import annotations
@@ -81,7 +81,7 @@ def report(run: str = "") -> dict[str, Any]:
 
 
 def _lasting(begin: Callable[..., dict[str, Any]]) -> Callable[..., Iterator[dict[str, Any]]]:
-    """`begin`, as ZeroGPU needs it: the call lasts as long as the run, and says the same again and again."""
+    """`begin`, as ZeroGPU needs it: the call lasts as long as the run, and yields the same again and again."""
 
     @functools.wraps(begin)
     def lasting(*args: Any, **kwargs: Any) -> Iterator[dict[str, Any]]:
@@ -103,7 +103,7 @@ def found(run: str) -> RunView:
 
 
 def summary(run: RunView) -> dict[str, Any]:
-    """A run's state as a program wants it."""
+    """A run's state as JSON."""
     share, what = progress(run)
     return {
         "run": run.id,

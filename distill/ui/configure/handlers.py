@@ -83,7 +83,7 @@ class Handlers:
         """A file was uploaded: offer its columns, the likely ones chosen."""
         state = {**validated(state), "upload": "", "file": "", "columns": []}
         try:
-            found = uploads.keep(path)
+            found = uploads.store_upload(path)
         except UserError as error:
             return [{**state, "said": str(error)}, *[gr.skip() for _ in _COLUMNS]]
         state |= {"upload": found.stored, "file": uploads.called(path), "columns": list(found.columns)}

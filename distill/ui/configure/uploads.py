@@ -34,7 +34,7 @@ class Uploaded:
     guess: dict[str, str | None]
 
 
-def keep(path: str | Path) -> Uploaded:
+def store_upload(path: str | Path) -> Uploaded:
     """Copy an uploaded file to the folder of uploads. Raises UserError where it cannot be read as a table."""
     path = Path(path)
     kind = path.suffix.lower()

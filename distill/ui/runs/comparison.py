@@ -1,6 +1,6 @@
 """Several runs side by side: accuracies with intervals, curves in one picture each, and the settings that differ.
 
-Pure: views in, HTML out. What can't be compared is said, not drawn. It knows nothing of who ticked which run, or how.
+Pure: views in, HTML out. Where curves cannot be compared, a sentence says so.
 """
 
 from __future__ import annotations
@@ -44,11 +44,11 @@ def results(runs: Sequence[RunView]) -> str:
 
 
 def styled(runs: Sequence[RunView]) -> list[tuple[RunView, str, Style]]:
-    """(run, what it is called, how it is drawn): one colour a run, in the order in which they were ticked."""
+    """(run, its label, its style): one colour for each run, in the order in which they were ticked."""
     return [(run, f"{run.id[:6]} {run.name}", teacher_style(place)) for place, run in enumerate(runs)]
 
 
-# --- what came of them ----------------------------------------------------------------------------------------------
+# --- results --------------------------------------------------------------------------------------------------------
 
 
 def _accuracies(runs: Sequence[RunView]) -> str:
@@ -70,7 +70,7 @@ def _score(part: Mapping[str, Any] | None) -> str:
 
 
 def _asked(runs: Sequence[RunView]) -> str:
-    """A caution where the runs weren't asked the same problems."""
+    """A caution where the runs were not asked the same problems."""
     asked = [{name: getattr(run.config.data, name) for name in _SAME_PROBLEMS} for run in runs if run.config]
     same = len(asked) == len(runs) and all(one == asked[0] for one in asked)
     return "" if same else " These runs were not asked the same problems, so their accuracies compare roughly at best."
@@ -80,7 +80,7 @@ def _asked(runs: Sequence[RunView]) -> str:
 
 
 def loss(runs: Sequence[RunView]) -> str:
-    """The loss of each; where their objectives differ, a part that all have, the loss on worked solutions first."""
+    """The loss of each run; where objectives differ, a part that all have, preferably the loss on worked solutions."""
     trained_on = [run.config.objectives if run.config else None for run in runs]
     alike = all(one == trained_on[0] for one in trained_on)
     shared = next((kind for kind in KINDS if not alike and _comparable(runs, kind)), None)
@@ -109,7 +109,7 @@ def loss(runs: Sequence[RunView]) -> str:
 
 
 def _comparable(runs: Sequence[RunView], kind: str) -> bool:
-    """Whether all of the runs have a method, set alike but for its weight and with the same teachers: one loss."""
+    """Whether all runs have a method with the same settings (but for its weight) and teachers, so one loss."""
     settings = []
     for run in runs:
         found = run.config.objective(kind) if run.config else None
@@ -121,7 +121,7 @@ def _comparable(runs: Sequence[RunView], kind: str) -> bool:
 
 
 def during(runs: Sequence[RunView]) -> str:
-    """How many validation problems each gets right while it trains."""
+    """The share of validation problems that each run gets right while it trains."""
     series, asked = [], set()
     for run, called, style in styled(runs):
         points = run_curves.during(run)
@@ -148,7 +148,7 @@ def during(runs: Sequence[RunView]) -> str:
 
 
 def agreement(runs: Sequence[RunView]) -> str:
-    """The mean over a run's teachers of the student's CKA with them."""
+    """The student's CKA, averaged over a run's teachers."""
     series, chance = [], set()
     for run, called, style in styled(runs):
         looks = [(p, [v for v in p.cka.values() if v is not None]) for p in run.series(Probe)]
@@ -186,13 +186,13 @@ def _note(text: str) -> str:
 
 
 def settings(runs: Sequence[RunView]) -> str:
-    """Their configs side by side: what differs as a table, what is equal folded."""
+    """The runs' configs side by side: what differs in a table, what is equal folded away."""
     known = [(run, called, style) for run, called, style in styled(runs[:MOST]) if run.config]
     if len(known) < 2:
         return ""
     flats = [flat(run.config) for run, _, _ in known]
     keys = list(dict.fromkeys(key for one in flats for key in one))
-    # What only some have goes with an objective that the others lack, and the list of objectives says that.
+    # Settings that only some have belong to an objective that the others lack, which the list of objectives shows.
     differing = [key for key in keys if len({one[key] for one in flats if key in one}) > 1]
     equal = [key for key in keys if key not in differing]
     rows = [_setting(key, [one.get(key) for one in flats]) for key in differing]

@@ -1,7 +1,6 @@
-"""Runs: all of them in a table; the open one's details, downloads and end; two or more compared.
+"""Runs: all of them in a table; details, downloads and deletion of the open one; two or more compared.
 
-What a visitor ticks and opens in the table is a value of its own, so that new rows never take a tick away. This module
-wires; what is said is table.py's and comparison.py's.
+What a visitor ticks and opens in the table is a value of its own, so that new rows never remove a tick.
 """
 
 from __future__ import annotations
@@ -79,7 +78,7 @@ def _open(_: Visitor, __: str, asked: Any) -> str:
 
 
 def ticked(asked: Any, runs: list[RunView]) -> list[RunView]:
-    """The runs that are ticked, in the order of ticking; what is no run (any more) is left out."""
+    """The runs that are ticked, in the order of ticking; those that are gone are left out."""
     known = {run.id: run for run in runs}
     wanted = asked.get("ticked") if isinstance(asked, dict) else None
     wanted = [str(run) for run in wanted] if isinstance(wanted, list) else []
@@ -94,7 +93,7 @@ def _compared(draw: Any, _: RunView | None, asked: Any) -> str:
 
 
 def _downloads(session: PageSession) -> None:
-    """A button a file; the copy that it makes is handed to the browser by a button that nobody sees."""
+    """A button for each file; a hidden button hands the copy that it makes to the browser."""
     gr.HTML("<h3>Download</h3>")
     file = gr.DownloadButton(visible="hidden", elem_id="runs-file")
     with gr.Row(elem_classes="runs-downloads"):
@@ -107,7 +106,7 @@ def _downloads(session: PageSession) -> None:
 
 
 def _may_get(what: str, run: RunView | None) -> dict:
-    return gr.update(interactive=run is not None and downloads.there(run.folder, what))
+    return gr.update(interactive=run is not None and downloads.available(run.folder, what))
 
 
 def _get(what: str, run_id: str) -> str:
@@ -118,10 +117,10 @@ def _get(what: str, run_id: str) -> str:
 
 
 def _delete(session: PageSession) -> None:
-    """Whose run it is; Delete, which asks first, naming the run."""
+    """The run's owner, and Delete, which asks first and names the run."""
     owner = gr.HTML("", elem_id="runs-owner")
     delete = gr.Button("Delete this run", size="sm", interactive=False, elem_id="runs-delete")
-    condemned = gr.State("")  # the run that is asked about
+    to_delete = gr.State("")  # the id of the run that the question is about
     with gr.Column(visible=False, elem_id="runs-confirm") as confirm:
         question = gr.HTML("")
         with gr.Row():
@@ -144,19 +143,19 @@ def _delete(session: PageSession) -> None:
 
     session.live("runs-owner", owner, whose, "runs", [session.token])
     session.live("runs-may-delete", delete, may_delete, "runs", [session.token])
-    session.live("runs-confirm", confirm, asking, "runs", [condemned])
-    delete.click(plainly(ask), [session.run_id, session.token], [confirm, question, condemned], **QUIET).success(
+    session.live("runs-confirm", confirm, asking, "runs", [to_delete])
+    delete.click(plainly(ask), [session.run_id, session.token], [confirm, question, to_delete], **QUIET).success(
         None, None, None, js=_FOCUS.format("#runs-delete-no")
     )
-    no.click(lambda: (gr.update(visible=False), ""), None, [confirm, condemned], **QUIET).then(
+    no.click(lambda: (gr.update(visible=False), ""), None, [confirm, to_delete], **QUIET).then(
         None, None, None, js=_FOCUS.format("#runs-delete")
     )
-    session.act(yes.click, _deleted, [condemned])
+    session.act(yes.click, _deleted, [to_delete])
     yes.click(None, None, None, js=_FOCUS.format("#runs-table a"))
 
 
-def _deleted(who: Visitor, run_id: str, condemned: str) -> str:
-    """Delete the run that was asked about; another is shown then."""
-    downloads.forget(actions.delete(condemned, who))
+def _deleted(who: Visitor, run_id: str, to_delete: str) -> str:
+    """Delete the run that the question was about; then another is shown."""
+    downloads.remove_copies(actions.delete(to_delete, who))
     recent_runs(fresh=True)
-    return "" if run_id == condemned else run_id
+    return "" if run_id == to_delete else run_id

@@ -1,4 +1,4 @@
-"""Train: what the run is doing, its curves, its log and how three fixed problems are answered by now; Resume."""
+"""Train: the run's stages, its curves, its log and its latest answers to three fixed problems; Resume."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import gradio as gr
 
 from distill.config.errors import UserError
 from distill.data.problems import Problem, showcase
-from distill.runs import queue as turns
+from distill.runs import queue
 from distill.runs.events import Sample, Stage
 from distill.runs.store import RunView, home
 from distill.ui import actions
@@ -59,7 +59,7 @@ def build(session: PageSession) -> None:
     _resume(session)
     with gr.Row():
         with gr.Column(min_width=320):
-            session.live("queue", gr.HTML(queue(None)), queue, tab="train", key=_waiting)
+            session.live("queue", gr.HTML(queue_html(None)), queue_html, tab="train", key=_waiting)
         another = gr.Button(
             "Configure another run; it will wait for its turn", elem_id="another", size="sm", scale=0, min_width=320
         )
@@ -91,7 +91,7 @@ def _resume(session: PageSession) -> None:
 
 
 def overrides(steps: str | None, rate: str | None) -> list[str]:
-    """What was typed beside Resume, as overrides of the budget; nothing for an empty field. Raises UserError."""
+    """What was typed beside Resume, as overrides of the budget; none for an empty field. Raises UserError."""
     changed = []
     if steps := (steps or "").strip():
         if not re.fullmatch(r"[0-9]{1,9}", steps) or int(steps) < 1:
@@ -120,11 +120,11 @@ def stages(run: RunView | None) -> str:
 
 
 def _present(run: RunView) -> tuple[int, str]:
-    """The number of the stage a run is in (as many as there are: all done), and what it says of itself."""
+    """The number of the stage a run is in (len(STAGES): all done), and its details."""
     if run.state == "done":
         return len(STAGES), ""
     if run.state == "queued" or (run.final and run.last(Stage) is None):
-        return 0, state_words(run)  # of a resumed run the last stage is an old one
+        return 0, state_words(run)  # the last stage of a resumed run is from before
     stopping = state_words(run) if run.state == "stopping" else ""
     if run.state in ("training", "stopping") and run.step:
         return 3, ", ".join(part for part in (stopping, f"step {run.step:,} of {run.steps:,}") if part)
@@ -138,7 +138,7 @@ def _present(run: RunView) -> tuple[int, str]:
 
 
 def samples(run: RunView | None) -> str:
-    """The fixed problems with the student's newest answers, and how the earlier ones went."""
+    """The fixed problems with the student's latest answers, and whether earlier ones were right."""
     said: dict[str, list[Sample]] = {}
     for sample in run.series(Sample) if run else []:
         said.setdefault(sample.problem, []).append(sample)
@@ -151,7 +151,7 @@ def samples(run: RunView | None) -> str:
 
 
 def _asked(sample: Sample) -> Problem:
-    """The problem that a sample answers, as far as it is shown."""
+    """The problem that a sample answers, with the parts that are shown."""
     return Problem(sample.problem, "", sample.question, "", sample.answer)
 
 
@@ -170,11 +170,11 @@ def _sample(problem: Problem, said: list[Sample]) -> str:
 
 
 def _waiting() -> tuple[str, ...]:
-    return tuple(turns.waiting(home().runs))
+    return tuple(queue.waiting(home().runs))
 
 
-def queue(run: RunView | None) -> str:
-    """Who waits: one run trains at a time."""
+def queue_html(run: RunView | None) -> str:
+    """The queue: one run trains at a time."""
     names = {one.id: one.name for one in recent_runs()}
     rows = [
         f'<li><a href="?run={words(name)}">run {words(name[:6])}</a> · {words(names.get(name, "?"))}</li>'
