@@ -21,9 +21,9 @@ from distill.runs.store import RunView
 from distill.ui import actions
 from distill.ui.auth import new_token
 from distill.ui.compare.answering import generate_once
-from distill.ui.errors import plainly
+from distill.ui.errors import catch_errors
 from distill.ui.html import progress
-from distill.ui.session import PageSession, shown
+from distill.ui.session import PageSession, find_run
 
 
 def build(session: PageSession) -> None:
@@ -54,13 +54,13 @@ def build(session: PageSession) -> None:
         return generate_once(session.who(None), found(run).folder, question, answer or None)
 
     for function in (stop, status, report):
-        gr.api(plainly(function, html=False), api_name=function.__name__, queue=False)
+        gr.api(catch_errors(function, html=False), api_name=function.__name__, queue=False)
     for function in (start, resume):
         if is_zerogpu():
-            gr.api(plainly(_lasting(function), html=False), api_name=function.__name__, concurrency_limit=None)
+            gr.api(catch_errors(_lasting(function), html=False), api_name=function.__name__, concurrency_limit=None)
         else:
-            gr.api(plainly(function, html=False), api_name=function.__name__, queue=False)
-    gr.api(plainly(generate, html=False), api_name="generate", concurrency_id="model", concurrency_limit=1)
+            gr.api(catch_errors(function, html=False), api_name=function.__name__, queue=False)
+    gr.api(catch_errors(generate, html=False), api_name="generate", concurrency_id="model", concurrency_limit=1)
 
 
 def status(run: str = "") -> dict[str, Any]:
@@ -96,7 +96,7 @@ def _lasting(begin: Callable[..., dict[str, Any]]) -> Callable[..., Iterator[dic
 
 def found(run: str) -> RunView:
     """The run of an id, or the newest for "". Raises UserError."""
-    view = shown(run)
+    view = find_run(run)
     if view is None:
         raise UserError(f"There is no run {run!r} here." if run else "There is no run here yet: start one.")
     return view

@@ -18,7 +18,7 @@ _LOG = logging.getLogger("distill.page")
 _SECONDS = 20  # how long a message stays: some read slowly
 
 
-def plainly(handler: Callable[..., Any], html: bool = True) -> Callable[..., Any]:
+def catch_errors(handler: Callable[..., Any], html: bool = True) -> Callable[..., Any]:
     """`handler`, with whatever it raises turned into one sentence; `html=False` where a program reads it."""
     if inspect.isgeneratorfunction(handler):
 
@@ -27,7 +27,7 @@ def plainly(handler: Callable[..., Any], html: bool = True) -> Callable[..., Any
             try:
                 yield from handler(*args, **kwargs)
             except Exception as error:
-                raise sentence(error, html) from None
+                raise page_error(error, html) from None
 
         return streaming
 
@@ -36,12 +36,12 @@ def plainly(handler: Callable[..., Any], html: bool = True) -> Callable[..., Any
         try:
             return handler(*args, **kwargs)
         except Exception as error:
-            raise sentence(error, html) from None
+            raise page_error(error, html) from None
 
     return calling
 
 
-def sentence(error: Exception, html: bool = True) -> gr.Error:
+def page_error(error: Exception, html: bool = True) -> gr.Error:
     """An error as the page shows it. The box shows HTML, so what comes from outside is escaped."""
     if isinstance(error, gr.Error):
         return error

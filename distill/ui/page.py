@@ -18,7 +18,7 @@ from distill.ui.configure import tab as configure
 from distill.ui.html import NO_RUN, progress, words
 from distill.ui.insight import tab as insight
 from distill.ui.runs import tab as runs
-from distill.ui.session import TABS, PageSession, going, meant
+from distill.ui.session import TABS, PageSession, going, require_run
 from distill.ui.train import tab as train
 
 BUILDERS = (configure.build, train.build, insight.build, compare.build, runs.build)  # in the order of TABS
@@ -92,7 +92,7 @@ def _top(session: PageSession) -> None:
 
 def stop_run(who: Visitor, run_id: str) -> str:
     """Ask the run to save and stop. Raises UserError where it isn't the visitor's, or isn't running."""
-    return actions.stop(meant(run_id).id, who)
+    return actions.stop(require_run(run_id).id, who)
 
 
 def bar(run: RunView | None, run_id: str) -> str:

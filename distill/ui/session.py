@@ -26,7 +26,7 @@ from distill.models.hardware import is_zerogpu
 from distill.runs import index, store
 from distill.runs.store import RunView
 from distill.ui.auth import Visitor, hand_over, new_token, visitor
-from distill.ui.errors import plainly
+from distill.ui.errors import catch_errors
 from distill.ui.html import NO_RUN
 
 TABS = ("configure", "train", "insight", "compare", "runs")
@@ -99,7 +99,7 @@ class PageSession:
         timer = self.timers.get(tab)
 
         def tick(request: gr.Request, run_id: str, now_open: str, marks: Marks, *values: Any) -> list[Any]:
-            run, inputs = shown(run_id), dict(zip(more, values, strict=True))
+            run, inputs = find_run(run_id), dict(zip(more, values, strict=True))
             updates, new = self._drawings.updates(parts, run, tab or now_open, inputs, marks)
             if timer is not None:
                 seconds = self._watchers.pace(request.session_hash or "", run)
@@ -155,7 +155,7 @@ class PageSession:
         how = QUIET  # not queued: Stop must work even while the queue is full of questions to the models
         if lasts:
             how = {**QUIET, "queue": True, "concurrency_limit": None, "trigger_mode": "multiple"}
-        done = trigger(plainly(lasting if lasts else acted), [self.run_id, self.token, *inputs], outputs, **how)
+        done = trigger(catch_errors(lasting if lasts else acted), [self.run_id, self.token, *inputs], outputs, **how)
         done.success(**self._look(None))
 
     # --- what happens ------------------------------------------------------------------------------------------------
@@ -272,7 +272,7 @@ class Watchers:
         return max(AT_REST if resting else FASTEST, min(SLOWEST, -(-watchers // WATCHERS_A_SECOND)))
 
 
-def shown(run_id: str) -> RunView | None:
+def find_run(run_id: str) -> RunView | None:
     """The run of an id (or of the start of one), None where there is none.
 
     For "" the one that is training, else the next in the queue, else the newest.
@@ -287,9 +287,9 @@ def shown(run_id: str) -> RunView | None:
         return None
 
 
-def meant(run_id: str) -> RunView:
-    """The run of an id, as `shown` finds it. Raises UserError where there is none."""
-    run = shown(run_id)
+def require_run(run_id: str) -> RunView:
+    """The run of an id, as `find_run` finds it. Raises UserError where there is none."""
+    run = find_run(run_id)
     if run is None:
         raise UserError(NO_RUN)
     return run

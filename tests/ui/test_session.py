@@ -10,7 +10,7 @@ from distill.runs import store
 from distill.runs.events import EventWriter, Status
 from distill.ui import session
 from distill.ui.auth import new_token, visitor
-from distill.ui.session import AT_REST, FASTEST, SLOWEST, WATCHERS_A_SECOND, PageSession, Watchers, shown
+from distill.ui.session import AT_REST, FASTEST, SLOWEST, WATCHERS_A_SECOND, PageSession, Watchers, find_run
 
 
 @pytest.fixture(autouse=True)
@@ -29,7 +29,7 @@ def make(state):
 
 def newest():
     session.recent_runs(fresh=True)
-    run = shown("")
+    run = find_run("")
     return run.id if run else None
 
 
@@ -46,9 +46,9 @@ def test_the_front_page_shows_what_trains_else_what_waits_else_the_newest():
 
 def test_a_path_is_no_run(tmp_path):
     run = make("done")
-    assert shown(run).id == shown(run[:5]).id == run
+    assert find_run(run).id == find_run(run[:5]).id == run
     for asked in (str(tmp_path / "runs" / run), f"../runs/{run}", "/", "zz"):
-        assert shown(asked) is None
+        assert find_run(asked) is None
 
 
 def arrive(token, **session):

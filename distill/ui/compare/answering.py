@@ -25,7 +25,7 @@ from distill.ui.auth import Visitor, check_access
 from distill.ui.compare import panes, recorded_answers
 from distill.ui.compare.panes import Live
 from distill.ui.html import words
-from distill.ui.session import going, meant
+from distill.ui.session import going, require_run
 
 _EVERY = 0.1  # seconds between two looks at an answer that grows
 _LONGEST, _LONGEST_ANSWER = 8_000, 200  # characters that a visitor may type
@@ -44,7 +44,7 @@ def answer(
     teachers: bool,
 ) -> Iterator[Heard]:
     """What a visitor sees while the question they chose is answered. Raises UserError where it can't be."""
-    run = meant(run_id)
+    run = require_run(run_id)
     known = recorded_answers.chosen(run, source, example, judged)
     if source == "own":
         known = _typed(own.strip(), own_answer.strip())

@@ -22,9 +22,9 @@ from distill.ui.compare.answer_markdown import LATEX
 from distill.ui.compare.answering import answer
 from distill.ui.compare.panes import SIDES, Live
 from distill.ui.compare.recorded_answers import Chosen
-from distill.ui.errors import plainly
+from distill.ui.errors import catch_errors
 from distill.ui.html import NO_RUN
-from distill.ui.session import PageSession, going, shown
+from distill.ui.session import PageSession, find_run, going
 
 SOURCES = [("Showcase", "showcase"), ("Held out", "judged"), ("My own", "own")]
 _EXAMPLES = [(outcome.short(problem.question, 70), problem.id) for problem in showcase()]
@@ -227,7 +227,7 @@ def _wire(session: PageSession, parts: Parts, flips: gr.HTML) -> None:
     asks = [parts.go.click, parts.own.submit, parts.own_answer.submit]
     asked = gr.on(asks, lambda: _status(_WAITING), None, parts.said, queue=False, **quiet)
     picked = flips.select(again, None, [parts.said, parts.source, parts.judged], queue=False, **quiet)
-    running = [event.then(plainly(answered), inputs, outputs, **model) for event in (asked, picked)]
+    running = [event.then(catch_errors(answered), inputs, outputs, **model) for event in (asked, picked)]
     gr.on([*asks, flips.select], None, cancels=running)  # whatever is still being answered: this visitor asks anew
     # In the queue their outcome could be lost together with what they cancel.
     cancel = {"cancels": running, "queue": False, **quiet}
@@ -239,7 +239,7 @@ def _wire(session: PageSession, parts: Parts, flips: gr.HTML) -> None:
     def forget(live: Live | None, run_id: str, *choice: Any) -> dict[Any, Any]:
         if live and live.going:
             time.sleep(_SETTLE)
-        known = panes.seen(shown(run_id), *choice, None)
+        known = panes.seen(find_run(run_id), *choice, None)
         quiet = {parts.live: None, parts.said: _status(""), parts.stop: gr.Button(interactive=False)}
         return quiet | _panes(parts, known, choice[0])
 

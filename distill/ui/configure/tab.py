@@ -19,7 +19,7 @@ from distill.ui.configure.fields import BUDGET, OBJECTIVES, PROBLEMS, STEPS, STU
 from distill.ui.configure.form import Form
 from distill.ui.configure.handlers import NAME_INFO, Handlers
 from distill.ui.configure.uploads import KINDS
-from distill.ui.errors import plainly
+from distill.ui.errors import catch_errors
 from distill.ui.html import click_script
 from distill.ui.session import QUIET, PageSession
 
@@ -160,24 +160,28 @@ class Configure:
         self.outputs += [self.name, self.saved, *self.form.shown, self.marks]
         fills = [self.state, self.name, self.cards, self.marks, *self.form.all]
         self._refreshed(Context.root_block.load(handlers.load, [self.state, self.saved], fills, **QUIET))
-        self._refreshed(self.cards.choose(plainly(handlers.choose), None, fills, **QUIET))
-        self._refreshed(self.rows.change_row(plainly(handlers.change_row), self.state, self.state, **QUIET))
+        self._refreshed(self.cards.choose(catch_errors(handlers.choose), None, fills, **QUIET))
+        self._refreshed(self.rows.change_row(catch_errors(handlers.change_row), self.state, self.state, **QUIET))
         self._refreshed(
-            self.add.click(plainly(handlers.add), [self.state, self.adder], [self.state, self.adder], **QUIET)
+            self.add.click(catch_errors(handlers.add), [self.state, self.adder], [self.state, self.adder], **QUIET)
         )
         uploads = [self.state, *[self.form.widgets[field.key] for field in PROBLEMS if field.widget == "column"]]
         loud = {"show_progress": "minimal", "api_visibility": "private"}
-        self._refreshed(self.file.upload(plainly(handlers.upload), [self.file, self.state], uploads, **loud))
-        self._refreshed(self.file.clear(plainly(handlers.clear_upload), self.state, uploads, **QUIET))
+        self._refreshed(self.file.upload(catch_errors(handlers.upload), [self.file, self.state], uploads, **loud))
+        self._refreshed(self.file.clear(catch_errors(handlers.clear_upload), self.state, uploads, **QUIET))
         self._typing()
         self._moving()
-        self.show.click(plainly(handlers.show_preview), self.inputs, self.preview, **_SLOW)
+        self.show.click(catch_errors(handlers.show_preview), self.inputs, self.preview, **_SLOW)
         self.session.act(self.cards.start, handlers.start_first, opens="train", trains=True)
         self.session.act(self.start.click, handlers.start, self.inputs, opens="train", trains=True)
 
     def _typing(self) -> None:
         """What follows every change of a field."""
-        refresh = {"fn": plainly(self.handlers.refresh), "inputs": [self.marks, *self.inputs], "outputs": self.outputs}
+        refresh = {
+            "fn": catch_errors(self.handlers.refresh),
+            "inputs": [self.marks, *self.inputs],
+            "outputs": self.outputs,
+        }
         seen = [field.key for field in (*STUDENT, *PROBLEMS)]
         unseen = [widget.input for key, widget in self.form.widgets.items() if key not in seen]
         gr.on(unseen, **refresh, **_LATEST)
@@ -193,7 +197,7 @@ class Configure:
         for button, to in self.moves:
             moved = button.click(lambda to=to: (gr.Tabs(selected=to), to), None, where, **QUIET)
             self._refresh_step(self._focused(moved), to)
-        gone = self._focused(self.verdict.go(plainly(self.handlers.go), None, where, **QUIET))
+        gone = self._focused(self.verdict.go(catch_errors(self.handlers.go), None, where, **QUIET))
         self._refresh_preview(self._refresh_review(gone))
 
     def _refresh_step(self, event: Any, step: str) -> None:
@@ -205,15 +209,15 @@ class Configure:
 
     def _refreshed(self, event: Any) -> None:
         """After a change of many things at once: refresh all of them, and what is open."""
-        refreshed = event.then(plainly(self.handlers.refresh), [self.marks, *self.inputs], self.outputs, **_LATEST)
+        refreshed = event.then(catch_errors(self.handlers.refresh), [self.marks, *self.inputs], self.outputs, **_LATEST)
         self._refresh_preview(self._refresh_review(refreshed))
 
     def _refresh_review(self, event: Any) -> Any:
         parts = [self.summary, self.command, self.download, self.start]
-        return event.then(plainly(self.handlers.refresh_review), [self.step, *self.inputs], parts, **_LATEST)
+        return event.then(catch_errors(self.handlers.refresh_review), [self.step, *self.inputs], parts, **_LATEST)
 
     def _refresh_preview(self, event: Any) -> Any:
-        return event.then(plainly(self.handlers.refresh_preview), [self.step, *self.inputs], self.preview, **_SLOW)
+        return event.then(catch_errors(self.handlers.refresh_preview), [self.step, *self.inputs], self.preview, **_SLOW)
 
     def _focused(self, event: Any) -> Any:
         """Focus the step's own button, as the one that was clicked is gone."""

@@ -17,9 +17,9 @@ from distill.hub.push import push
 from distill.models.hub_errors import own_token
 from distill.runs.store import RunView
 from distill.ui.auth import Visitor
-from distill.ui.errors import plainly
+from distill.ui.errors import catch_errors
 from distill.ui.html import words
-from distill.ui.session import QUIET, PageSession, meant
+from distill.ui.session import QUIET, PageSession, require_run
 
 _LEAD = "<h3>Keep it on the Hub</h3>"
 _WHAT = "Adapter, model card, report, settings and gate go into a repository of yours, in one commit."
@@ -47,7 +47,7 @@ def build(session: PageSession) -> None:
     def push_run(
         oauth_token: gr.OAuthToken | None, run_id: str, token: str, repository: str | None, hidden: bool
     ) -> Iterator[str]:
-        run = meant(run_id)
+        run = require_run(run_id)
         visitor = session.who(token, oauth_token)
         visitor.check(run.folder, "push")
         yield _status(f"Run {run.id[:6]} is being uploaded …")
@@ -63,7 +63,7 @@ def build(session: PageSession) -> None:
 
     quiet = {"show_progress": "hidden", "api_visibility": "private", "concurrency_id": "hub", "concurrency_limit": 4}
     inputs = [session.run_id, session.token, name, private]
-    gr.on([button.click, name.submit], plainly(push_run), inputs, said, **quiet)
+    gr.on([button.click, name.submit], catch_errors(push_run), inputs, said, **quiet)
     session.run_id.change(lambda: "", None, said, **QUIET)
 
 

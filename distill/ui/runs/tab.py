@@ -15,9 +15,9 @@ from distill.config.paths import ROOT
 from distill.runs.store import RunView
 from distill.ui import actions
 from distill.ui.auth import Visitor
-from distill.ui.errors import plainly
+from distill.ui.errors import catch_errors
 from distill.ui.runs import comparison, downloads, push, table
-from distill.ui.session import QUIET, PageSession, meant, recent_runs
+from distill.ui.session import QUIET, PageSession, recent_runs, require_run
 
 _SCRIPT = ROOT / "assets" / "runs.js"
 _CHOSEN = '<span id="runs-chosen" hidden></span>'
@@ -100,9 +100,9 @@ def _downloads(session: PageSession) -> None:
         for what, title in _BUTTONS.items():
             button = gr.Button(title, size="sm", min_width=130, interactive=False, elem_id=f"runs-get-{what}")
             session.live(f"runs-get-{what}", button, partial(_may_get, what), tab="runs")
-            button.click(
-                plainly(partial(_get, what)), session.run_id, file, api_visibility="private", show_progress="hidden"
-            ).success(None, None, None, js=_SAVE)
+            get = catch_errors(partial(_get, what))
+            made = button.click(get, session.run_id, file, api_visibility="private", show_progress="hidden")
+            made.success(None, None, None, js=_SAVE)
 
 
 def _may_get(what: str, run: RunView | None) -> dict:
@@ -110,7 +110,7 @@ def _may_get(what: str, run: RunView | None) -> dict:
 
 
 def _get(what: str, run_id: str) -> str:
-    return str(downloads.copy(meant(run_id).folder, what))
+    return str(downloads.copy(require_run(run_id).folder, what))
 
 
 # --- delete ---------------------------------------------------------------------------------------------------------
@@ -131,7 +131,7 @@ def _delete(session: PageSession) -> None:
         return gr.update(interactive=run is not None and run.final and session.who(token).owns(run.folder))
 
     def ask(run_id: str, token: str) -> tuple[dict, str, str]:
-        run = meant(run_id)
+        run = require_run(run_id)
         session.who(token).check(run.folder, "delete")
         return gr.update(visible=True), table.question(run), run.id
 
@@ -144,7 +144,7 @@ def _delete(session: PageSession) -> None:
     session.live("runs-owner", owner, whose, "runs", [session.token])
     session.live("runs-may-delete", delete, may_delete, "runs", [session.token])
     session.live("runs-confirm", confirm, asking, "runs", [to_delete])
-    delete.click(plainly(ask), [session.run_id, session.token], [confirm, question, to_delete], **QUIET).success(
+    delete.click(catch_errors(ask), [session.run_id, session.token], [confirm, question, to_delete], **QUIET).success(
         None, None, None, js=_FOCUS.format("#runs-delete-no")
     )
     no.click(lambda: (gr.update(visible=False), ""), None, [confirm, to_delete], **QUIET).then(

@@ -16,7 +16,7 @@ from distill.ui import actions
 from distill.ui.auth import Visitor
 from distill.ui.charts import run_curves
 from distill.ui.html import NO_RUN, left, state_words, words
-from distill.ui.session import PageSession, meant, recent_runs
+from distill.ui.session import PageSession, recent_runs, require_run
 from distill.ui.train import log
 
 STAGES = (  # (the stage's name in events, before ":" or a number; what the page calls it)
@@ -80,7 +80,7 @@ def _resume(session: PageSession) -> None:
         return gr.Button(interactive=bool(mine and run.resumable))
 
     def resume(who: Visitor, run_id: str, steps: str | None, rate: str | None) -> str:
-        return actions.resume(meant(run_id).id, who, overrides(steps, rate))
+        return actions.resume(require_run(run_id).id, who, overrides(steps, rate))
 
     def opened(run: RunView | None) -> dict:
         return gr.Accordion(open=bool(run and run.resumable))
