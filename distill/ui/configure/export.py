@@ -63,7 +63,7 @@ def yaml_file(config: RunConfig) -> str:
     file = scratch() / "configs" / hashlib.sha256(text.encode()).hexdigest() / "config.yaml"
     if not file.exists():
         file.parent.mkdir(parents=True, exist_ok=True)
-        part = file.with_name(f"{secrets.token_hex(8)}.part")  # two visitors may ask for the same file at once
+        part = file.with_name(f"{secrets.token_hex(8)}.part")  # two visitors may ask for the same at once
         part.write_text(text, encoding="utf-8")
         part.replace(file)
     return str(file)
