@@ -16,7 +16,7 @@ STRANGERS = {("runs", "teachers"), ("evaluation", "objectives")}
 SLOW = {"torch", "transformers", "peft", "accelerate", "datasets", "gradio", "numpy", "spaces"}
 QUICK = ["__main__", "config", "data.sources", "models.hardware", "models.metadata"]
 QUICK += ["models.hub_lookup", "runs", "hub.host", "hub.push"]
-QUICK += ["ui.owners", "ui.access", "ui.configure.preview"]
+QUICK += ["ui.auth", "ui.configure.preview"]
 
 
 def sources():

@@ -80,7 +80,7 @@ def test_the_example_config_is_one():
     "text", [b for page in PAGES.values() for b in re.findall(r"```yaml\n(.*?)```", page, re.DOTALL)]
 )
 def test_every_other_example_config_is_one_too(text):
-    configs.check_models(configs.parse(yaml.safe_load(text)))
+    references.check_models(configs.parse(yaml.safe_load(text)))
 
 
 def commands(page):

@@ -157,7 +157,7 @@ def _loaded(kind: Any, folder: Path | str, **how: Any) -> Any:
     """`kind.from_pretrained`; where the Hub shuts this process out, what was fetched before by somebody whom it let in.
 
     The library asks the Hub for small files that a model may or may not have. Who may use a model is said before: see
-    access.py.
+    ui/auth.py.
     """
     try:
         return kind.from_pretrained(folder, **how)

@@ -19,7 +19,7 @@ from distill.models.metadata import describe_model
 from distill.runs.estimate import estimate
 from distill.runs.preflight import check_room
 from distill.ui.actions import start
-from distill.ui.owners import Visitor
+from distill.ui.auth import Visitor
 
 MACHINE = Machine(2, 24.0)
 

@@ -9,9 +9,8 @@ from distill.config.run_config import ModelRef
 from distill.hub import host
 from distill.hub.fetch import fetch_models
 from distill.models.loading import load_model, load_tokenizer
-from distill.ui import access
-from distill.ui.access import check_access
-from distill.ui.owners import Visitor, new_token, visitor
+from distill.ui import auth
+from distill.ui.auth import Visitor, check_access, new_token, visitor
 
 OTHERS = "hf_oauth_Of.SomebodyElse_0123456789"  # who has accepted nothing
 ADA, BOB = Visitor("name:ada", False, TOKEN), Visitor("name:bob", False, OTHERS)
@@ -82,14 +81,14 @@ def test_a_sign_in_that_has_run_out_is_said(hub):
 
 
 def test_on_zerogpu_a_gated_data_set_is_refused_with_the_reason(hub, monkeypatch):
-    monkeypatch.setattr(access, "is_zerogpu", lambda: True)
+    monkeypatch.setattr(auth, "is_zerogpu", lambda: True)
     assert check_access(ADA, [GATED]) == [GATED]
     assert "ZeroGPU" in refusal(ADA, [GATED], "org/rows")
 
 
 def test_without_the_hub_only_what_was_open_is(hub, monkeypatch):
     check_access(STRANGER, [OPEN])
-    monkeypatch.setattr(access, "_BELIEVED", 0.0)
+    monkeypatch.setattr(auth, "_FRESH", 0.0)
     monkeypatch.setattr(constants, "ENDPOINT", "http://127.0.0.1:9")
     monkeypatch.setattr("huggingface_hub.hf_api.api.endpoint", "http://127.0.0.1:9")
     assert check_access(STRANGER, [OPEN]) == []
@@ -99,7 +98,7 @@ def test_without_the_hub_only_what_was_open_is(hub, monkeypatch):
 
 def test_what_was_open_is_asked_again_and_may_be_shut_by_then(hub, monkeypatch):
     check_access(STRANGER, [OPEN])
-    monkeypatch.setattr(access, "_BELIEVED", 0.0)
+    monkeypatch.setattr(auth, "_FRESH", 0.0)
     hub.repositories["models", "org/open"].gated = True
     assert "wants its licence" in refusal(STRANGER, [OPEN])
 

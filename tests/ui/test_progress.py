@@ -11,7 +11,7 @@ from distill.runs.events import WAITING, Sample, Stage, Status
 from distill.runs.store import view
 from distill.ui.charts import run_curves
 from distill.ui.html import progress, state_words, words
-from distill.ui.status import bar
+from distill.ui.page import bar
 from distill.ui.train import tab as train
 
 LOADING = Stage(name="load", text="loading student-tiny", done=0, total=1)

@@ -14,6 +14,7 @@ import numpy as np
 from distill.config.method import Rollout
 from distill.config.requirements import wants_answers
 from distill.objectives import METHODS, called
+from distill.runs.format import percent
 from distill.runs.store import RunView
 from distill.ui.charts.lines import Series, line_chart, thin
 from distill.ui.charts.palette import STUDENT
@@ -21,7 +22,6 @@ from distill.ui.charts.run_curves import column, step_range
 from distill.ui.html import words
 from distill.ui.insight.parts import LINE, POINTS, explained, teachers
 from distill.ui.insight.text import bold
-from distill.ui.numbers import percent
 
 DISTANCES = {method.of_kind(): method.distance for method in METHODS if method.distance}  # a loss with each teacher
 _LATELY = 10  # steps of a mean

@@ -1,9 +1,9 @@
-"""Numbers as the page says them."""
+"""Numbers as the page shows them."""
 
 import pytest
 
 from distill.config.messages import listed
-from distill.ui.numbers import decimals, moment_iso, percent, score
+from distill.runs.format import decimals, moment_iso, percent, score
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ from distill.config import run_config as configs
 from distill.config.errors import UserError
 from distill.config.paths import home
 from distill.runs import store
-from distill.ui.owners import new_token, visitor
+from distill.ui.auth import new_token, visitor
 
 
 @pytest.fixture

@@ -1,6 +1,6 @@
-"""The first problems as the student will read them: what it is given in one colour, what it learns to write in another.
+"""The preview as HTML: what the student is given in one colour, what it learns to write in another.
 
-Pure: HTML from preview.py's rows.
+Apart from preview.py, whose child process must start without what this imports.
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from distill.config import run_config as configs
+from distill.config import run_config
 from distill.config.run_config import RunConfig
 from distill.config.settings import MADE_HERE
 from distill.ui.configure.binding import Draft, settings
@@ -16,7 +16,7 @@ from distill.ui.html import words
 
 
 def waiting(student: str) -> str:
-    """What stands there while the preview is made."""
+    """The text shown while the preview is made."""
     return f'<p class="quiet" role="status">Reading the problems as {words(student)} will see them …</p>'
 
 
@@ -31,7 +31,7 @@ def later(reason: str) -> str:
 
 
 def rows_html(rows: Sequence[dict[str, Any]], student: str) -> str:
-    """The rows, with their tokens counted."""
+    """The rows of `preview.preview`, with their tokens counted."""
     if not rows:
         return later("There are no problems to show.")
     longest = max(row["prompt_tokens"] + row["completion_tokens"] for row in rows)
@@ -56,11 +56,11 @@ def _row(row: dict[str, Any]) -> str:
     )
 
 
-def asked(draft: Draft) -> RunConfig:
+def preview_config(draft: Draft) -> RunConfig:
     """The part of a draft that a preview depends on, so that no other change makes a new one. Raises ConfigError."""
     wanted = settings(draft)
     data = wanted["data"]
-    if data["source"] in MADE_HERE:  # the first are the same, however many there are
+    if data["source"] in MADE_HERE:  # the first problems are the same, however many there are
         data = {key: data[key] for key in ("source", "families", "seed")}
     kept = {"student": wanted["student"], "data": data, "budget": {"max_length": wanted["budget"]["max_length"]}}
-    return configs.parse({**kept, "objectives": ["task"]})
+    return run_config.parse({**kept, "objectives": ["task"]})
