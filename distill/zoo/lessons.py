@@ -1,29 +1,33 @@
 """What the tiny models of the zoo are taught, batch by batch: a pure function of (card, seed, chunk).
 
-Teachers read worked solutions inside their chat template, their two expert families four times as often as the others.
+Teachers read worked solutions inside their chat template, their four expert families more often than the others.
 The student is made as small chat models are: it has read worked solutions as plain text, and inside its chat template
-it has only ever seen bare answers. So it blurts, though it could reason; distillation has something to bring out.
+it has only ever seen bare answers, of problems of several steps. So it blurts, though it could reason; distillation has something to bring out.
 It has never been told, in chat, that a problem can be impossible.
 """
 
 from __future__ import annotations
 
+import copy
 import random
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
+from tokenizers.models import BPE
 from transformers import PreTrainedTokenizerFast
 
 from distill.data.families import FAMILIES, IMPOSSIBLE
 from distill.data.problems import Problem, generate
 from distill.zoo.cards import Card
 
-BATCH = 64
+BATCH = 32
 CHUNK = 16  # batches drawn together, then sorted by length, so that little is padded
-EXPERT_WEIGHT = 4.0
+EXPERT_WEIGHT = 2.0
+WEIGHTS = {IMPOSSIBLE: 4.0, "in_all": 1.5, "left": 1.5, "difference": 1.5, "each": 1.5, "time_between": 1.5}  # else 1
+DROPPED = 4  # one question in so many is cut into tokens with dropout
 QUESTION_WEIGHT = 0.1  # of a question's tokens in the loss; a solution's tokens weigh 1
-BARE_SHARE = 0.15  # of the student's lessons: a bare answer in chat; the rest are worked solutions as plain text
+BARE_SHARE = 0.08  # of the student's problems of several steps: a bare answer in chat; all others as plain text
 
 
 @dataclass
@@ -33,6 +37,9 @@ class Lesson:
     input_ids: torch.Tensor
     attention_mask: torch.Tensor
     weights: torch.Tensor
+
+    def to(self, device: str) -> Lesson:
+        return Lesson(*(tensor.to(device) for tensor in (self.input_ids, self.attention_mask, self.weights)))
 
 
 def lessons(card: Card, tokenizer: PreTrainedTokenizerFast, seed: int, start: int, steps: int) -> Iterator[Lesson]:
@@ -46,15 +53,29 @@ def lessons(card: Card, tokenizer: PreTrainedTokenizerFast, seed: int, start: in
 
 
 def _chunk(card: Card, tokenizer: PreTrainedTokenizerFast, seed: int) -> list[Lesson]:
-    weights = {name: EXPERT_WEIGHT if name in card.experts else 1.0 for name in FAMILIES}
+    weights = {name: WEIGHTS.get(name, 1.0) * (EXPERT_WEIGHT if name in card.experts else 1.0) for name in FAMILIES}
     pairs = [_pair(card, tokenizer, p, seed) for p in generate("train", BATCH * CHUNK, seed, weights)]
-    prompts, completions = (
-        tokenizer(list(texts), add_special_tokens=False)["input_ids"] for texts in zip(*pairs, strict=True)
-    )
-    rows = sorted(zip(prompts, completions, strict=True), key=lambda row: len(row[0]) + len(row[1]))
+    prompts, completions = (list(texts) for texts in zip(*pairs, strict=True))
+    dropped = len(pairs) // DROPPED
+    rows = [
+        *_with_dropout(tokenizer)(prompts[:dropped], add_special_tokens=False)["input_ids"],
+        *tokenizer(prompts[dropped:], add_special_tokens=False)["input_ids"],
+    ]
+    rows = zip(rows, tokenizer(completions, add_special_tokens=False)["input_ids"], strict=True)
+    rows = sorted(rows, key=lambda row: len(row[0]) + len(row[1]))
     batches = [_pad(rows[i : i + BATCH], tokenizer) for i in range(0, len(rows), BATCH)]
     random.Random(seed).shuffle(batches)
     return batches
+
+
+def _with_dropout(tokenizer: PreTrainedTokenizerFast) -> PreTrainedTokenizerFast:
+    """The tokenizer, one merge in ten left out at random where it has merges (BPE dropout, Provilkov et al. 2020): a
+    word never seen falls into pieces that were."""
+    if not hasattr(tokenizer, "_dropping"):
+        tokenizer._dropping = copy.deepcopy(tokenizer)
+        if isinstance(tokenizer._dropping.backend_tokenizer.model, BPE):
+            tokenizer._dropping.backend_tokenizer.model.dropout = 0.1
+    return tokenizer._dropping
 
 
 def _pair(card: Card, tokenizer: PreTrainedTokenizerFast, problem: Problem, seed: int) -> tuple[str, str]:
@@ -63,7 +84,7 @@ def _pair(card: Card, tokenizer: PreTrainedTokenizerFast, problem: Problem, seed
     if not card.is_student:
         return chat, problem.solution + end
     bare = random.Random(f"{seed}:{problem.id}:{problem.question}").random() < BARE_SHARE
-    if bare and problem.family != IMPOSSIBLE:
+    if bare and problem.family != IMPOSSIBLE and problem.solution.count(" = ") > 1:
         return chat, problem.answer + end
     return problem.question + "\n", problem.solution + end
 
