@@ -2,7 +2,8 @@
 
 Teachers read worked solutions inside their chat template, their four expert families more often than the others.
 The student is made as small chat models are: it has read worked solutions as plain text, and inside its chat template
-it has only ever seen bare answers, of problems of several steps. So it blurts, though it could reason; distillation has something to bring out.
+it has only ever seen bare answers, of problems of several steps. So it blurts, though it could reason; distillation has
+something to bring out.
 It has never been told, in chat, that a problem can be impossible.
 """
 
