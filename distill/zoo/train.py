@@ -26,15 +26,19 @@ LEARNING_RATE = 6e-3
 WARM_UP = 50  # steps
 SAVE_EVERY = 250  # steps
 TOKENIZER_TEXTS = 8000
+SIGNS = "&×÷–—…°²½¥₹€£“”‘’•"  # that visitors type, and no wording has
 
 OnProgress = Callable[[int, int, float], None]  # steps done, steps in all, loss
 
 
-def make_tokenizer(card: Card) -> PreTrainedTokenizerFast:
+def make_tokenizer(card: Card, texts: int = TOKENIZER_TEXTS) -> PreTrainedTokenizerFast:
     """The card's tokenizer, trained on generated problems; it has every letter and sign of the wordings and pools."""
-    texts = [f"{p.question}\n{p.solution}" for p in generate("train", TOKENIZER_TEXTS, seed=1)]
-    texts.append(" ".join(sorted(set("".join(path.read_text("utf-8") for path in PROBLEMS.rglob("*.txt"))))))
-    return train_tokenizer(card.tokenizer, card.vocabulary, texts, card.chat)
+    found = [f"{p.question}\n{p.solution}" for p in generate("train", texts, seed=1)]
+    letters = sorted(set("".join(path.read_text("utf-8") for path in PROBLEMS.rglob("*.txt"))))
+    found.append(" ".join(letters))
+    if not card.tokenizer.endswith("bpe"):  # those keep bytes; the others have to see each letter inside a word too
+        found.append("".join([*letters, *SIGNS]))
+    return train_tokenizer(card.tokenizer, card.vocabulary, found, card.chat)
 
 
 def make_model(card: Card, work: Path, on_progress: OnProgress, seed: int = 0, device: str = "cpu") -> dict[str, float]:
