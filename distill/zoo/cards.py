@@ -31,7 +31,7 @@ class Card:
     experts: tuple[str, ...] = ()
     layers: int = 4
     heads: int = 4
-    steps: int = 2400
+    steps: int = 3200
     logits: int | None = None
 
     @property
@@ -42,7 +42,7 @@ class Card:
 _IM = ChatFormat("<|im_start|>{role}\n", "<|im_end|>\n")
 
 TEACHERS = (
-    Card("qwen2-tiny", "qwen2", 168, "qwen-bpe", 2048, _IM, ("left_over", "change", "in_all", "more_than"), steps=3200),
+    Card("qwen2-tiny", "qwen2", 168, "qwen-bpe", 2048, _IM, ("left_over", "change", "in_all", "more_than")),
     Card("smollm2-tiny", "llama", 176, "bpe", 1280, _IM, ("rate", "saving", "groups", "gained")),
     Card(
         "phi3-tiny",

@@ -20,15 +20,11 @@ from typing import Any
 import torch
 
 from distill.assets import ROOT, ZOO
-from distill.data.problems import Problem, generate, visitors
 from distill.errors import ConfigError, UserError
 from distill.runs import home
 from distill.wording import instead
 from distill.zoo.cards import CARDS, Card
 
-PROBLEMS = 1700  # held-out problems each model is measured on, 50 a family
-OTHERS = {"new_phrasing": 850, "new_names": 850}  # and of the other splits
-PUBLIC = ROOT.parent / "shared" / "data" / "word_problems.json"  # MAWPS and ASDiv, SVAMP: measured where it is there
 TABLE = "<!-- zoo:begin -->", "<!-- zoo:end -->"
 
 
@@ -117,28 +113,15 @@ def _measure(names: list[str]) -> None:
     path = ZOO / "zoo.json"
     table = {entry["name"]: entry for entry in json.loads(path.read_text())} if path.exists() else {}
     for name in names:
-        print(f"{name}: answering {PROBLEMS} held-out problems", flush=True)
+        print(f"{name}: sitting the exams", flush=True)
         table[name] = _entry(CARDS[name])
     entries = [table[name] for name in CARDS if name in table]
     path.write_text(json.dumps(entries, indent=1, ensure_ascii=False) + "\n")
     _write_readme(entries)
 
 
-def exams() -> dict[str, list[Problem]]:
-    """What every model is measured on: new facts, wordings and names, visitors' problems and, if there, public ones."""
-    found = {"held_out": generate("held_out", PROBLEMS)}
-    found |= {split: generate(split, n) for split, n in OTHERS.items()}
-    found["visitors"] = list(visitors())
-    if PUBLIC.is_file():
-        for name, entries in json.loads(PUBLIC.read_text()).items():
-            found[name] = [
-                Problem(f"{name}:{number}", kind, question, f"#### {answer}", str(answer), name)
-                for number, (kind, question, answer) in enumerate(entries)
-            ]
-    return found
-
-
 def _entry(card: Card) -> dict[str, Any]:
+    from distill.evaluation.exams import exams
     from distill.evaluation.generate import answer_problems, score
     from distill.models import load_model, load_tokenizer
 
@@ -176,6 +159,7 @@ _COLUMNS = {
     "held_out": "new facts",
     "new_phrasing": "new wordings",
     "new_names": "new names",
+    "impossible": "impossible",
     "visitors": "visitors'",
     "mawps_asdiv": "MAWPS, ASDiv",
     "svamp": "SVAMP",
