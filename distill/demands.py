@@ -95,7 +95,7 @@ def notes(config: RunConfig) -> list[str]:
     found = []
     if writers:
         between, write = (" between them", "write") if len(writers) > 1 else ("", "writes")
-        count = sum(one.written for one in asked.values())
+        count = _answers(config, wants_answers(config))
         found.append(f"{_who(writers)} {write} {count:,} answers to the training problems{between}, once")
     if readers:
         who = f"each of {len(readers)} teachers" if len(readers) > 1 else _who(readers)
@@ -125,14 +125,18 @@ def _texts(config: RunConfig) -> int:
     """The training texts there may be: the solutions, where they are learnt from, and the teachers' answers."""
     answers = wants_answers(config)
     solutions = config.data.solved if wants_solutions(config) else 0
-    return solutions + (len(teachers_of(answers, config)) * _written(config, answers) if answers else 0)
+    return solutions + (_answers(config, answers) if answers else 0)
+
+
+def _answers(config: RunConfig, answers: ResponseConfig) -> int:
+    """The answers that the teachers are asked for, in all."""
+    problems = config.data.train - (config.data.solved if fills_in(config) else 0)
+    return problems * answers.samples * (1 if answers.problems == "share" else len(teachers_of(answers, config)))
 
 
 def _written(config: RunConfig, answers: ResponseConfig) -> int:
-    """The answers that each teacher is asked for."""
-    among = len(teachers_of(answers, config)) if answers.problems == "share" else 1
-    problems = config.data.train - (config.data.solved if fills_in(config) else 0)
-    return -(-problems * answers.samples // max(among, 1))
+    """The answers that each teacher is asked for, at most."""
+    return -(-_answers(config, answers) // max(len(teachers_of(answers, config)), 1))
 
 
 def _who(names: list[str]) -> str:
