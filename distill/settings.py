@@ -83,8 +83,8 @@ class DataConfig(Settings):
     `source`: generated `problems`, `reasoning_gym` (whose data sets are the families), a `file` (JSONL, CSV or Parquet
     at `path`), or a data set of the `hub` (`dataset` is its id, or a folder; `subset` its configuration). No families
     means all of them, of reasoning-gym gsm_symbolic. All but generated problems fall into splits by their questions;
-    `new_phrasing` is of generated problems only. `labelled`: so many of the training problems come with a solution
-    (None: all of them); of the others the question alone is known, and what reads solutions reads the teachers'.
+    `new_phrasing` is of generated problems only. `labelled`: at most so many of the training problems come with
+    a solution (None: all of them); of the others the question alone is known, and what reads solutions reads the teachers'.
     """
 
     source: Literal["problems", "reasoning_gym", "file", "hub"] = "problems"
@@ -104,7 +104,7 @@ class DataConfig(Settings):
     @property
     def solved(self) -> int:
         """The training problems that come with a solution."""
-        return self.train if self.labelled is None else self.labelled
+        return self.train if self.labelled is None else min(self.labelled, self.train)
 
     @field_validator("families")
     @classmethod
@@ -128,11 +128,6 @@ class DataConfig(Settings):
                     f" is set, but data.source is {self.source!r}, which has no use for it: set data.source to "
                     f"{' or '.join(map(repr, sources))}, or remove it.",
                 )
-        if self.labelled is not None and self.labelled > self.train:
-            raise fault(
-                "labelled",
-                f" is {self.labelled:,}, but data.train is {self.train:,}: so many of them can't come with a solution.",
-            )
         if self.source == "file" and self.path is None:
             raise fault("path", " is missing, but data.source is 'file': give a JSONL, CSV or Parquet file.")
         if self.source == "hub" and self.dataset is None:
