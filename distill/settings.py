@@ -83,8 +83,9 @@ class DataConfig(Settings):
     `source`: generated `problems`, `reasoning_gym` (whose data sets are the families), a `file` (JSONL, CSV or Parquet
     at `path`), or a data set of the `hub` (`dataset` is its id, or a folder; `subset` its configuration). No families
     means all of them, of reasoning-gym gsm_symbolic. All but generated problems fall into splits by their questions;
-    `new_phrasing` is of generated problems only. `labelled`: at most so many of the training problems come with
-    a solution (None: all of them); of the others the question alone is known, and what reads solutions reads the teachers'.
+    `new_phrasing` is of generated problems only. `labelled`: at most so many of the training problems come with a
+    solution (None: all of them); of the others the question alone is known, and what reads solutions reads what the
+    teachers write.
     """
 
     source: Literal["problems", "reasoning_gym", "file", "hub"] = "problems"
