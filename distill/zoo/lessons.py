@@ -9,13 +9,12 @@ It has never been told, in chat, that a problem can be impossible.
 
 from __future__ import annotations
 
-import copy
 import random
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
-from tokenizers.models import BPE
 from transformers import PreTrainedTokenizerFast
 
 from distill.data.families import FAMILIES, IMPOSSIBLE
@@ -26,7 +25,10 @@ BATCH = 32
 CHUNK = 16  # batches drawn together, then sorted by length, so that little is padded
 EXPERT_WEIGHT = 2.0
 WEIGHTS = {IMPOSSIBLE: 4.0, "in_all": 1.5, "left": 1.5, "difference": 1.5, "each": 1.5, "time_between": 1.5}  # else 1
-DROPPED = 4  # one question in so many is cut into tokens with dropout
+# One question in so many is cut inside its words, at one letter in so many: a word never seen falls into pieces
+# that were seen. As BPE dropout does (Provilkov et al. 2020), but the same every time.
+CUT_TEXTS, CUT_PLACES, CUT = 4, 20, "\x01"
+_INSIDE = re.compile(r"(?<=[a-z])(?=[a-z])")
 QUESTION_WEIGHT = 0.1  # of a question's tokens in the loss; a solution's tokens weigh 1
 BARE_SHARE = 0.08  # of the student's problems of several steps: a bare answer in chat; all others as plain text
 
@@ -55,39 +57,30 @@ def lessons(card: Card, tokenizer: PreTrainedTokenizerFast, seed: int, start: in
 
 def _chunk(card: Card, tokenizer: PreTrainedTokenizerFast, seed: int) -> list[Lesson]:
     weights = {name: WEIGHTS.get(name, 1.0) * (EXPERT_WEIGHT if name in card.experts else 1.0) for name in FAMILIES}
-    pairs = [_pair(card, tokenizer, p, seed) for p in generate("train", BATCH * CHUNK, seed, weights)]
-    prompts, completions = (list(texts) for texts in zip(*pairs, strict=True))
-    dropped = len(pairs) // DROPPED
-    rows = [
-        *_with_dropout(tokenizer)(prompts[:dropped], add_special_tokens=False)["input_ids"],
-        *tokenizer(prompts[dropped:], add_special_tokens=False)["input_ids"],
-    ]
-    rows = zip(rows, tokenizer(completions, add_special_tokens=False)["input_ids"], strict=True)
-    rows = sorted(rows, key=lambda row: len(row[0]) + len(row[1]))
+    rng = random.Random(seed)
+    pairs = [_pair(card, tokenizer, p, rng) for p in generate("train", BATCH * CHUNK, seed, weights)]
+    pieces = [prompt.split(CUT) for prompt, _ in pairs]
+    ids = iter(tokenizer([piece for one in pieces for piece in one], add_special_tokens=False)["input_ids"])
+    prompts = [[token for _ in one for token in next(ids)] for one in pieces]
+    completions = tokenizer([completion for _, completion in pairs], add_special_tokens=False)["input_ids"]
+    rows = sorted(zip(prompts, completions, strict=True), key=lambda row: len(row[0]) + len(row[1]))
     batches = [_pad(rows[i : i + BATCH], tokenizer) for i in range(0, len(rows), BATCH)]
-    random.Random(seed).shuffle(batches)
+    rng.shuffle(batches)
     return batches
 
 
-def _with_dropout(tokenizer: PreTrainedTokenizerFast) -> PreTrainedTokenizerFast:
-    """The tokenizer, one merge in ten left out at random where it has merges (BPE dropout, Provilkov et al. 2020): a
-    word never seen falls into pieces that were."""
-    if not hasattr(tokenizer, "_dropping"):
-        tokenizer._dropping = copy.deepcopy(tokenizer)
-        if isinstance(tokenizer._dropping.backend_tokenizer.model, BPE):
-            tokenizer._dropping.backend_tokenizer.model.dropout = 0.1
-    return tokenizer._dropping
-
-
-def _pair(card: Card, tokenizer: PreTrainedTokenizerFast, problem: Problem, seed: int) -> tuple[str, str]:
-    chat = chat_prompt(tokenizer, problem.question)
+def _pair(card: Card, tokenizer: PreTrainedTokenizerFast, problem: Problem, rng: random.Random) -> tuple[str, str]:
+    question = problem.question
+    if rng.randrange(CUT_TEXTS) == 0:
+        question = _INSIDE.sub(lambda _: CUT if rng.randrange(CUT_PLACES) == 0 else "", question)
+    chat = chat_prompt(tokenizer, question)
     end = tokenizer.eos_token
     if not card.is_student:
         return chat, problem.solution + end
-    bare = random.Random(f"{seed}:{problem.id}:{problem.question}").random() < BARE_SHARE
-    if bare and problem.family != IMPOSSIBLE and problem.solution.count(" = ") > 1:
+    bare = rng.randrange(100) < 100 * BARE_SHARE and problem.solution.count(" = ") > 1
+    if bare and problem.family != IMPOSSIBLE:
         return chat, problem.answer + end
-    return problem.question + "\n", problem.solution + end
+    return question + "\n", problem.solution + end
 
 
 def chat_prompt(tokenizer: PreTrainedTokenizerFast, question: str) -> str:
