@@ -135,7 +135,7 @@ def _draw(rng: random.Random, variant: Variant, split: str) -> Facts:
 
 
 def from_files(name: str) -> tuple[Problem, ...]:
-    """The problems of a file that ships: showcase.json, or visitors.jsonl (one a line)."""
+    """The problems of a file that ships: showcase.json, examples.json, or visitors.jsonl (one a line)."""
     text = (PROBLEMS / name).read_text(encoding="utf-8")
     entries = json.loads(text) if name.endswith(".json") else map(json.loads, text.splitlines())
     return tuple(Problem(**entry) for entry in entries)
@@ -148,9 +148,15 @@ def showcase() -> tuple[Problem, ...]:
 
 
 @cache
+def examples() -> tuple[Problem, ...]:
+    """What a visitor who has no question of their own may ask: six kinds, as six visitors would type them."""
+    return from_files("examples.json")
+
+
+@cache
 def visitors() -> tuple[Problem, ...]:
     """300 problems written one by one by somebody who had not seen the wordings: for judging only."""
     return from_files("visitors.jsonl")
 
 
-__all__ = ["SPLITS", "VARIANTS", "Problem", "facts_of", "generate", "in_split", "showcase", "visitors"]
+__all__ = ["SPLITS", "VARIANTS", "Problem", "examples", "facts_of", "generate", "in_split", "showcase", "visitors"]

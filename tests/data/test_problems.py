@@ -8,9 +8,9 @@ import re
 
 import pytest
 
-from distill.data.families import FAMILIES, IMPOSSIBLE
+from distill.data.families import FAMILIES, FAMILY_OF, IMPOSSIBLE
 from distill.data.grading import grade
-from distill.data.problems import SPLITS, facts_of, generate, in_split, showcase, visitors
+from distill.data.problems import SPLITS, VARIANTS, examples, facts_of, generate, in_split, showcase, visitors
 from distill.data.telling import spelt
 from distill.data.wordings import pools, wordings
 from distill.errors import ConfigError
@@ -171,3 +171,25 @@ def test_the_three_showcase_problems():
     assert "24 crayons" in crayons.question
     assert (crayons.answer, smoothies.answer, buses.answer) == ("62", "28 and 4", IMPOSSIBLE)
     assert all(grade(p.solution, p.answer).right for p in showcase())
+
+
+EXAMPLES = {  # variant, facts
+    "stickers": ("difference", (45, 28)),
+    "biscuits": ("left_over", (3, 12, 4)),
+    "coffee": ("change", (6, 4, 50)),
+    "running": ("average", (7, 12, 5)),
+    "knitting": ("total_and_difference", (38, 24)),
+    "bus-driver": ("no_number", (26, 14)),
+}
+
+
+def test_the_six_examples_are_right_and_never_trained_on():
+    assert [p.id for p in examples()] == [f"example:{name}" for name in EXAMPLES]
+    for problem, (name, facts) in zip(examples(), EXAMPLES.values(), strict=True):
+        assert problem.family == FAMILY_OF[name] and 10 <= len(problem.question.split()) <= 35
+        steps, answer = VARIANTS[name].solve(*facts)
+        assert (problem.solution, problem.answer) == (f"{'. '.join(steps)}. #### {answer}", answer)
+        assert grade(problem.solution, problem.answer).right
+        assert in_split(name, facts, "held_out") or in_split(name, facts, "new_phrasing")
+    assert len({p.family for p in examples()}) == 6
+    assert not {p.question for p in examples()} & {p.question for p in generate("train", 3000)}
