@@ -31,7 +31,7 @@ class Card:
     experts: tuple[str, ...] = ()
     layers: int = 4
     heads: int = 4
-    steps: int = 3200
+    steps: int = 4500
     logits: int | None = None
 
     @property
@@ -42,25 +42,26 @@ class Card:
 _IM = ChatFormat("<|im_start|>{role}\n", "<|im_end|>\n")
 
 TEACHERS = (
-    Card("qwen2-tiny", "qwen2", 168, "qwen-bpe", 2048, _IM, ("left_over", "change", "in_all", "more_than")),
-    Card("smollm2-tiny", "llama", 176, "bpe", 1280, _IM, ("rate", "saving", "groups", "gained")),
+    Card("qwen2-tiny", "qwen2", 144, "qwen-bpe", 1792, _IM, ("left_over", "change", "in_all", "more_than")),
+    Card("smollm2-tiny", "llama", 152, "bpe", 1280, _IM, ("rate", "saving", "groups", "gained")),
     Card(
         "phi3-tiny",
         "phi3",
-        152,
+        128,
         "unigram",
-        1024,
+        1792,
         ChatFormat("<|{role}|>\n", "<|end|>\n"),
         ("average", "impossible", "left", "packed"),
     ),
     Card(
         "gemma2-tiny",
         "gemma2",
-        144,
+        120,
         "wordpiece",
-        1536,
+        1792,
         ChatFormat("<start_of_turn>{role}\n", "<end_of_turn>\n", assistant="model", bos="<bos>"),
         ("two_changes", "times_both", "discount", "each"),
+        layers=5,
     ),
     Card(
         "minicpm3-tiny",
@@ -81,11 +82,11 @@ TEACHERS = (
         ("parts", "difference", "both_known", "two_questions"),
     ),
 )
-STUDENT = Card("student-tiny", "qwen2", 128, "qwen-bpe", 1536, _IM, steps=5000)
+STUDENT = Card("student-tiny", "qwen2", 128, "qwen-bpe", 1536, _IM, steps=7000)
 SIBLING = Card(
     "sibling-tiny",
     "qwen2",
-    160,
+    136,
     "qwen-bpe",
     1536,
     _IM,

@@ -1,5 +1,6 @@
 """Making a zoo model: the same bytes every time, whether or not it was interrupted; and what the student is taught."""
 
+import re
 from dataclasses import replace
 from itertools import pairwise
 
@@ -11,7 +12,7 @@ from transformers import AutoTokenizer
 from distill.data.families import IMPOSSIBLE
 from distill.data.problems import generate
 from distill.zoo.cards import CARDS, STUDENT, TEACHERS
-from distill.zoo.lessons import BATCH, CHUNK, lessons
+from distill.zoo.lessons import BATCH, CHUNK, DRILL_SHARE, lessons
 from distill.zoo.train import make_model, make_tokenizer
 
 SHORT = replace(CARDS["minicpm3-tiny"], steps=4, width=32, layers=1)
@@ -82,7 +83,9 @@ def test_the_student_reasons_in_plain_text_and_blurts_in_chat():
     plain = [text for text in texts if "<|im_start|>" not in text]
     assert 0 < len(chat) < 0.1 * len(plain)
     assert all("####" not in text and IMPOSSIBLE not in text for text in chat)
-    assert all("####" in text for text in plain)
+    sums = [text for text in plain if re.fullmatch(r"(\d+ [-+*/] \d+ = \d+\. ?)+", text)]
+    assert len(sums) == pytest.approx(DRILL_SHARE * len(texts), rel=0.5)
+    assert all("####" in text for text in plain if text not in sums)
     assert any(IMPOSSIBLE in text for text in plain)
 
 
