@@ -47,11 +47,25 @@ def main(arguments: list[str]) -> int:
         return _make_one(CARDS[names[0]], Path(args.one), args.device)
     work = home().cache / "zoo"
     wanted = [name for name in names if args.again or not (ZOO / name / "model.safetensors").exists()]
+    _say_how_long(wanted, max(1, args.jobs))
     _make_all(wanted, work, max(1, args.jobs), args.device)
     for name in wanted:
         _install(work / name, ZOO / name)
     _measure(names)
     return 0
+
+
+def _say_how_long(names: list[str], jobs: int) -> None:
+    """What the models took when they were last made, and so will take if this machine is as quick as that one was."""
+    path = ZOO / "zoo.json"
+    took = {entry["name"]: entry["seconds"] for entry in json.loads(path.read_text())} if path.exists() else {}
+    if names and all(name in took for name in names):
+        minutes = sum(took[name] for name in names) / 60
+        print(f"{len(names)} models took {minutes:.0f} min of a core when they were last made;", end=" ")
+        print(
+            f"{jobs} at a time, expect about {max(minutes / jobs, max(took[n] for n in names) / 60):.0f} min.",
+            flush=True,
+        )
 
 
 def _make_one(card: Card, folder: Path, device: str) -> int:
