@@ -134,5 +134,7 @@ def _warn_of_unfinished(asking: Asking, response: ResponseConfig, chosen: Chosen
 
 
 def _asked_by(config: RunConfig) -> str:
-    """The objective whose settings say how answers are asked for."""
-    return "objectives.response" if any(one.kind == "response" for one in config.objectives) else "objectives.gkd"
+    """The group of settings that says how long answers may be."""
+    if fills_in(config):
+        return "evaluation"
+    return "objectives.response" if config.objective("response") else "objectives.gkd"
