@@ -30,7 +30,7 @@ class Demand:
 
 
 def listening(config: RunConfig, name: str) -> list[ObjectiveConfig]:
-    """The methods that listen to the teacher of this name; one is that of those who solve what has no solution."""
+    """The methods that listen to the teacher of this name, the solving of problems without a solution included."""
     methods = [*config.objectives, *([wants_answers(config)] if fills_in(config) else [])]
     return [one for one in methods if name in (teacher.name for teacher in teachers_of(one, config))]
 

@@ -46,6 +46,7 @@ def learning_texts(
     if response is not None:
         filling_in = fills_in(config)  # then the answers stand where solutions would, and are learnt as those are
         problems = [problem for problem in problems if not problem.solution] if filling_in else problems
+    if response is not None and problems:
         chosen = _without_long(asking, _answers(asking, response, problems), problems, tokenizer)
         asking.progress("signals", chosen.summary())(1, 1)
         _warn_of_unfinished(asking, response, chosen)

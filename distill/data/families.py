@@ -31,7 +31,7 @@ class Variant:
     slots: tuple[str, ...] = ("a", "b")
     section: str = ""
     parts: tuple[str, ...] = ()
-    weight: float = 1.0
+    weight: int = 10
 
     @property
     def wordings(self) -> str:
@@ -131,8 +131,8 @@ def _unit_price(rng: random.Random) -> Facts:
 
 
 def _hours(rng: random.Random) -> Facts:
-    a = _between(rng, 1, 10)
-    return a, _between(rng, a + 1, 12)
+    a = _between(rng, 1, 9)
+    return a, _between(rng, a + 1, 11)
 
 
 def _minutes(rng: random.Random) -> Facts:
@@ -144,7 +144,7 @@ def _minutes(rng: random.Random) -> Facts:
 
 def _left_over(rng: random.Random) -> Facts:
     a, b = _factor(rng), _factor(rng)
-    return a, b, _between(rng, 2, max(2, min(a * b - 2, 60)))
+    return a, b, _between(rng, 2, min(a * b - 2, 60))
 
 
 def _added(rng: random.Random) -> Facts:
@@ -152,8 +152,8 @@ def _added(rng: random.Random) -> Facts:
 
 
 def _two_changes(rng: random.Random) -> Facts:
-    a, b = _amount(rng), _amount(rng)
-    return a, b, _between(rng, 2, max(2, a + b - 2) if rng.randrange(4) == 0 else max(2, a - 1))
+    a = _amount(rng, 4)  # never fewer than go, whichever is told first
+    return a, _amount(rng), _between(rng, 2, a - 1)
 
 
 def _change(rng: random.Random) -> Facts:
@@ -173,7 +173,7 @@ def _two_prices(rng: random.Random) -> Facts:
 def _three(rng: random.Random) -> Facts:
     top = (20, 40, 100)[_between(rng, 0, 2)]
     a, b = _between(rng, 2, top), _between(rng, 2, top)
-    return a, b, 3 - (a + b) % 3 + 3 * _between(rng, 0, top // 3 - 1)
+    return a, b, 2 + (1 - a - b) % 3 + 3 * _between(rng, 0, top // 3 - 1)
 
 
 def _saving(rng: random.Random) -> Facts:
@@ -182,8 +182,8 @@ def _saving(rng: random.Random) -> Facts:
 
 def _share(rng: random.Random) -> Facts:
     c, each = _between(rng, 2, 10), _between(rng, 2, 20)
-    a = _between(rng, 2, max(2, c * each - 2))
-    return a, max(2, c * each - a), c
+    a = _between(rng, 2, c * each - 2)
+    return a, c * each - a, c
 
 
 def _parts(rng: random.Random) -> Facts:
@@ -236,7 +236,7 @@ def _too_few_boxes(rng: random.Random) -> Facts:
 
 def _too_many_parts(rng: random.Random) -> Facts:
     a, b = _between(rng, 5, 60), _between(rng, 5, 60)
-    return a, b, max(a, b) + _between(rng, 1, max(1, min(a, b) - 2))
+    return a, b, max(a, b) + _between(rng, 1, min(a, b) - 2)
 
 
 def _too_little_money(rng: random.Random) -> Facts:
@@ -293,8 +293,9 @@ def _impossible(*steps: str) -> Solution:
 _ABC = ("a", "b", "c")
 _AK = ("a", "k")
 
+
 FAMILIES: dict[str, Family] = {
-    name: Family(name, title, variants)
+    name: Family(name, title, tuple(variants))
     for name, title, *variants in (
         (
             "in_all",
@@ -314,14 +315,14 @@ FAMILIES: dict[str, Family] = {
             "each",
             "Shared equally",
             Variant("each", _quotient, lambda a, b: _ends(_over(a, b))),
-            Variant("teams", _quotient, lambda a, b: _ends(_over(a, b)), weight=0.6),
+            Variant("teams", _quotient, lambda a, b: _ends(_over(a, b)), weight=6),
         ),
         ("packed", "How many groups", Variant("packed", _quotient, lambda a, b: _ends(_over(a, b)))),
         ("half", "Half", Variant("half", _doubled, lambda a: _ends(_over(a, 2)), ("a",))),
         (
             "times",
             "So many times",
-            Variant("double", _one, lambda a: _ends(_times(2, a)), ("a",), weight=0.6),
+            Variant("double", _one, lambda a: _ends(_times(2, a)), ("a",), weight=6),
             Variant("times", _as_many, lambda a, k: _ends(_times(k, a)), _AK),
         ),
         (
@@ -346,9 +347,9 @@ FAMILIES: dict[str, Family] = {
         (
             "time_between",
             "Time between",
-            Variant("hours_between", _hours, lambda a, b: _ends(_minus(b, a)), weight=0.5),
-            Variant("clock", _clock, lambda a, b: _ends(_minus(12, a), _plus(12 - a, b)), weight=0.7),
-            Variant("minutes_between", _minutes, _solve_minutes, ("t1", "t2"), weight=0.8),
+            Variant("hours_between", _hours, lambda a, b: _ends(_minus(b, a)), weight=5),
+            Variant("clock", _clock, lambda a, b: _ends(_minus(12, a), _plus(12 - a, b)), weight=7),
+            Variant("minutes_between", _minutes, _solve_minutes, ("t1", "t2"), weight=8),
         ),
         (
             "left_over",
@@ -386,7 +387,7 @@ FAMILIES: dict[str, Family] = {
             "more_than",
             "So many more, together",
             Variant("more_than", _sum, lambda a, b: _ends(_plus(a, b), _plus(a, a + b))),
-            Variant("fewer_both", _larger_first, lambda a, b: _ends(_minus(a, b), _plus(a, a - b)), weight=0.7),
+            Variant("fewer_both", _larger_first, lambda a, b: _ends(_minus(a, b), _plus(a, a - b)), weight=7),
         ),
         (
             "two_changes",
@@ -441,12 +442,12 @@ FAMILIES: dict[str, Family] = {
             "two_questions",
             "Two questions in one",
             Variant("total_and_average", _product, _solve_total_and_each),
-            Variant("three_total_and_average", _three, _solve_total_and_average, _ABC, weight=0.8),
+            Variant("three_total_and_average", _three, _solve_total_and_average, _ABC, weight=8),
             Variant(
                 "total_and_difference",
                 _larger_first,
                 lambda a, b: ([_plus(a, b), _minus(a, b)], f"{a + b} and {a - b}"),
-                weight=0.8,
+                weight=8,
             ),
         ),
         (
@@ -458,7 +459,7 @@ FAMILIES: dict[str, Family] = {
                 lambda a, b: _impossible(f"{a} < {b}"),
                 section="left",
                 parts=("open_one", "event_lose:b"),
-                weight=0.7,
+                weight=7,
             ),
             Variant(
                 "not_enough_boxes",
@@ -467,7 +468,7 @@ FAMILIES: dict[str, Family] = {
                 _ABC,
                 "left_over",
                 ("open_groups", "event_lose:c"),
-                weight=0.7,
+                weight=7,
             ),
             Variant(
                 "too_many_parts",
@@ -475,7 +476,7 @@ FAMILIES: dict[str, Family] = {
                 lambda a, b, c: _impossible(_plus(a, b), f"{c} < {a + b}"),
                 _ABC,
                 "parts",
-                weight=0.6,
+                weight=6,
             ),
             Variant(
                 "too_little_money",
@@ -483,16 +484,15 @@ FAMILIES: dict[str, Family] = {
                 lambda a, b, c: _impossible(_times(a, b), f"{c} < {a * b}"),
                 _ABC,
                 "change",
-                weight=0.6,
+                weight=6,
             ),
             Variant("not_whole", _not_whole, lambda a, b: _impossible(f"{a} / {b} is not whole"), section="teams"),
-            Variant("no_number", _spread, lambda a, b: _impossible("no number"), weight=1.2),
+            Variant("no_number", _spread, lambda a, b: _impossible("no number"), weight=12),
             Variant("not_both", _spread, lambda a, b: _impossible("not both")),
             Variant("system", _spread_of_three, lambda a, b, c: _impossible("not both"), _ABC),
-            Variant("nonsense", lambda rng: (), lambda: _impossible("no problem"), (), weight=0.8),
+            Variant("nonsense", lambda rng: (), lambda: _impossible("no problem"), (), weight=8),
         ),
     )
-    for variants in [tuple(variants)]
 }
 
 VARIANTS: dict[str, Variant] = {variant.name: variant for family in FAMILIES.values() for variant in family.variants}

@@ -1,9 +1,9 @@
 """Generated word problems in five splits that cannot overlap.
 
-Which split a problem belongs to follows from its *facts* (its variant and numbers, whatever the names and wording): a
-hash of them picks it, and every wording shows all of them. So no problem of one split can be a re-wording of a problem
-of another, however many are drawn. `new_phrasing` has, besides, wordings that no other split uses, and `new_names`
-names, things and containers; these two share their facts.
+Which split a problem belongs to follows from its *facts* alone (its variant and numbers): a hash of them picks it, and
+every wording shows all of them. So a problem of one split is never met in another in other words, however many are
+drawn (3 and 5 apples are other facts than 5 and 3). `new_phrasing` has, besides, wordings that no other split uses, and
+`new_names` names, things and containers; these two share their facts.
 
 The stream is seeded and the same on every platform and Python version (it uses `random.Random.randrange` only).
 """
@@ -73,7 +73,8 @@ def generate(
     """
     if split not in SPLITS:
         raise ValueError(f"There is no split {split!r}: choose one of {', '.join(SPLITS)}.")
-    names = list(families or FAMILIES)
+    families = families or list(FAMILIES)
+    names = list(families)
     for name in names:
         if name not in FAMILIES:
             raise ConfigError(f"There is no problem family {name!r}: {instead(name, FAMILIES)}")

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from typing import TypeVar
 
 from distill.data.families import Facts, Variant
-from distill.data.wordings import Pools, Wording, pools, wordings
+from distill.data.wordings import CHOICE, SLOT, Pools, Wording, known_words, pools, wordings
 
 T = TypeVar("T")
 
@@ -27,6 +27,12 @@ _MONEY = (
     *["${}"] * 10, *["{} dollars"] * 4, "{} euros", "{} euros", "€{}", "€{}", "£{}", "£{}", "{} pounds", "Rs {}",
     "{} rupees", "{} pesos", "{} yen", "{} coins", "{} cents", "{} naira", "{} shillings", "{} francs", "R{}", "{} €",
 )  # fmt: skip
+_NOTES = [money for money in _MONEY if "cents" not in money and "coins" not in money]
+_DOZENS = {"12": "a dozen", "24": "two dozen"}
+_COUNTED = re.compile(r" (?:more )?(?:\{[xy]\}|eggs\b)")
+_DETERMINED = re.compile(
+    r"\b(?:an?|the|my|our|your|her|his|their|its|all|these|those|another|other|first|last) $", re.I
+)
 _SINGULAR = re.compile(
     r"\b(\S+ )(dollar|euro|pound|rupee|peso|coin|cent|shilling|franc)s(?=[ -](?:note|bill|coin|voucher)\b)"
 )
@@ -35,10 +41,11 @@ _ONES = (
     "thirteen", "fourteen", "fifteen", "sixteen", "seventeen", "eighteen", "nineteen",
 )  # fmt: skip
 _TENS = ["twenty", "thirty", "forty", "fifty", "sixty", "seventy", "eighty", "ninety"]
-_CHOICE = re.compile(r"\[([^\[\]]*)\]")
-_SLOT = re.compile(r"\{([^{}]*)\}")
-_STARTS = re.compile(r"(?:^|[.?!][\"”’)]*\s+|\n\W*)$")
-_VOWEL = re.compile(r"\b([Aa]) (?=(?!one\b|uni|use|euro|ukulele)[aeiouAEIOU]|(?:8|11|18|8\d)\b)")
+_STARTS = re.compile(r"(?:^|[.?!][\"”’)]*\s+|\n\W*)[\"“(]?$")
+_ARTICLE = re.compile(r"\b[Aa] $")
+_AN = re.compile(r"(?!one\b|uni|use|euro|ukulele|ewe)[aeiouAEIOU]|[$£€]?(?:8|11\b|18\b)")
+# Words that mean something to a problem: none is invented, and none is misspelt.
+_REAL = {*_ONES, *_TENS, "hundred", "dozen", "twice", "times", "half", "double", "she", "he", "her", "his", "him", "it"}
 _CONSONANTS = (*"bcdfghjklmnprstvwyz", "br", "ch", "dr", "gr", "kl", "sh", "st", "tr", "th")
 _VOWELS = (*"aeiouaeiou", "ai", "ea", "oo", "y")
 
@@ -48,12 +55,12 @@ def tell(rng: random.Random, variant: Variant, facts: Facts, split: str) -> tupl
     training, held = split == "train", split == "new_phrasing"
     words = pools(split == "new_names", held)
     template, identity = _template(rng, variant, held)
-    template = _CHOICE.sub(lambda choice: pick(rng, choice[1].split("|")), template)
+    template = CHOICE.sub(lambda choice: pick(rng, choice[1].split("|")), template)
     if _chance(rng, _FILLER):
         template = f"{pick(rng, words.words['fillers'])} {template}"
     if _chance(rng, _CLOSER):
         template = f"{template} {pick(rng, words.words['closers'])}"
-    text = _fill(template, _values(rng, words, variant, facts, training), rng)
+    text = _fill(template, _values(rng, words, variant, facts, template, training), rng)
     return (_as_typed(rng, text) if training else text), identity
 
 
@@ -94,21 +101,23 @@ def _joined(rng: random.Random, texts: list[str]) -> str:
 
 
 def _lowered(text: str) -> str:
-    return text if text.startswith("{") else text[0].lower() + text[1:]
+    return text if text.startswith(("{", "I ", "I'")) else text[0].lower() + text[1:]
 
 
 # --- filling the slots -----------------------------------------------------------------------------------------------
 
 
-def _values(rng: random.Random, words: Pools, variant: Variant, facts: Facts, training: bool) -> dict[str, str]:
+def _values(
+    rng: random.Random, words: Pools, variant: Variant, facts: Facts, template: str, training: bool
+) -> dict[str, str]:
     values = _people(rng, words, training) | _things(rng, words, training)
     for slots, pool in (
         (("who",), "people"), (("kin",), "kin"), (("place",), "places"), (("shop",), "shops"), (("town",), "towns"),
-        (("colour", "colour2", "colour3"), "adjectives"),
     ):  # fmt: skip
         values |= zip(slots, _some(rng, words.words[pool], len(slots)), strict=True)
+    values |= zip(("colour", "colour2", "colour3"), _some(rng, pick(rng, words.adjectives), 3), strict=True)
     values |= zip(("day", "day2", "day3"), _some(rng, _DAYS, 3), strict=True)
-    return values | _numbers(rng, variant, facts)
+    return values | _numbers(rng, variant, facts, template)
 
 
 def _some(rng: random.Random, options: Sequence[T], n: int) -> list[T]:
@@ -136,7 +145,7 @@ def _things(rng: random.Random, words: Pools, training: bool) -> dict[str, str]:
     for slot, (many, one) in zip("xy", _some(rng, words.things, 2), strict=True):
         if training and _chance(rng, _INVENTED):
             one = _invented(rng)
-            many = one + ("es" if one[-1] in "sxhz" else "s")
+            many = one + ("es" if one[-1] in "sh" else "s")
         values |= {slot: many, f"{slot}1": one}
     for number, (many, one) in zip(("", "2"), _some(rng, words.containers, 2), strict=True):
         values |= {f"box{number}": one, f"boxes{number}": many}
@@ -144,11 +153,15 @@ def _things(rng: random.Random, words: Pools, training: bool) -> dict[str, str]:
 
 
 def _invented(rng: random.Random) -> str:
-    syllables = "".join(pick(rng, _CONSONANTS) + pick(rng, _VOWELS) for _ in range(1 + rng.randrange(3)))
-    return syllables + pick(rng, ("", "", "n", "l", "r", "s", "t", "m"))
+    """A word that nobody has: none of the pools, no pronoun and no number."""
+    while True:
+        syllables = "".join(pick(rng, _CONSONANTS) + pick(rng, _VOWELS) for _ in range(1 + rng.randrange(3)))
+        word = syllables + pick(rng, ("", "", "n", "l", "r", "s", "t", "m"))
+        if word not in known_words() and word not in _REAL:
+            return word
 
 
-def _numbers(rng: random.Random, variant: Variant, facts: Facts) -> dict[str, str]:
+def _numbers(rng: random.Random, variant: Variant, facts: Facts, template: str) -> dict[str, str]:
     if variant.slots == ("t1", "t2"):
         mark = pick(rng, (":", ":", ":", "."))
         hour, start, end_hour, end = facts
@@ -160,7 +173,7 @@ def _numbers(rng: random.Random, variant: Variant, facts: Facts) -> dict[str, st
     in_words = _chance(rng, _IN_WORDS)
     by_slot = dict(zip(variant.slots, facts, strict=True))
     values = {slot: _number(rng, fact, in_words) for slot, fact in by_slot.items()}
-    money = pick(rng, _MONEY)
+    money = pick(rng, _NOTES if "note" in template or "bill" in template else _MONEY)
     values |= {f"${slot}": money.format(fact) for slot, fact in by_slot.items()}
     others = [z for z in range(2, 31) if z not in facts]
     values["z"] = _number(rng, pick(rng, others), in_words)
@@ -180,28 +193,25 @@ def spelt(value: int) -> str:
     if value < 20:
         return _ONES[value]
     if value == 100:
-        return "a hundred"
+        return "one hundred"
     return _TENS[value // 10 - 2] + (f"-{_ONES[value % 10]}" if value % 10 else "")
 
 
 def _fill(template: str, values: Mapping[str, str], rng: random.Random) -> str:
     pieces: list[str] = []
     at = 0
-    for slot in _SLOT.finditer(template):
+    for slot in SLOT.finditer(template):
         pieces.append(template[at : slot.start()])
         at = slot.end()
-        value = values[slot[1]]
-        if (
-            value in ("12", "24")
-            and template[at:].startswith((" {x}", " {y}", " more {x}", " eggs"))
-            and _chance(rng, 0.3)
-        ):
-            value = "a dozen" if value == "12" else "two dozen"
-        if _STARTS.search("".join(pieces)[-6:]):
+        value, before = values[slot[1]], "".join(pieces)[-12:]
+        if value in _DOZENS and _COUNTED.match(template[at:]) and not _DETERMINED.search(before) and _chance(rng, 0.3):
+            value = _DOZENS[value]
+        if _STARTS.search(before):
             value = value[0].upper() + value[1:]
+        elif _ARTICLE.search(before) and _AN.match(value):
+            pieces[-1] = f"{pieces[-1][:-1]}n "
         pieces.append(value)
-    text = "".join([*pieces, template[at:]])
-    return _VOWEL.sub(r"\1n ", _SINGULAR.sub(r"\1\2", text))
+    return _SINGULAR.sub(r"\1\2", "".join([*pieces, template[at:]]))
 
 
 # --- as people type --------------------------------------------------------------------------------------------------
@@ -222,10 +232,11 @@ def _as_typed(rng: random.Random, text: str) -> str:
 
 def _with_a_typo(rng: random.Random, text: str) -> str:
     """Two letters of a longer word change places, or one is missing or double."""
-    places = [match.start() for match in re.finditer(r"(?<=[a-z]{2})[a-z](?=[a-z]{2})", text)]
-    if not places:
+    words = [word for word in re.finditer(r"[a-z]{5,}", text) if word[0] not in _REAL]
+    if not words:
         return text
-    at = pick(rng, places)
+    word = pick(rng, words)
+    at = word.start() + 1 + rng.randrange(len(word[0]) - 3)
     kind = rng.randrange(3)
     changed = (text[at + 1] + text[at], text[at] * 2 + text[at + 1], text[at + 1])[kind]
     return text[:at] + changed + text[at + 2 :]

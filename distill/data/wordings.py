@@ -4,9 +4,9 @@
 line below is one wording of it. `{slot}` is filled, `[this|that]` is one of these, `\\n` is a line break. The grammar,
 with every slot, is in assets/problems/README.md. `pools/*.txt`: one entry a line.
 
-One wording in seven is held out, and one name, thing and container in seven: a hash of the text says which, so that
-adding or moving lines moves nothing between the splits. Everything is checked when read: ConfigError names file and
-line.
+One wording in seven is held out, and one name, thing and container in seven unless a wording has that very word. A hash
+of the text says which, so that adding or moving lines moves nothing between the splits. Everything is checked when
+read: ConfigError names file and line.
 """
 
 from __future__ import annotations
@@ -39,9 +39,8 @@ WORDS = frozenset(
 )
 FEWEST = 6  # wordings that each split must have of every section
 _SHARE = 7  # one in so many is held out
-_FACT = re.compile(r"[abcdek]|t[12]")
-_SLOT = re.compile(r"\{([^{}]*)\}")
-_CHOICE = re.compile(r"\[([^\[\]]*)\]")
+SLOT = re.compile(r"\{([^{}]*)\}")
+CHOICE = re.compile(r"\[([^\[\]]*)\]")
 
 
 @dataclass(frozen=True)
@@ -73,7 +72,7 @@ def is_held(text: str) -> bool:
 
 
 def _digest(text: str) -> bytes:
-    first_choices = _CHOICE.sub(lambda choice: choice[1].partition("|")[0], text)
+    first_choices = CHOICE.sub(lambda choice: choice[1].partition("|")[0], text)
     return hashlib.sha256(re.sub(r"\W+", "", first_choices.casefold()).encode()).digest()
 
 
@@ -115,18 +114,18 @@ def wordings(folder: Path = PROBLEMS / "wordings") -> Wordings:
 def _check(line: str, facts: Sequence[str], place: str) -> None:
     if any(
         re.sub(pattern, "", line).count(mark)
-        for pattern, mark in ((_SLOT, "{"), (_SLOT, "}"), (_CHOICE, "["), (_CHOICE, "]"))
+        for pattern, mark in ((SLOT, "{"), (SLOT, "}"), (CHOICE, "["), (CHOICE, "]"))
     ):
         raise ConfigError(f"{place}: a bracket is not closed, or one stands inside another: {line}")
-    for choice in _CHOICE.findall(line):
+    for choice in CHOICE.findall(line):
         if "|" not in choice:
             raise ConfigError(f"{place}: [{choice}] offers no choice: write [this|that].")
-    slots = _SLOT.findall(line)
+    slots = SLOT.findall(line)
     known = {*WORDS, *facts, *(f"${fact}" for fact in facts if fact in "abcd")}
     for slot in slots:
         if slot not in known:
             raise ConfigError(f"{place}: there is no slot {{{slot}}} here: {instead(slot, sorted(known))}")
-    shown = {slot.lstrip("$") for slot in _SLOT.findall(_CHOICE.sub("", line))}
+    shown = {slot.lstrip("$") for slot in SLOT.findall(CHOICE.sub("", line))}
     if missing := [fact for fact in facts if fact not in shown]:
         raise ConfigError(f"{place}: {{{missing[0]}}} is missing: every wording of a section shows all its numbers.")
 
@@ -141,56 +140,94 @@ class Pools:
     names: tuple[tuple[str, bool], ...]
     things: tuple[tuple[str, str], ...]
     containers: tuple[tuple[str, str], ...]
-    words: Mapping[str, tuple[str, ...]]  # people, kin, places, shops, towns, adjectives, fillers, closers
+    adjectives: tuple[tuple[str, ...], ...]  # groups: of one, no two can be true of a thing
+    words: Mapping[str, tuple[str, ...]]  # people, kin, places, shops, towns, fillers, closers
 
 
-_WORD_POOLS = ("people", "kin", "places", "shops", "towns", "adjectives")
-_SENTENCE_POOLS = ("fillers", "closers")
+_WORD_POOLS = ("people", "kin", "places", "shops", "towns")
 
 
 @cache
 def pools(held: bool, held_sentences: bool, folder: Path = PROBLEMS / "pools") -> Pools:
     """The words of one side of the split: names, things and containers of training or those it never sees (`held`);
     sentences that don't matter likewise (`held_sentences`)."""
-    names = _pool(folder / "names.txt", r"(.+) (she|he)", held)
-    things = _pool(folder / "things.txt", r"(.+?) \| (.+)", held)
-    containers = _pool(folder / "containers.txt", r"(.+?) \| (.+)", held)
-    return Pools(
-        tuple((name, sex == "she") for name, sex in names),
-        tuple(things),
-        tuple((many, one) for one, many in containers),
-        {name: tuple(entry for (entry,) in _pool(folder / f"{name}.txt", "(.+)")) for name in _WORD_POOLS}
-        | {
-            name: tuple(e for (e,) in _pool(folder / f"{name}.txt", "(.+)", held_sentences)) for name in _SENTENCE_POOLS
-        },
+    names = [(name, sex == "she") for name, sex in _split(folder / "names.txt", "Ann she", held)]
+    things = [(many, one) for many, one in _split(folder / "things.txt", "pens | pen", held)]
+    containers = [(many, one) for one, many in _split(folder / "containers.txt", "box | boxes", held)]
+    words = {name: tuple(text for text, *_ in _entries(folder / f"{name}.txt", "word")) for name in _WORD_POOLS}
+    for name in ("fillers", "closers"):
+        sentences = [text for text, *_ in _entries(folder / f"{name}.txt", "sentence")]
+        words[name] = tuple(text for text in sentences if is_held(text) == held_sentences)
+    groups = [tuple(line) for line in _entries(folder / "adjectives.txt", "red | blue | green")]
+    return Pools(tuple(names), tuple(things), tuple(containers), tuple(groups), words)
+
+
+_PATTERNS = {"Ann she": r"(.+) (she|he)", "pens | pen": r"(.+?) \| (.+)", "box | boxes": r"(.+?) \| (.+)"}
+
+
+def _split(path: Path, form: str, held: bool) -> list[tuple[str, ...]]:
+    """The entries of one side; a word that wordings have cannot be held out."""
+    entries = [e for e in _entries(path, form) if (is_held(e[0]) and not _worded(e)) == held]
+    if len(entries) < 3:
+        raise ConfigError(
+            f"{path}: only {len(entries)} {'held-out' if held else 'trained'} entries, which is too few: write more."
+        )
+    return entries
+
+
+@cache
+def known_words() -> frozenset[str]:
+    """All names and things that there are, in both splits, in lower case."""
+    entries = _entries(PROBLEMS / "pools" / "names.txt", "Ann she") + _entries(
+        PROBLEMS / "pools" / "things.txt", "pens | pen"
     )
+    return frozenset(word.casefold() for entry in entries for word in entry)
 
 
-def _pool(path: Path, pattern: str, held: bool | None = None) -> list[tuple[str, ...]]:
+def _worded(entry: tuple[str, ...]) -> bool:
+    words = entry[:1] if entry[-1] in ("she", "he") else entry
+    return any(f" {_bare(word)} " in _all_words() for word in words)
+
+
+@cache
+def _all_words() -> str:
+    """Every wording that ships, words and single spaces only."""
+    lines = [line for path in sorted((PROBLEMS / "wordings").glob("*.txt")) for line in read_lines(path)]
+    return f" {' '.join(map(_bare, lines))} "
+
+
+def _bare(text: str) -> str:
+    return " ".join(re.findall(r"\w+", SLOT.sub(" ", text).casefold()))
+
+
+def _entries(path: Path, form: str) -> list[tuple[str, ...]]:
+    """The entries of a pool, written as `form`. ConfigError with file and line for one that isn't, or is repeated."""
     seen: dict[str, int] = {}
     entries = []
     for number, line in enumerate(read_lines(path), 1):
         if not line or line.startswith("#"):
             continue
-        match = re.fullmatch(pattern, line)
-        if not match:
-            raise ConfigError(
-                f"{path.name}, line {number}: {line!r} is not written as this pool's entries are: {pattern}"
-            )
-        key = match[1].casefold()
+        place = f"{path.name}, line {number}"
+        if form in _PATTERNS:
+            match = re.fullmatch(_PATTERNS[form], line)
+            entry = match.groups() if match else ()
+        else:
+            entry = tuple(line.split(" | ")) if "|" in form else (line,)
+        if not entry or ("|" in form and len(entry) < 2):
+            raise ConfigError(f"{place}: {line!r} is not written as the entries here are, such as {form!r}.")
+        if form == "sentence":
+            _check(line, (), place)
+        key = "|".join(entry).casefold() if form.startswith("red") else entry[0].casefold()
         if key in seen:
-            raise ConfigError(f"{path.name}, line {number}: {match[1]!r} is there already, on line {seen[key]}.")
+            raise ConfigError(f"{place}: {entry[0]!r} is there already, on line {seen[key]}.")
         seen[key] = number
-        if held is None or is_held(match[1]) == held:
-            entries.append(match.groups())
-    if len(entries) < 3:
-        raise ConfigError(f"{path}: too few entries for its splits: write more, one a line.")
+        entries.append(entry)
     return entries
 
 
 def read_lines(path: Path) -> list[str]:
     """The lines of a text file, without the spaces around them; ConfigError where it can't be read."""
     try:
-        return [line.strip() for line in path.read_text(encoding="utf-8").splitlines()]
+        return [line.strip() for line in path.read_text(encoding="utf-8-sig").splitlines()]
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path} can't be read: {error}.") from error

@@ -54,6 +54,9 @@ def called_impossible(problems: Sequence[Problem], texts: Sequence[str]) -> Scor
 
 
 def vote(texts: Sequence[Sequence[str]]) -> list[str]:
-    """What most of several models conclude of each problem; of equals the first. texts: one list a model."""
-    concluded = [[extract(text) or "" for text in of_one] for of_one in zip(*texts, strict=True)]
-    return [f"#### {max(said, key=said.count)}" for said in concluded]
+    """What most of several models conclude of each problem, of equals the first; "" where none concludes anything.
+
+    texts: one list a model.
+    """
+    concluded = [[said for text in of_one if (said := extract(text))] for of_one in zip(*texts, strict=True)]
+    return [f"#### {max(said, key=said.count)}" if said else "" for said in concluded]

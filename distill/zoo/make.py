@@ -58,7 +58,11 @@ def main(arguments: list[str]) -> int:
 def _say_how_long(names: list[str], jobs: int) -> None:
     """What the models took when they were last made, and so will take if this machine is as quick as that one was."""
     path = ZOO / "zoo.json"
-    took = {entry["name"]: entry["seconds"] for entry in json.loads(path.read_text())} if path.exists() else {}
+    took = (
+        {entry["name"]: entry["seconds"] for entry in json.loads(path.read_text(encoding="utf-8"))}
+        if path.exists()
+        else {}
+    )
     if names and all(name in took for name in names):
         minutes = sum(took[name] for name in names) / 60
         print(f"{len(names)} models took {minutes:.0f} min of a core when they were last made;", end=" ")
@@ -98,7 +102,7 @@ def _tend(waiting: list[str], running: list[tuple[str, subprocess.Popen]], work:
     while waiting or running:
         while waiting and len(running) < jobs:
             name = waiting.pop(0)
-            if (work / name / "made.json").exists():
+            if _is_made(CARDS[name], work / name):
                 continue
             command = [sys.executable, "-m", "distill", "zoo", name, "--one", str(work / name), "--device", device]
             running.append((name, subprocess.Popen(command, cwd=ROOT)))
@@ -108,6 +112,14 @@ def _tend(waiting: list[str], running: list[tuple[str, subprocess.Popen]], work:
                 if process.returncode:
                     raise UserError(f"Making {name} failed (exit {process.returncode}): its messages are above.")
         time.sleep(0.2)
+
+
+def _is_made(card: Card, folder: Path) -> bool:
+    """Whether an earlier call finished this very model, and was interrupted before it could put it in its place."""
+    from distill.zoo.train import fingerprint
+
+    path = folder / "made.json"
+    return path.exists() and json.loads(path.read_text(encoding="utf-8")).get("made_of") == fingerprint(card)
 
 
 def _install(made: Path, target: Path) -> None:
@@ -125,12 +137,12 @@ def _install(made: Path, target: Path) -> None:
 def _measure(names: list[str]) -> None:
     """Measure these models and write zoo.json and the README's table."""
     path = ZOO / "zoo.json"
-    table = {entry["name"]: entry for entry in json.loads(path.read_text())} if path.exists() else {}
+    table = {entry["name"]: entry for entry in json.loads(path.read_text(encoding="utf-8"))} if path.exists() else {}
     for name in names:
         print(f"{name}: sitting the exams", flush=True)
         table[name] = _entry(CARDS[name])
     entries = [table[name] for name in CARDS if name in table]
-    path.write_text(json.dumps(entries, indent=1, ensure_ascii=False) + "\n")
+    path.write_text(json.dumps(entries, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     _write_readme(entries)
 
 
@@ -140,7 +152,7 @@ def _entry(card: Card) -> dict[str, Any]:
     from distill.models import load_model, load_tokenizer
 
     folder = ZOO / card.name
-    made = json.loads((folder / "made.json").read_text())
+    made = json.loads((folder / "made.json").read_text(encoding="utf-8"))
     model, tokenizer = load_model(folder), load_tokenizer(folder)
     results = {name: score(answer_problems(model, tokenizer, problems, 64)) for name, problems in exams().items()}
     return {

@@ -6,6 +6,7 @@ AdamW alone needs 2,000 for. Resumable: the state is kept beside the work every 
 
 from __future__ import annotations
 
+import hashlib
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -41,10 +42,13 @@ def make_tokenizer(card: Card, texts: int = TOKENIZER_TEXTS) -> PreTrainedTokeni
     return train_tokenizer(card.tokenizer, card.vocabulary, found, card.chat)
 
 
-def make_model(card: Card, work: Path, on_progress: OnProgress, seed: int = 0, device: str = "cpu") -> dict[str, float]:
+def make_model(
+    card: Card, work: Path, on_progress: OnProgress, seed: int = 0, device: str = "cpu"
+) -> dict[str, float | str]:
     """Train `card` in the folder `work` and save it there as a checkpoint that `from_pretrained` loads.
 
-    Returns {"parameters", "seconds"}. Interrupted, it goes on from the last state in `work`.
+    Returns {"parameters", "seconds", "made_of"}. Interrupted, it goes on from the last state in `work`, if that was
+    made of the same card and problems.
     """
     if not hasattr(torch.optim, "Muon"):
         raise UserError(f"Making the zoo needs torch 2.9 or newer (this is {torch.__version__}): upgrade torch.")
@@ -55,8 +59,8 @@ def make_model(card: Card, work: Path, on_progress: OnProgress, seed: int = 0, d
             _keep_muon_in_float32()
     tokenizer = make_tokenizer(card)
     model = build_model(card, tokenizer, seed).to(device)
-    optimisers = _optimisers(model)
-    step, seconds = _restore(work, model, optimisers)
+    optimisers, made_of = _optimisers(model), fingerprint(card, seed)
+    step, seconds = _restore(work, model, optimisers, made_of)
     began = time.monotonic() - seconds
     for lesson in lessons(card, tokenizer, seed, step, card.steps):
         loss = _learn(model, optimisers, lesson.to(device), _schedule(step, card.steps))
@@ -64,9 +68,16 @@ def make_model(card: Card, work: Path, on_progress: OnProgress, seed: int = 0, d
         if step % 50 == 0 or step == card.steps:
             on_progress(step, card.steps, loss)
         if step % SAVE_EVERY == 0 and step < card.steps:
-            _keep(work, model, optimisers, step, time.monotonic() - began)
+            _keep(work, model, optimisers, made_of, step, time.monotonic() - began)
     _save(work, model, tokenizer)
-    return {"parameters": sum(p.numel() for p in model.parameters()), "seconds": round(time.monotonic() - began)}
+    parameters = sum(p.numel() for p in model.parameters())
+    return {"parameters": parameters, "seconds": round(time.monotonic() - began), "made_of": made_of}
+
+
+def fingerprint(card: Card, seed: int = 0) -> str:
+    """What a model is made of: its card and the problems, by a sample of them. Another one is made from the start."""
+    sample = [problem.to_json() for problem in generate("train", 200, seed=9)]
+    return hashlib.sha256(repr((card, seed, sample)).encode()).hexdigest()[:16]
 
 
 def _optimisers(model: PreTrainedModel) -> list[torch.optim.Optimizer]:
@@ -117,19 +128,24 @@ def _learn(model: PreTrainedModel, optimisers: list[torch.optim.Optimizer], less
 
 
 def _keep(
-    work: Path, model: PreTrainedModel, optimisers: list[torch.optim.Optimizer], step: int, seconds: float
+    work: Path, model: PreTrainedModel, optimisers: list[torch.optim.Optimizer], made_of: str, step: int, seconds: float
 ) -> None:
     part = work / "state.part"
-    state = {"step": step, "seconds": seconds, "model": model.state_dict(), "opt": [o.state_dict() for o in optimisers]}
+    state = {"made_of": made_of, "step": step, "seconds": seconds}
+    state |= {"model": model.state_dict(), "opt": [o.state_dict() for o in optimisers]}
     torch.save(state, part)
-    part.rename(work / "state.pt")
+    part.replace(work / "state.pt")
 
 
-def _restore(work: Path, model: PreTrainedModel, optimisers: list[torch.optim.Optimizer]) -> tuple[int, float]:
+def _restore(
+    work: Path, model: PreTrainedModel, optimisers: list[torch.optim.Optimizer], made_of: str
+) -> tuple[int, float]:
     work.mkdir(parents=True, exist_ok=True)
     if not (work / "state.pt").exists():
         return 0, 0.0
     state = torch.load(work / "state.pt", map_location=model.device, weights_only=True)
+    if state.get("made_of") != made_of:
+        return 0, 0.0
     model.load_state_dict(state["model"])
     for optimiser, kept in zip(optimisers, state["opt"], strict=True):
         optimiser.load_state_dict(kept)

@@ -124,8 +124,10 @@ def test_new_wordings_and_new_names_are_met_nowhere_else():
         for words in (pools(False, False), pools(True, False))
     )
     assert not names & new_names and not things & new_things
-    questions = " ".join(p.question for p in generate("new_names", 300))
-    assert sum(name in questions for name in new_names) > 0.8 * len(new_names)
+    questions = " ".join(p.question for p in generate("new_names", 900))
+    assert sum(name in questions for name in new_names) > 0.9 * len(new_names)
+    trained = " ".join(re.findall(r"\w+", " ".join(p.question for p in generate("train", 4000)).lower()))
+    assert not [word for word in new_things if f" {' '.join(re.findall(r'[^ -]+', word))} " in f" {trained} "]
 
 
 def test_a_judges_problem_of_the_visitors_is_never_trained_on():

@@ -58,7 +58,7 @@ def test_facts_that_cannot_be_drawn_are_named(monkeypatch):
 
 @pytest.mark.parametrize(
     ("line", "said"),
-    [("tom she", "'tom' is there already, on line"), ("Ann", "'Ann' is not written as this pool's entries are")],
+    [("tom she", "'tom' is there already, on line"), ("Ann", "'Ann' is not written as the entries here are")],
 )
 def test_a_wrong_name_is_named(tmp_path, line, said):
     folder = shutil.copytree(PROBLEMS / "pools", tmp_path / "pools")
