@@ -186,6 +186,16 @@ def _share(rng: random.Random) -> Facts:
     return a, c * each - a, c
 
 
+def _left_shared(rng: random.Random) -> Facts:
+    c, b = _between(rng, 2, 10), _amount(rng)
+    return b + c * _between(rng, 2, 20), b, c
+
+
+def _three_amounts(rng: random.Random) -> Facts:
+    top = (20, 60, 100)[_between(rng, 0, 2)]
+    return tuple(_between(rng, 2, top) for _ in range(3))
+
+
 def _parts(rng: random.Random) -> Facts:
     a, b = (_between(rng, 2, (20, 40, 100)[_between(rng, 0, 2)]) for _ in range(2))
     return a, b, a + b + _between(rng, 2, (20, 60, 150)[_between(rng, 0, 2)])
@@ -301,6 +311,13 @@ FAMILIES: dict[str, Family] = {
             "in_all",
             "In all",
             Variant("in_all", _sum, lambda a, b: _ends(_plus(a, b)), parts=("open_one", "event_gain:b")),
+            Variant(
+                "three_in_all",
+                _three_amounts,
+                lambda a, b, c: _ends(_plus(a, b), _plus(a + b, c)),
+                _ABC,
+                weight=4,
+            ),
         ),
         (
             "left",
@@ -425,11 +442,14 @@ FAMILIES: dict[str, Family] = {
             "share",
             "Put together and shared",
             Variant("share", _share, lambda a, b, c: _ends(_plus(a, b), _over(a + b, c)), _ABC),
+            Variant("share_packed", _share, lambda a, b, c: _ends(_plus(a, b), _over(a + b, c)), _ABC, weight=8),
+            Variant("left_shared", _left_shared, lambda a, b, c: _ends(_minus(a, b), _over(a - b, c)), _ABC, weight=6),
         ),
         (
             "parts",
             "Parts of a whole",
             Variant("parts", _parts, lambda a, b, c: _ends(_plus(a, b), _minus(c, a + b)), _ABC),
+            Variant("two_losses", _parts, lambda a, b, c: _ends(_plus(a, b), _minus(c, a + b)), _ABC, weight=7),
         ),
         ("discount", "Percent off", Variant("discount", _discount, _solve_discount)),
         (

@@ -83,7 +83,10 @@ def _template(rng: random.Random, variant: Variant, held: bool) -> tuple[str, st
     texts: list[str] = []
     for part in (*variant.parts, "ask_now"):
         section, _, fact = part.partition(":")
-        wording = pick(rng, wordings().of(section, held))
+        options = wordings().of(section, held)
+        if fact and variant.parts[0] == "open_groups":  # "loses 3 of them" could mean boxes
+            options = [option for option in options if "{x" in option.text]
+        wording = pick(rng, options)
         chosen.append(wording)
         texts.append(wording.text.replace("{e}", f"{{{fact}}}"))
     return _joined(rng, texts), "+".join(wording.id for wording in chosen)

@@ -25,7 +25,16 @@ from distill.zoo.cards import Card
 BATCH = 32
 CHUNK = 16  # batches drawn together, then sorted by length, so that little is padded
 EXPERT_WEIGHT = 2.0
-WEIGHTS = {IMPOSSIBLE: 4.0, "in_all": 1.5, "left": 1.5, "difference": 1.5, "each": 1.5, "time_between": 1.5}  # else 1
+WEIGHTS = {
+    IMPOSSIBLE: 4.0,
+    "in_all": 2.0,
+    "left": 1.5,
+    "difference": 1.5,
+    "each": 1.5,
+    "time_between": 1.5,
+    "share": 2.0,
+    "parts": 1.5,
+}
 # One question in so many is cut inside its words, at one letter in so many: a word never seen falls into pieces
 # that were seen. As BPE dropout does (Provilkov et al. 2020), but the same every time.
 CUT_TEXTS, CUT_PLACES, CUT = 4, 20, "\x01"
