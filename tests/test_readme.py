@@ -15,6 +15,10 @@ from packaging.specifiers import SpecifierSet
 
 from distill.config import paths
 from distill.config import run_config as configs
+from distill.data.problems import Problem, showcase
+from distill.evaluation.answering import answer_problems
+from distill.models.hardware import detect
+from distill.models.student import load_adapter, load_student
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 
@@ -25,8 +29,8 @@ def block(after, language):
 
 
 @pytest.fixture(scope="module")
-def report(tmp_path_factory):
-    """The report of the README's first command, without its installation."""
+def run(tmp_path_factory):
+    """The folder of a run by the README's first command, without its installation."""
     install, command = block("<!-- run -->", "sh").strip().split(" && ")
     assert install == "pip install -r requirements.txt"
     python, *arguments = shlex.split(command)
@@ -40,7 +44,12 @@ def report(tmp_path_factory):
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    return json.loads((only_run(runs) / "report.json").read_text())
+    return only_run(runs)
+
+
+@pytest.fixture(scope="module")
+def report(run):
+    return json.loads((run / "report.json").read_text())
 
 
 def test_the_main_figures(report):
@@ -52,6 +61,18 @@ def test_the_main_figures(report):
     assert report["mcnemar_p"] < 1e-6
     assert report["peak_rss_mb"] <= 2500
     assert len(report["cka"]) == len(report["gate"]) == 6
+
+
+def test_the_showcase_and_the_example_for_programs_are_answered_rightly(run):
+    question, answer = re.search(
+        r'predict\(started\["run"\], "([^"]+)", "(\d+)", api_name="/generate"\)', README
+    ).groups()
+    asked = [*showcase(), Problem("readme", "in_all", question, f"#### {answer}", answer)]
+    config = configs.load(run / "config.yaml")
+    student, tokenizer = load_student(config.student, config.lora, detect(), config.seed)
+    load_adapter(student, run / "adapter")
+    for answered in answer_problems(student, tokenizer, asked):
+        assert answered.grade.right, (answered.problem.question, answered.completion.text)
 
 
 def test_the_student_comes_to_agree_with_its_teachers_beyond_chance(report):

@@ -30,8 +30,9 @@ class Demand:
 
 
 def listening(config: RunConfig, name: str) -> list[ObjectiveConfig]:
-    """The methods that listen to the teacher of this name."""
-    return [one for one in config.objectives if name in (teacher.name for teacher in teachers_of(one, config))]
+    """The methods that listen to the teacher of this name, the solving of problems without a solution included."""
+    methods = [*config.objectives, *([wants_answers(config)] if fills_in(config) else [])]
+    return [one for one in methods if name in (teacher.name for teacher in teachers_of(one, config))]
 
 
 def heard(config: RunConfig) -> list[ModelRef]:
@@ -47,15 +48,25 @@ def is_live(one: ObjectiveConfig) -> bool:
 def wants_answers(config: RunConfig) -> ResponseConfig | None:
     """How teachers are asked for answers to the training problems; None where nobody wants any."""
     response, gkd = config.objective("response"), config.objective("gkd")
-    if response is not None or gkd is None or not gkd.seq_kd:
+    if response is not None:
         return response
-    # TRL's: every answer, whatever it is worth
-    return ResponseConfig(teachers=gkd.teachers, problems="share", keep="all", max_new_tokens=gkd.max_new_tokens)
+    if gkd is not None and gkd.seq_kd:  # TRL's: every answer, whatever it is worth
+        return ResponseConfig(teachers=gkd.teachers, problems="share", keep="all", max_new_tokens=gkd.max_new_tokens)
+    if fills_in(config):
+        return ResponseConfig(problems="share", keep="majority", max_new_tokens=config.evaluation.max_new_tokens)
+    return None
+
+
+def fills_in(config: RunConfig) -> bool:
+    """Whether teachers solve the problems that come without a solution, and only those."""
+    response, gkd = config.objective("response"), config.objective("gkd")
+    asked_anyway = response is not None or (gkd is not None and gkd.seq_kd)
+    return bool(config.teachers) and config.data.solved < config.data.train and not asked_anyway
 
 
 def wants_solutions(config: RunConfig) -> bool:
     """Whether the data's own solutions are among the texts to learn from: where `task` is, or nobody's answers are."""
-    return wants_answers(config) is None or config.objective("task") is not None
+    return wants_answers(config) is None or config.objective("task") is not None or fills_in(config)
 
 
 def demand(config: RunConfig, name: str) -> Demand:
@@ -84,7 +95,7 @@ def notes(config: RunConfig) -> list[str]:
     found = []
     if writers:
         between, write = (" between them", "write") if len(writers) > 1 else ("", "writes")
-        count = sum(one.written for one in asked.values())
+        count = _answers(config, wants_answers(config))
         found.append(f"{_who(writers)} {write} {count:,} answers to the training problems{between}, once")
     if readers:
         who = f"each of {len(readers)} teachers" if len(readers) > 1 else _who(readers)
@@ -113,14 +124,19 @@ def _by_share(config: RunConfig, one: ObjectiveConfig) -> bool:
 def _texts(config: RunConfig) -> int:
     """The training texts there may be: the solutions, where they are learnt from, and the teachers' answers."""
     answers = wants_answers(config)
-    solutions = config.data.train if wants_solutions(config) else 0
-    return solutions + (len(teachers_of(answers, config)) * _written(config, answers) if answers else 0)
+    solutions = config.data.solved if wants_solutions(config) else 0
+    return solutions + (_answers(config, answers) if answers else 0)
+
+
+def _answers(config: RunConfig, answers: ResponseConfig) -> int:
+    """The answers that the teachers are asked for, in all."""
+    problems = config.data.train - (config.data.solved if fills_in(config) else 0)
+    return problems * answers.samples * (1 if answers.problems == "share" else len(teachers_of(answers, config)))
 
 
 def _written(config: RunConfig, answers: ResponseConfig) -> int:
-    """The answers that each teacher is asked for."""
-    among = len(teachers_of(answers, config)) if answers.problems == "share" else 1
-    return -(-config.data.train * answers.samples // max(among, 1))
+    """The answers that each teacher is asked for, at most."""
+    return -(-_answers(config, answers) // max(len(teachers_of(answers, config)), 1))
 
 
 def _who(names: list[str]) -> str:

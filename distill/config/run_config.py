@@ -124,6 +124,13 @@ class RunConfig(Settings):
         self._check_listed()
         if self.geometry:
             self._check_geometry(self.geometry)
+        response = self.objective("response")
+        if response and response.keep in ("right", "shortest") and self.data.solved < self.data.train:
+            raise fault(
+                "objectives.response.keep",
+                f" is {response.keep!r}, but data.labelled leaves problems whose answer is not known, by which nothing "
+                "can be judged: use 'majority' or 'all'.",
+            )
         return self
 
     def _check_teachers(self, objective: ObjectiveConfig, names: list[str]) -> None:

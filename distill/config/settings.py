@@ -83,7 +83,9 @@ class DataConfig(Settings):
     `source`: generated `problems`, `reasoning_gym` (whose data sets are the families), a `file` (JSONL, CSV or Parquet
     at `path`), or a data set of the `hub` (`dataset` is its id, or a folder; `subset` its configuration). No families
     means all of them, of reasoning-gym gsm_symbolic. All but generated problems fall into splits by their questions;
-    `new_phrasing` is of generated problems only.
+    `new_phrasing` is of generated problems only. `labelled`: at most so many of the training problems come with a
+    solution (None: all of them); of the others the question alone is known, and what reads solutions reads what the
+    teachers write.
     """
 
     source: Literal["problems", "reasoning_gym", "file", "hub"] = "problems"
@@ -93,11 +95,17 @@ class DataConfig(Settings):
     split: Text | None = Field(default=None, validate_default=True)
     columns: ColumnsConfig | None = Field(default=None, validate_default=True)
     train: Count = 1280
+    labelled: Count | None = None
     held_out: Count = 240
     new_phrasing: Annotated[int, Field(ge=0, le=1_000_000)] = 120
     validation: Annotated[int, Field(ge=0, le=1_000_000)] = 192
     families: list[Text] = Field(default=[], validate_default=True)
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
+
+    @property
+    def solved(self) -> int:
+        """The training problems that come with a solution."""
+        return self.train if self.labelled is None else min(self.labelled, self.train)
 
     @field_validator("families")
     @classmethod

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from distill.config.errors import UserError
@@ -55,9 +56,17 @@ _MARKS = re.compile(r"<<[\s\d.,+\-*/()%$x:]*=[\s\d.,+\-*/()%$]*>>")  # GSM8K's c
 def problems_for(config: RunConfig, warn: Warn, counts: Mapping[str, int] | None = None) -> dict[str, list[Problem]]:
     """The problems of each split: train, validation, probe, held_out and new_phrasing, or as `counts` asks.
 
-    `warn(code, text)` is told what is left out or falls short. Raises UserError or ConfigError, one sentence, where
-    the problems can't be had.
+    Of training problems beyond `data.labelled` the question alone is told. `warn(code, text)` is told what is left out
+    or falls short. Raises UserError or ConfigError, one sentence, where the problems can't be had.
     """
+    found = _drawn(config, warn, counts)
+    if "train" in found:
+        train, solved = found["train"], config.data.solved
+        found["train"] = train[:solved] + [replace(problem, solution="", answer="") for problem in train[solved:]]
+    return found
+
+
+def _drawn(config: RunConfig, warn: Warn, counts: Mapping[str, int] | None) -> dict[str, list[Problem]]:
     data = config.data
     if data.source == "reasoning_gym":
         return gym_problems(data.families, _row_counts(config) if counts is None else counts, data.seed, warn)

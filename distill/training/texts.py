@@ -15,7 +15,7 @@ from transformers import PreTrainedTokenizerBase
 
 from distill.config.errors import UserError
 from distill.config.objectives import ResponseConfig
-from distill.config.requirements import wants_answers, wants_solutions
+from distill.config.requirements import fills_in, wants_answers, wants_solutions
 from distill.config.run_config import RunConfig, model_path, teachers_of
 from distill.data.encoding import encode_many
 from distill.data.problems import Problem
@@ -40,12 +40,13 @@ def learning_texts(
     `tokenizer` is the student's. Raises UserError where no answer is left to learn from, though some are wanted.
     """
     config, response = asking.config, wants_answers(asking.config)
-    about: list[Problem] = []
-    solutions: list[str] = []
-    if wants_solutions(config):
-        about, solutions = list(problems), [problem.solution for problem in problems]
+    about = [problem for problem in problems if problem.solution] if wants_solutions(config) else []
+    solutions = [problem.solution for problem in about]
     origins, counts = [SOLUTION] * len(about), {}
     if response is not None:
+        filling_in = fills_in(config)  # then the answers stand where solutions would, and are learnt as those are
+        problems = [problem for problem in problems if not problem.solution] if filling_in else problems
+    if response is not None and problems:
         chosen = _without_long(asking, _answers(asking, response, problems), problems, tokenizer)
         asking.progress("signals", chosen.summary())(1, 1)
         _warn_of_unfinished(asking, response, chosen)
@@ -54,7 +55,7 @@ def learning_texts(
         counts = {teacher: asdict(of_one) for teacher, of_one in chosen.counts.items()}
         about += [problems[row.problem] for row in chosen.rows]
         solutions += [row.text for row in chosen.rows]
-        origins += [ANSWER] * len(chosen.rows)
+        origins += [SOLUTION if filling_in else ANSWER] * len(chosen.rows)
     pairs = [(problem.question, solution) for problem, solution in zip(about, solutions, strict=True)]
     numbers = [families[problem.family] for problem in about]
     return Texts("train", pairs, numbers, origins if response is not None else None), counts
@@ -134,5 +135,7 @@ def _warn_of_unfinished(asking: Asking, response: ResponseConfig, chosen: Chosen
 
 
 def _asked_by(config: RunConfig) -> str:
-    """The objective whose settings say how answers are asked for."""
-    return "objectives.response" if any(one.kind == "response" for one in config.objectives) else "objectives.gkd"
+    """The group of settings that says how long answers may be."""
+    if fills_in(config):
+        return "evaluation"
+    return "objectives.response" if config.objective("response") else "objectives.gkd"

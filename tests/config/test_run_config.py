@@ -214,6 +214,13 @@ def test_nothing_to_learn_and_nothing_to_measure_on():
     assert "data.validation is 0" in sentence("tiny", "objectives.geometry.gate=meta", "data.validation=0")
 
 
+def test_what_has_no_known_answer_cannot_be_judged_by_it():
+    said = sentence("tiny-response", "objectives.response.keep=right")
+    assert said.startswith("objectives.response.keep is 'right', but data.labelled leaves problems whose answer")
+    assert load("tiny-response", ["objectives.response.keep=right", "data.labelled=1920"]).data.solved == 1920
+    assert load("tiny", ["data.train=20"]).data.solved == 20
+
+
 def test_unknown_presets_and_files(tmp_path):
     assert sentence("tny") == "There is no preset 'tny': did you mean 'tiny'?"
     said = sentence("xyzzy")

@@ -13,7 +13,8 @@ from distill.data.problems import generate
 from distill.data.sources import problems_for, split_of_question, split_problems
 
 SPLITS = ("train", "validation", "probe", "held_out", "new_phrasing")
-ROWS = [{"question": p.question, "solution": p.solution} for p in generate("train", 1000)]
+# Of one line each: then a row is a line.
+ROWS = [{"question": p.question, "solution": p.solution} for p in generate("train", 1000) if "\n" not in p.question]
 ROWS = list({row["question"]: row for row in ROWS}.values())
 
 

@@ -16,8 +16,9 @@ from typing import Any
 
 from distill.config import run_config as configs
 from distill.config.errors import UserError
-from distill.config.run_config import ModelRef
+from distill.config.run_config import ModelRef, RunConfig
 from distill.data.grading import grade
+from distill.evaluation.coverage import outside
 from distill.hub.fetch import fetch_models
 from distill.models.hardware import is_zerogpu
 from distill.runs.store import RunView
@@ -53,6 +54,8 @@ def answer(
     if known is None or not known.question:
         raise UserError("There is no question yet: choose a problem, or type one of your own.")
     live = Live(panes.picked(run, source, example, judged), known.question, known.answer)
+    if source == "own":
+        live = replace(live, note=_caution(run.config, known.question) or "")
     try:
         yield _loading(run), live
         for now in _both(visitor, run, live):
@@ -73,6 +76,17 @@ def _typed(question: str, answer: str) -> recorded_answers.Chosen:
         if len(text) > most:
             raise UserError(f"Your {what} has {len(text):,} characters, and at most {most:,} are taken: shorten it.")
     return recorded_answers.Chosen(question, answer or None)
+
+
+def _caution(config: RunConfig | None, question: str) -> str | None:
+    """Why the student's answer to a question that somebody typed is to be taken with care, as a sentence.
+
+    None where the run may have taught such questions, and for runs on other data, of which that isn't known.
+    """
+    why = outside(question) if config and config.data.source == "problems" else None
+    if why is None:
+        return None
+    return f"It has not learnt such questions here, so take this answer with care: {why[0].lower()}{why[1:]}"
 
 
 def _models() -> Any:
@@ -147,9 +161,10 @@ def _paced(live: Live, steps: Iterable[Any]) -> Iterator[Live]:
 
 
 def generate_once(visitor: Visitor, run_folder: Path, question: str, answer: str | None = None) -> dict[str, Any]:
-    """Both answers to one question, for programs: {before, after, digests, decoding}.
+    """Both answers to one question, for programs: {before, after, digests, decoding, note}.
 
-    before and after: {text, right (None where no answer is given), tokens, seconds, finished}. Raises UserError.
+    before and after: {text, right (None where no answer is given), tokens, seconds, finished}. note: why the answer is
+    to be taken with care, None where nothing is known against it. Raises UserError.
     """
     which, *steps = _asked_both(visitor, run_folder, question)
     last = {step.side: step for step in steps}
@@ -167,4 +182,5 @@ def generate_once(visitor: Visitor, run_folder: Path, question: str, answer: str
         **found,
         "digests": {"model": which.base, "adapter": which.adapter},
         "decoding": {"method": "greedy", "max_new_tokens": which.max_new_tokens},
+        "note": _caution(configs.load(run_folder / "config.yaml"), question),
     }

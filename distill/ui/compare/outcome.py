@@ -7,12 +7,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from distill.data.grading import extract
 from distill.runs.events import Evaluation
 from distill.runs.store import RunView
 from distill.ui.charts.bars import paired_bars
 from distill.ui.charts.run_curves import during
-from distill.ui.compare.answer_markdown import concluded
+from distill.ui.compare.answer_markdown import concluded, found_in
 from distill.ui.compare.recorded_answers import BROKEN, FIXED, Pair, flips, pairs
 from distill.ui.html import words
 
@@ -121,7 +120,7 @@ def flipped(run: RunView | None) -> str:
 
 def _row(pair: Pair) -> str:
     kind = label(pair.family) + ("" if pair.split == "held_out" else ", new wording")
-    before, after = (concluded(extract(said[0])) for said in (pair.before, pair.after))
+    before, after = (concluded(found_in(said[0])) for said in (pair.before, pair.after))
     colour = "right" if pair.change == FIXED else "wrong"
     return (
         f"<tr data-key='{pair.key}'><td><b class='{colour}'>{pair.change}</b></td>"

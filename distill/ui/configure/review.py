@@ -108,7 +108,8 @@ def _how_long(budget: BudgetConfig) -> str:
 
 def _problems(config: RunConfig, draft: Draft) -> str:
     data = config.data
-    counts = f"{data.train:,} to learn from, {data.held_out:,} to be judged on"
+    solved = f" ({data.solved:,} with a solution)" if data.solved < data.train else ""
+    counts = f"{data.train:,} to learn from{solved}, {data.held_out:,} to be judged on"
     if data.source == "file":
         return f"{draft.file or 'your file'}: {counts}"
     if data.source == "hub":

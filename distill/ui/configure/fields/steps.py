@@ -112,6 +112,12 @@ PROBLEMS = (
         )
     ),
     Field("data.train", "To learn from", "Problems the student is trained on.", group="How many"),
+    Field(
+        "data.labelled",
+        "Of these, with a solution",
+        "Of the others the question alone is known, and the teachers write the solutions. 0: all have one.",
+        group="How many",
+    ),
     Field("data.held_out", "To be judged on", "Kept apart, and asked before and after.", group="How many"),
     Field(
         "data.new_phrasing",
