@@ -9,11 +9,10 @@ from typing import Any
 import gradio as gr
 from huggingface_hub import constants as hub
 
+from distill.config.paths import home
 from distill.config.secrets import guard_output
 from distill.hub import zerogpu  # noqa: F401 - on ZeroGPU `spaces` comes before CUDA, and what it lends GPUs to before launch()
-from distill.runs.store import home
-from distill.ui.page import build
-from distill.ui.theme import CSS, head, theme
+from distill.ui.page import CSS, build, head, theme
 
 _LOOPBACK = ("127.0.0.1", "localhost", "::1")
 

@@ -1,4 +1,4 @@
-// The downloads of a picture (distill/ui/charts/plots.py): as PNG, as it looks now, and as CSV, all its points. Made in the
+// The downloads of a picture (distill/ui/charts): as PNG, as it looks now, and as CSV, all its points. Made in the
 // browser from what it shows already; nothing is asked of the server. Goes with pictures.js.
 (() => {
   "use strict";

@@ -1,4 +1,4 @@
-// The pictures of the page (distill/ui/charts/plots.py) in the browser: a read-out under the pointer or by the arrow keys.
+// The pictures of the page (distill/ui/charts) in the browser: a read-out under the pointer or by the arrow keys.
 // The page redraws pictures whenever it likes: nothing hangs on an element of theirs, all listeners are on the document,
 // the read-out is a child of body, and what a visitor had open or focused is found again. Downloads: picture-files.js.
 (() => {

@@ -5,7 +5,7 @@ import json
 import huggingface_hub
 
 from distill.config.run_config import load
-from distill.models.machine import Machine
+from distill.models.hardware import Machine
 from distill.runs.estimate import estimate
 
 TWO_CORES = Machine(cores=2, memory_gb=23.5)  # where the constants were measured

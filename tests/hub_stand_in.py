@@ -234,4 +234,4 @@ def take_for_the_hub(hub: HubStandIn, monkeypatch, folder: Path) -> None:
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr("distill.models.metadata._told", {})
     monkeypatch.setattr("distill.models.hub_lookup._refused", {})
-    monkeypatch.setattr("distill.ui.access._open", {})
+    monkeypatch.setattr("distill.ui.auth._open", {})

@@ -6,7 +6,6 @@ import torch
 from end_to_end_cases import MINI
 
 from distill.config import run_config as configs
-from distill.config.requirements import is_live
 from distill.config.run_config import teachers_of
 from distill.models.chat_template import render
 from distill.models.hardware import detect
@@ -51,7 +50,7 @@ def check(pipeline):
         for teacher in teachers_of(one, config):
             needs = distiller.objectives[one.kind].needs - {"live"}
             assert {need for need in needs if teacher.name not in signals.get(need, {})} == set(), one.kind
-            assert not is_live(one) or teacher.name in distiller.objectives[one.kind].live
+            assert not one.live or teacher.name in distiller.objectives[one.kind].live
     metrics = latest_by_step(read(pipeline.folder / "events.jsonl")[0], Metric)
     assert len(metrics) == config.budget.steps
     for kind in distiller.objectives:

@@ -11,11 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from distill import cli
+from distill import __main__ as cli
 from distill.__main__ import main, spread
 from distill.config.errors import ConfigError
 from distill.config.run_config import load
-from distill.models.machine import Machine
+from distill.models.hardware import Machine
 from distill.runs import format, store
 from distill.runs.events import Evaluation, EventWriter, Metric, Status
 
@@ -36,7 +36,7 @@ REPORT = {
 WORKER = """
 import json, sys, time
 from distill.runs.events import *
-from distill.runs import claim
+from distill.runs.process import claim
 folder, ending = Path(sys.argv[1]), sys.argv[2]
 claim(folder)
 events = EventWriter(folder / "events.jsonl")
@@ -77,7 +77,7 @@ def follow(folder, ending, as_json=False):
         )
     store.remember(folder, worker.pid)
     with cli._interrupts() as interrupts:
-        return cli._follow(worker, folder, format.Progress(sys.stderr), interrupts, as_json)
+        return cli._watch(worker, folder, format.Progress(sys.stderr), interrupts, as_json)
 
 
 def test_a_run_to_its_end(folder, capsys):
@@ -186,7 +186,7 @@ def test_an_unknown_command_exits_2(capsys, argv):
 
 def test_an_unwritable_folder_exits_2(tmp_path, capsys, monkeypatch):
     (tmp_path / "file").write_text("")
-    monkeypatch.setattr("distill.config.run_config.check_models", lambda config: None)  # the zoo may not be made yet
+    monkeypatch.setattr("distill.models.references.check_models", lambda config: None)  # the zoo may not be made yet
     assert main(["run", "tiny", "--runs", str(tmp_path / "file")]) == 2
     assert "can't be written to" in capsys.readouterr().err
 

@@ -6,7 +6,7 @@ import pytest
 from end_to_end_cases import STATEFUL, weights
 
 from distill.config import run_config as configs
-from distill.config.progress import Stopped
+from distill.config.errors import Stopped
 from distill.data.problems import generate
 from distill.evaluation.score import wilson
 from distill.models.hardware import detect

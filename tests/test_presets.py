@@ -8,8 +8,7 @@ from benchmarks.minis import STAND_INS, as_asked, mini
 from distill.config import paths
 from distill.config import run_config as configs
 from distill.data.problems import generate
-from distill.models.hardware import detect
-from distill.models.machine import Machine
+from distill.models.hardware import Machine, detect
 from distill.models.metadata import describe_model
 from distill.runs import store
 from distill.runs.estimate import estimate

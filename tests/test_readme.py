@@ -1,4 +1,4 @@
-"""The README is true: its first command does what it says, and what it shows can be used."""
+"""README and docs are true: the first command does what it says, and what they show can be used."""
 
 import json
 import re
@@ -13,14 +13,19 @@ from end_to_end_cases import ROOT, only_run
 from huggingface_hub.cli import hf
 from packaging.specifiers import SpecifierSet
 
+from distill.__main__ import _parser, spread
 from distill.config import paths
 from distill.config import run_config as configs
 from distill.data.problems import Problem, showcase
 from distill.evaluation.answering import answer_problems
+from distill.models import references
 from distill.models.hardware import detect
 from distill.models.student import load_adapter, load_student
+from distill.objectives import KINDS
+from scripts import config_docs
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
+PAGES = {path: path.read_text(encoding="utf-8") for path in (ROOT / "README.md", *sorted(ROOT.glob("docs/*.md")))}
 
 
 def block(after, language):
@@ -87,17 +92,101 @@ def test_every_expert_is_heard_more_than_others_on_its_own_families(report):
 
 
 def test_the_example_config_is_one():
-    config = configs.parse(yaml.safe_load(block("## A config", "yaml")))
-    configs.check_models(config)
-    assert config.geometry.mode == "kernel"
+    config = configs.parse(yaml.safe_load(block("<!-- config -->", "yaml")))
+    references.check_models(config)
+    assert config.geometry.mode == "kernel" and config.data.source == "file"
 
 
-def test_the_commands_shown_exist():
-    help_text = subprocess.run(
-        [sys.executable, "-m", "distill", "--help"], cwd=ROOT, capture_output=True, text=True, check=True
-    ).stdout
-    for command in re.findall(r"python -m distill (\w+)", README):
-        assert command in help_text
+@pytest.mark.parametrize(
+    "text", [b for page in PAGES.values() for b in re.findall(r"```yaml\n(.*?)```", page, re.DOTALL)]
+)
+def test_every_other_example_config_is_one_too(text):
+    references.check_models(configs.parse(yaml.safe_load(text)))
+
+
+def commands(page):
+    """The arguments of every `python -m distill ...` in blocks and in running text, without what a shell adds."""
+    shown = [*re.findall(r"^```sh\n(.*?)^```", page, re.DOTALL | re.MULTILINE), *re.findall(r"`([^`\n]+)`", page)]
+    found = [line for text in shown for line in re.findall(r"python -m distill ([^\n]*)", text)]
+    return [shlex.split(line.split(')"')[0], comments=True) for line in found]
+
+
+def test_the_commands_are_found():
+    page = "`python -m distill doctor`\n```sh\na && python -m distill run x --json  # why\n```\n"
+    assert commands(page) == [["run", "x", "--json"], ["doctor"]]
+    assert len([words for page in PAGES.values() for words in commands(page)]) >= 15
+
+
+@pytest.mark.parametrize(
+    "words", [pytest.param(w, id=f"{f.name}: {' '.join(w)}") for f, page in PAGES.items() for w in commands(page)]
+)
+def test_every_command_shown_parses(words):
+    asked = _parser().parse_args(spread(words))
+    source = getattr(asked, "source", None) or getattr(asked, "what", None)
+    if source and source not in ("PRESET", "RUN", "mine.yaml"):
+        configs.load(source, getattr(asked, "overrides", ()))  # there is such a preset, and such settings
+
+
+def test_the_command_between_accelerate_and_its_run_is_a_module():
+    (module,) = {name for page in PAGES.values() for name in re.findall(r"accelerate launch .*?-m ([\w.]+)", page)}
+    assert (ROOT / f"{module.replace('.', '/')}.py").is_file()
+
+
+def anchors(page):
+    """What `#...` may name on a page: its headings, as GitHub writes them."""
+    headings = re.findall(r"^#+ (.*)$", re.sub(r"```.*?```", "", page, flags=re.DOTALL), re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+def links(page):
+    return [link for link in re.findall(r"\]\(([^)\s]+)\)", page) if not link.startswith("https://")]
+
+
+def test_every_link_leads_somewhere():
+    for path, page in PAGES.items():
+        for link in links(page):
+            file, _, anchor = link.partition("#")
+            target = (path.parent / file).resolve() if file else path
+            assert target.is_file(), f"{path.name}: {link}"
+            assert not anchor or anchor in anchors(PAGES[target]), f"{path.name}: {link}"
+
+
+def test_every_page_can_be_reached_from_the_readme():
+    linked = {(ROOT / link.partition("#")[0]).resolve() for link in links(README)}
+    assert {path for path in PAGES if path.name != "README.md"} <= linked
+
+
+def test_every_file_that_is_named_exists():
+    for path, page in PAGES.items():
+        for name in re.findall(r"`((?:assets|benchmarks|distill|docs|scripts|tests)/[\w./-]+)`", page):
+            assert (ROOT / name).exists(), f"{path.name}: {name}"
+        for name in re.findall(r"python ((?:benchmarks|tests)/[\w./]+)", page):
+            assert (ROOT / name).is_file(), f"{path.name}: {name}"
+        for name in re.findall(r"python -m ((?:benchmarks|scripts)\.\w+)", page):
+            assert (ROOT / f"{name.replace('.', '/')}.py").is_file(), f"{path.name}: {name}"
+
+
+def test_every_preset_that_is_named_exists():
+    named = {name for page in PAGES.values() for name in re.findall(r"`((?:tiny|deku|smollm2|gkd)-[\w.-]+)`", page)}
+    models = {path.name for path in paths.ZOO.iterdir()}
+    assert named - models - {"deku_frozen"} <= set(paths.preset_names())
+
+
+def test_the_methods_and_rooms_of_the_readme_are_those_there_are():
+    methods = README.split("## Methods")[1].split("\n## ")[0]
+    assert re.findall(r"^\| `(\w+)`", methods, re.MULTILINE) == list(KINDS)
+    assert {f"## {kind}" for kind in KINDS} <= set(PAGES[ROOT / "docs" / "methods.md"].splitlines())
+    rooms = re.findall(r"^\| `(\w+)/`", README.split("<!-- rooms -->")[1], re.MULTILINE)
+    folders = {file.parent.name for file in ROOT.glob("distill/*/__init__.py")}
+    assert set(rooms) == folders - {"zoo"} and len(rooms) == len(set(rooms))
+
+
+def test_the_readme_is_short():
+    assert len(README.split()) <= 1500
+
+
+def test_the_list_of_settings_is_up_to_date():
+    assert config_docs.PAGE.read_text(encoding="utf-8") == config_docs.page(), "run python -m scripts.config_docs"
 
 
 FRONT = yaml.safe_load(README.split("---")[1])
@@ -149,7 +238,9 @@ def test_a_space_in_four_commands_that_the_installed_cli_takes():
 
 
 def test_the_other_commands_of_the_hub_that_are_named_exist():
-    for line in re.findall(r"`(hf (?!auth)[^`]+)`", README):
+    lines = [line for page in PAGES.values() for line in re.findall(r"`(hf (?!auth)[^`]+)`", page)]
+    assert lines
+    for line in lines:
         parse(shlex.split(line))
 
 

@@ -1,4 +1,4 @@
-"""A run of a few seconds, and a question to its student, for test_zero.py and the page it starts."""
+"""A run of a few seconds, and a question to its student, for test_zerogpu.py and the page it starts."""
 
 RUN = [
     "student=student-tiny",

@@ -1,4 +1,4 @@
-"""A page on a ZeroGPU Space, for test_zero.py: the real `spaces` package with its fork, pickling and generators.
+"""A page on a ZeroGPU Space, for test_zerogpu.py: the real `spaces` package with its fork, pickling and generators.
 
 Of the package only this is stood in for, as it needs an NVIDIA GPU: three names that it looks up when it is imported
 and that the CPU build of torch lacks, and in the forked process `init` and `move`, which put the first tensors on the

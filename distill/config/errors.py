@@ -1,8 +1,18 @@
-"""The two errors a user may see. Everything else that escapes is a bug, and deserves its traceback.
+"""The two errors a user may see, and how long work reports progress and is stopped.
 
-The message is one plain sentence that says what is wrong, where, and what to do about it. Whoever shows it (the command
-line, a page of the interface) shows it as it is. This module knows nothing of how errors are shown or logged.
+UserError, ConfigError: one plain sentence that says what is wrong, where, and what to do about it; the command line and
+the page show it as it is. Everything else that escapes is a bug, and deserves its traceback.
+
+Long functions take `on_progress(done, total)` and `should_stop()`, both optional. When `should_stop()` answers yes they
+raise `Stopped` at the next safe point, having kept what is finished.
 """
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+OnProgress = Callable[[int, int], None]
+ShouldStop = Callable[[], bool]
 
 
 class UserError(Exception):
@@ -15,3 +25,13 @@ class ConfigError(UserError):
     """The configuration itself is wrong (an unknown key, an impossible combination). The command exits with 2."""
 
     exit_code = 2
+
+
+class Stopped(Exception):
+    """Raised where long work ends because somebody asked it to."""
+
+
+def raise_if_stopped(should_stop: ShouldStop | None) -> None:
+    """Raise `Stopped` if there is somebody to ask and the answer is yes."""
+    if should_stop is not None and should_stop():
+        raise Stopped

@@ -1,6 +1,6 @@
 """`--set a.b=value` carried out on settings that are still plain dicts and lists, before they are validated.
 
-It knows no setting by name, except what a bare string stands for; whether a setting exists is for config.py to say.
+It knows no setting by name, except what a bare string stands for; whether a setting exists is for run_config.py to say.
 """
 
 from __future__ import annotations

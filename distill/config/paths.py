@@ -1,13 +1,11 @@
-"""What ships beside the code: presets and the tiny zoo, found by name.
-
-This module knows nothing of what a preset or a model means: it gives paths, names and parsed YAML.
-"""
+"""Where things are: runs and caches, and what ships beside the code (presets and the tiny zoo), found by name."""
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import yaml
 
@@ -17,6 +15,22 @@ ROOT = Path(__file__).resolve().parents[2]
 PRESETS = ROOT / "assets" / "presets"
 PROBLEMS = ROOT / "assets" / "problems"
 ZOO = ROOT / "assets" / "zoo"
+
+
+class Home(NamedTuple):
+    """Where runs and caches live."""
+
+    runs: Path
+    cache: Path
+
+
+def home() -> Home:
+    """DISTILL_HOME/runs and DISTILL_HOME/cache where that is set, else ./runs and ~/.cache/distill."""
+    said = os.environ.get("DISTILL_HOME")
+    if said:
+        base = Path(said).expanduser()
+        return Home(base / "runs", base / "cache")
+    return Home(Path("runs"), Path.home() / ".cache" / "distill")
 
 
 def preset_names() -> list[str]:

@@ -7,9 +7,10 @@ says. This module knows nothing of models, of time or of tensors.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from distill.config.messages import listed
-from distill.config.objectives import ObjectiveConfig, ResponseConfig, reads_listed
+from distill.config.method import Method
 from distill.config.run_config import ModelRef, RunConfig, teachers_of
 
 
@@ -29,7 +30,7 @@ class Demand:
     layers: int = 0
 
 
-def listening(config: RunConfig, name: str) -> list[ObjectiveConfig]:
+def listening(config: RunConfig, name: str) -> list[Method]:
     """The methods that listen to the teacher of this name, the solving of problems without a solution included."""
     methods = [*config.objectives, *([wants_answers(config)] if fills_in(config) else [])]
     return [one for one in methods if name in (teacher.name for teacher in teachers_of(one, config))]
@@ -40,49 +41,47 @@ def heard(config: RunConfig) -> list[ModelRef]:
     return [teacher for teacher in config.teachers if listening(config, teacher.name)]
 
 
-def is_live(one: ObjectiveConfig) -> bool:
-    """Whether a method's teachers stay loaded while the student trains."""
-    return one.kind == "gkd" or (one.kind == "logits" and one.source == "live")
+def asks_for_answers(config: RunConfig) -> Method | None:
+    """The method that says how teachers are asked for answers: `response` before one that also can; None: nobody."""
+    wanting = [one for one in config.objectives if one.answers is not None]
+    return next((one for one in wanting if one.answers is one), wanting[0] if wanting else None)
 
 
-def wants_answers(config: RunConfig) -> ResponseConfig | None:
-    """How teachers are asked for answers to the training problems; None where nobody wants any."""
-    response, gkd = config.objective("response"), config.objective("gkd")
-    if response is not None:
-        return response
-    if gkd is not None and gkd.seq_kd:  # TRL's: every answer, whatever it is worth
-        return ResponseConfig(teachers=gkd.teachers, problems="share", keep="all", max_new_tokens=gkd.max_new_tokens)
+def wants_answers(config: RunConfig) -> Any:
+    """How teachers are asked for answers to the training problems, a ResponseConfig; None where nobody wants any."""
+    asking = asks_for_answers(config)
+    if asking is not None:
+        return asking.answers
     if fills_in(config):
-        return ResponseConfig(problems="share", keep="majority", max_new_tokens=config.evaluation.max_new_tokens)
+        longest = config.evaluation.max_new_tokens
+        return config.methods["response"](problems="share", keep="majority", max_new_tokens=longest)
     return None
 
 
 def fills_in(config: RunConfig) -> bool:
     """Whether teachers solve the problems that come without a solution, and only those."""
-    response, gkd = config.objective("response"), config.objective("gkd")
-    asked_anyway = response is not None or (gkd is not None and gkd.seq_kd)
-    return bool(config.teachers) and config.data.solved < config.data.train and not asked_anyway
+    return bool(config.teachers) and config.data.solved < config.data.train and asks_for_answers(config) is None
 
 
 def wants_solutions(config: RunConfig) -> bool:
     """Whether the data's own solutions are among the texts to learn from: where `task` is, or nobody's answers are."""
-    return wants_answers(config) is None or config.objective("task") is not None or fills_in(config)
+    task = not all(one.needs_teachers for one in config.objectives)
+    return wants_answers(config) is None or task or fills_in(config)
 
 
 def demand(config: RunConfig, name: str) -> Demand:
     """What the teacher of this name is asked to do; how many of its answers are kept is not known before."""
     methods = listening(config, name)
-    by_token = [one for one in methods if _by_token(one)]
-    reads = by_token or any(one.kind == "geometry" or _by_share(config, one) for one in methods)
+    reads = any(one.asks_before(len(teachers_of(one, config))) for one in methods)
     answers = wants_answers(config)
     writes = answers is not None and name in (teacher.name for teacher in teachers_of(answers, config))
     return Demand(
         read=_texts(config) if reads else 0,
         written=_written(config, answers) if writes else 0,
-        live=any(map(is_live, methods)),
-        tokens=bool(by_token),
-        top_k=max((one.top_k for one in by_token if reads_listed(one)), default=0),
-        layers=max((one.count for one in methods if one.kind == "features"), default=0),
+        live=any(one.live for one in methods),
+        tokens=any(one.keeps_tokens for one in methods),
+        top_k=max((one.lists for one in methods), default=0),
+        layers=max((one.layers_kept for one in methods), default=0),
     )
 
 
@@ -111,16 +110,6 @@ def planned_steps(config: RunConfig) -> int:
     return max(1, config.budget.total(_texts(config)))
 
 
-def _by_token(one: ObjectiveConfig) -> bool:
-    """Whether something is kept of every token that a method's teachers read."""
-    return one.kind in ("features", "cross_tokenizer") or (one.kind == "logits" and one.source == "stored")
-
-
-def _by_share(config: RunConfig, one: ObjectiveConfig) -> bool:
-    """Whether live teachers are asked before how likely they find the texts; gkd sees that for itself."""
-    return one.kind == "logits" and one.gate.kind == "prior" and len(teachers_of(one, config)) > 1
-
-
 def _texts(config: RunConfig) -> int:
     """The training texts there may be: the solutions, where they are learnt from, and the teachers' answers."""
     answers = wants_answers(config)
@@ -128,13 +117,13 @@ def _texts(config: RunConfig) -> int:
     return solutions + (_answers(config, answers) if answers else 0)
 
 
-def _answers(config: RunConfig, answers: ResponseConfig) -> int:
+def _answers(config: RunConfig, answers: Any) -> int:
     """The answers that the teachers are asked for, in all."""
     problems = config.data.train - (config.data.solved if fills_in(config) else 0)
     return problems * answers.samples * (1 if answers.problems == "share" else len(teachers_of(answers, config)))
 
 
-def _written(config: RunConfig, answers: ResponseConfig) -> int:
+def _written(config: RunConfig, answers: Any) -> int:
     """The answers that each teacher is asked for, at most."""
     return -(-_answers(config, answers) // max(len(teachers_of(answers, config)), 1))
 

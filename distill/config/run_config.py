@@ -1,13 +1,13 @@
 """What a run is asked to do: RunConfig, from a preset or a YAML file, with `--set` on top.
 
-Everything wrong with the settings is a ConfigError of one sentence. This module knows nothing of tensors, of the files
-a run writes, or of how a setting is carried out.
+Everything wrong with the settings is a ConfigError of one sentence.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Union
 
 import yaml
 from pydantic import Field, ValidationError, field_validator, model_validator
@@ -15,7 +15,7 @@ from pydantic import Field, ValidationError, field_validator, model_validator
 from distill.config import paths
 from distill.config.errors import ConfigError
 from distill.config.messages import fault, instead, sentence, show
-from distill.config.objectives import GeometryConfig, ObjectiveConfig, reads_listed
+from distill.config.method import Method
 from distill.config.overrides import apply
 from distill.config.settings import (
     BudgetConfig,
@@ -27,29 +27,40 @@ from distill.config.settings import (
     ProbeConfig,
     Settings,
     Text,
+    Tracker,
 )
-from distill.config.trackers import Tracker
-from distill.models.references import check_models, model_path
 
 __all__ = ["BudgetConfig", "ColumnsConfig", "ConfigError", "DataConfig", "LoraConfig", "ModelRef", "RunConfig"]
-__all__ += ["check_models", "load", "model_path", "parse", "teachers_of", "to_yaml"]
+__all__ += ["load", "parse", "teachers_of", "to_yaml"]
+
+
+if TYPE_CHECKING:
+    Objective = Method
 
 
 class ModelRef(Settings):
-    """A model: the name of a zoo model, a folder or a Hub id, and what the run calls it.
-
-    `gguf`: the file of the folder or repository that it is in, where that holds GGUF files; `model` may also end in it.
-    """
+    """A model: the name of a zoo model, a folder or a Hub id, and what the run calls it."""
 
     bare = "model"
     model: Text
     name: Name = Field(default_factory=lambda data: _last_part(data.get("model", "")))
     revision: Text | None = None
-    gguf: Annotated[str, Field(max_length=200, pattern=r"^[\w-][\w .-]*(/[\w-][\w .-]*)*\.gguf$")] | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _unpacked(cls, data: Any) -> Any:
+        """`gguf` was a setting: config.yaml of earlier runs has it, mostly empty."""
+        if not isinstance(data, dict) or "gguf" not in data:
+            return data
+        if data["gguf"] is not None:
+            raise fault("gguf", " is no setting any more: only safetensors are read, so name a model that has them.")
+        return {key: value for key, value in data.items() if key != "gguf"}
 
 
 class RunConfig(Settings):
     """All a run is asked to do."""
+
+    methods: ClassVar[dict[str, type[Method]]] = {}  # by kind, see `complete`
 
     name: Name = "run"
     description: Annotated[str, Field(max_length=500)] = ""
@@ -57,7 +68,7 @@ class RunConfig(Settings):
     student: ModelRef
     teachers: list[ModelRef] = Field(default_factory=list)
     data: DataConfig = DataConfig()
-    objectives: list[ObjectiveConfig]
+    objectives: list[Objective]  # the settings of the methods, see `complete`
     lora: LoraConfig = LoraConfig()
     budget: BudgetConfig = BudgetConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
@@ -65,10 +76,11 @@ class RunConfig(Settings):
     report_to: list[Tracker] = Field(default_factory=list)
 
     @property
-    def geometry(self) -> GeometryConfig | None:
+    def geometry(self) -> Method | None:
+        """The settings of geometry, if it is among the objectives."""
         return self.objective("geometry")
 
-    def objective(self, kind: str) -> ObjectiveConfig | None:
+    def objective(self, kind: str) -> Method | None:
         """The objective of this kind, of which there is one at most; None where there is none."""
         return next((one for one in self.objectives if one.kind == kind), None)
 
@@ -122,20 +134,13 @@ class RunConfig(Settings):
         for objective in self.objectives:
             self._check_teachers(objective, names)
         self._check_listed()
-        if self.geometry:
-            self._check_geometry(self.geometry)
-        response = self.objective("response")
-        if response and response.keep in ("right", "shortest") and self.data.solved < self.data.train:
-            raise fault(
-                "objectives.response.keep",
-                f" is {response.keep!r}, but data.labelled leaves problems whose answer is not known, by which nothing "
-                "can be judged: use 'majority' or 'all'.",
-            )
+        for objective in self.objectives:
+            objective.check(self)
         return self
 
-    def _check_teachers(self, objective: ObjectiveConfig, names: list[str]) -> None:
+    def _check_teachers(self, objective: Method, names: list[str]) -> None:
         kind = objective.kind
-        if not names and kind != "task":
+        if not names and objective.needs_teachers:
             raise fault(
                 "teachers", f" is empty, but objectives.{kind} needs at least one: add a teacher or drop {kind}."
             )
@@ -148,7 +153,7 @@ class RunConfig(Settings):
 
     def _check_listed(self) -> None:
         """A teacher lists its likeliest tokens once, for one objective: at its temperature, as many as it wants."""
-        lists = [objective for objective in self.objectives if reads_listed(objective)]
+        lists = [objective for objective in self.objectives if objective.lists]
         for teacher in self.teachers:
             heard = [o for o in lists if o.teachers is None or teacher.name in o.teachers]
             if len(heard) > 1:
@@ -158,25 +163,17 @@ class RunConfig(Settings):
                     f"name the teachers of one of them (objectives.{heard[0].kind}.teachers), or leave one out.",
                 )
 
-    def _check_geometry(self, geometry: GeometryConfig) -> None:
-        budget = self.budget
-        if (
-            geometry.window == "bank" or geometry.gate.kind == "meta"
-        ):  # at first the bank is empty; meta looks at one batch
-            texts, made_of = budget.batch_size, "budget.batch_size makes"
-        else:
-            texts, made_of = budget.batch_size * budget.accumulation, "budget.batch_size times budget.accumulation make"
-        if texts < 4:
-            raise fault("", f"{made_of} {texts}, but a geometry batch needs at least 4 texts: raise it.")
-        if self.data.train < 4:
-            raise fault("data.train", f" is {self.data.train}, but a geometry batch needs at least 4 texts: raise it.")
-        if geometry.gate.kind == "meta" and not self.data.validation:
-            raise fault("data.validation", " is 0, but a 'meta' gate measures benefit on those problems: raise it.")
+
+def complete(methods: Iterable[type[Method]]) -> None:
+    """Tell RunConfig which methods there are; distill.objectives does, when anything of this package is imported."""
+    union = Annotated[Union[tuple(methods)], Field(discriminator="kind")]  # noqa: UP007 - made of a list
+    RunConfig.methods = {method.of_kind(): method for method in methods}
+    RunConfig.model_rebuild(force=True, _types_namespace={"Objective": union})
 
 
-def teachers_of(objective: ObjectiveConfig, config: RunConfig) -> list[ModelRef]:
-    """The teachers an objective listens to: those it names, all where it names none, none for `task`."""
-    if objective.kind == "task":
+def teachers_of(objective: Method, config: RunConfig) -> list[ModelRef]:
+    """The teachers an objective listens to: those it names, all where it names none, none where it needs none."""
+    if not objective.needs_teachers:
         return []
     return [teacher for teacher in config.teachers if objective.teachers is None or teacher.name in objective.teachers]
 

@@ -1,14 +1,17 @@
 """Groups of settings that stand alone: the data, the adapter, the budget, the evaluation and the diagnostics.
 
-What one group must know of another is checked in config.py. This module knows nothing of files or of how a setting is
-carried out.
+What one group must know of another is checked in run_config.py.
 """
 
 from __future__ import annotations
 
-from typing import Annotated, Any, ClassVar, Literal
+import importlib.util
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Annotated, Any, ClassVar, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic.fields import FieldInfo
 
 from distill.config.messages import fault, show, unknown
 
@@ -18,6 +21,70 @@ Weight = Annotated[float, Field(ge=0, le=1000)]
 Text = Annotated[str, Field(min_length=1, max_length=200)]
 Location = Annotated[str, Field(min_length=1, max_length=1000)]
 Name = Annotated[str, Field(min_length=1, max_length=80, pattern=r"^[^/\\\x00-\x1f]+$")]
+Tracker = Literal["trackio", "tensorboard", "wandb"]
+TRACKERS = get_args(Tracker)
+
+
+AUTOMATIC = "auto"  # a choice that follows another setting
+
+Held = Callable[[str], Any]  # what the setting beside this one, of that name, holds
+Condition = Callable[[Held], bool]
+
+
+@dataclass(frozen=True)
+class Dial:
+    """How a setting is shown on the page, beside its label and help (pydantic's `title` and `description`).
+
+    `words`: what each choice means. `when`: whether it matters, by what the settings beside it hold. `rare`: it is
+    folded away. `widget`: "teachers" where teachers are chosen.
+    """
+
+    words: Mapping[Any, str] = field(default_factory=dict)
+    when: Condition | None = None
+    rare: bool = False
+    widget: str = ""
+
+
+def setting(
+    default: Any,
+    label: str = "",
+    help: str = "",
+    words: Mapping[Any, str] | None = None,
+    *,
+    when: Condition | None = None,
+    rare: bool = False,
+    widget: str = "",
+    **more: Any,
+) -> Any:
+    """A field with its words beside it; `more` is pydantic's (ge, le, validate_default, ...)."""
+    found = Field(default, title=label or None, description=help or None, **more)
+    found.metadata.append(Dial(words or {}, when, rare, widget))
+    return found
+
+
+def dial_of(info: FieldInfo) -> Dial:
+    """How a setting is shown, as `setting` was told."""
+    return next((item for item in info.metadata if isinstance(item, Dial)), Dial())
+
+
+def among(name: str, *values: Any) -> Condition:
+    """Where the setting of this name holds one of these."""
+    return lambda held: held(name) in values
+
+
+def above(name: str, low: float) -> Condition:
+    """Where the setting of this name is a number above `low`."""
+    return lambda held: isinstance(held(name), (int, float)) and held(name) > low
+
+
+def either(*conditions: Condition) -> Condition:
+    """Where one of these holds."""
+    return lambda held: any(condition(held) for condition in conditions)
+
+
+def both(*conditions: Condition) -> Condition:
+    """Where all of these hold."""
+    return lambda held: all(condition(held) for condition in conditions)
 
 
 class Settings(BaseModel):
@@ -222,3 +289,11 @@ class ProbeConfig(Settings):
     every: Count = 25
     samples: Annotated[int, Field(ge=0, le=16)] = 3
     problems: Annotated[int, Field(ge=0, le=512)] = 48
+
+
+def missing_trackers(names: Sequence[str]) -> str:
+    """What is wrong with reporting to these, one sentence that begins with the setting; "" where all are there."""
+    absent = [name for name in names if importlib.util.find_spec(name) is None]
+    if not absent:
+        return ""
+    return f"report_to names {absent[0]!r}, which is not installed here: pip install {absent[0]}, or leave it out."

@@ -15,9 +15,8 @@ import numpy as np
 import torch
 from transformers import PreTrainedTokenizerBase
 
+from distill.losses import IGNORED
 from distill.models.chat_template import end_token, special_ids, template_of
-
-IGNORED = -100  # the label that every cross-entropy of torch and transformers leaves out
 
 
 @dataclass(frozen=True)

@@ -1,15 +1,15 @@
 """Problems of reasoning-gym, whose data sets are made while one waits: without end, offline, and the same for a seed.
 
 Which split a problem belongs to follows from its question, as with files. Only data sets whose answers grading.py can
-judge are taken: those of one number or a short expression. reasoning-gym is imported only when problems are drawn,
-which takes a second. This module knows nothing of runs, models or tokens.
+judge are taken: those of one number or a short expression. reasoning-gym is optional, and imported only when problems
+are drawn, which takes a second. This module knows nothing of runs, models or tokens.
 """
 
 from __future__ import annotations
 
 import hashlib
+import importlib.util
 import random
-import sys
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -23,11 +23,17 @@ from distill.data.grading import extract, grade
 from distill.data.problems import Problem
 from distill.data.splits import SHARES, key_of, split_of_key
 
+PACKAGE = "reasoning-gym>=0.1.25"  # as pip takes it
 BLOCK = 256  # problems that are made at a time, of one seed
 _DRY = 8  # blocks without a new question of a split, after which a data set is taken to have no more
 _LOOKED_AT = 48  # problems by which a data set is judged
 _TRIAL_SEED = 20  # of those
 _LONGEST = 64  # characters of an answer
+
+
+def is_installed() -> bool:
+    """Whether reasoning-gym is there; it is not imported."""
+    return importlib.util.find_spec("reasoning_gym") is not None
 
 
 def gym_problems(
@@ -204,9 +210,7 @@ def _factory() -> Any:
         with _undisturbed():
             import reasoning_gym.factory as factory
     except ImportError as error:
-        how = "it needs a compiler on Windows, so take another source there" if sys.platform == "win32" else "try again"
         raise UserError(
-            f"data.source is 'reasoning_gym', but reasoning-gym can't be imported ({error}): pip install "
-            f"reasoning-gym, and {how}."
+            "data.source is 'reasoning_gym', but reasoning-gym is not installed here: pip install reasoning-gym."
         ) from error
     return factory

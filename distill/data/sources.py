@@ -71,7 +71,7 @@ def _drawn(config: RunConfig, warn: Warn, counts: Mapping[str, int] | None) -> d
     if data.source == "reasoning_gym":
         return gym_problems(data.families, _row_counts(config) if counts is None else counts, data.seed, warn)
     if data.source != "problems":
-        compares = any(objective.kind in ("geometry", "features") for objective in config.objectives)
+        compares = any(objective.compares_texts for objective in config.objectives)
         optional = () if compares else ("probe",)
         return split_problems(data, _row_counts(config) if counts is None else counts, warn, optional)
     if counts is None:

@@ -1,7 +1,6 @@
 """Rows of questions and solutions, read from a JSONL, CSV or Parquet file; every wrong row is named by its line.
 
-Files come from strangers: their size, their rows and their fields are limited, and nothing in them is run. This module
-knows nothing of splits, of runs or of models.
+Files come from strangers: their size, their rows and their fields are limited, and nothing in them is run.
 """
 
 from __future__ import annotations
@@ -9,8 +8,10 @@ from __future__ import annotations
 import csv
 import json
 import os
+import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from itertools import chain, islice
 from pathlib import Path
 from typing import Any, NamedTuple, TextIO
@@ -19,15 +20,17 @@ from distill.config.errors import ConfigError, UserError
 from distill.config.messages import instead
 from distill.config.run_config import ColumnsConfig
 from distill.data.parquet import parquet_records
-from distill.data.rows import NOT_UTF8, Row, row_of, wanted
 
 MAX_BYTES = 20_000_000
 MAX_ROWS = 100_000
 MAX_COLUMNS = 1_000
+MAX_CHARACTERS = 200_000  # of a question or a solution: a thought of 32,768 tokens has about 130,000
+MAX_NAME = 80  # characters of a family's name
 
 _SHOWN = 5  # wrong rows that are named
 _LOOKED_AT = 100  # rows whose columns are the table's columns
 _EXAMPLES = 3
+_NOT_UTF8 = re.compile("[\ud800-\udfff]")  # what is made of bytes that can't be decoded
 
 TEACHERS = "teacher_solution"  # what files call solutions that a teacher wrote
 
@@ -48,6 +51,17 @@ class Columns(NamedTuple):
 
     names: list[str]
     examples: list[dict[str, str]]
+
+
+@dataclass(frozen=True)
+class Row:
+    """A question and its worked solution; `line` is where in the file it begins (the first line, or row, is 1)."""
+
+    line: int
+    question: str
+    solution: str
+    answer: str | None = None
+    family: str | None = None
 
 
 def read_rows(path: str | Path, columns: ColumnsConfig, limit: int | None = None) -> list[Row]:
@@ -148,7 +162,68 @@ def _wrong(faults: Sequence[tuple[int, str]], table: str, unit: str) -> str:
 
 def _shown(value: Any) -> str:
     text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
-    return NOT_UTF8.sub("\ufffd", text)
+    return _NOT_UTF8.sub("\ufffd", text)
+
+
+# --- one row ---------------------------------------------------------------------------------------------------------
+
+
+def wanted(columns: ColumnsConfig) -> dict[str, str]:
+    """{part: column} of what is read: a conversation stands for question and solution."""
+    left_out = ("question", "solution") if columns.messages else ()
+    return {part: column for part, column in columns if column is not None and part not in left_out}
+
+
+def row_of(number: int, record: dict[str, Any], columns: ColumnsConfig) -> Row | str:
+    """The row of a record, or what is wrong with it."""
+    values: dict[str, str] = {}
+    for part, column in wanted(columns).items():
+        value = record.get(column)
+        if part == "messages":
+            turns = _turns(value)
+            if isinstance(turns, str):
+                return f"{turns} in {column!r}"
+            fault = next(filter(None, (_text_fault(text, column, MAX_CHARACTERS) for text in turns)), None)
+            if fault:
+                return fault
+            values |= zip(("question", "solution"), (text.strip() for text in turns), strict=True)
+            continue
+        if part in ("answer", "family") and isinstance(value, int | float) and not isinstance(value, bool):
+            value = str(value)
+        if value is None or (isinstance(value, str) and not value.strip()):
+            return f"has no {column!r}"
+        if not isinstance(value, str):
+            return f"has a value in {column!r} that is not text"
+        fault = _text_fault(value, column, MAX_NAME if part == "family" else MAX_CHARACTERS)
+        if fault:
+            return fault
+        values[part] = value.strip()
+    return Row(number, **values)
+
+
+def _text_fault(text: str, column: str, most: int) -> str | None:
+    if len(text) > most:
+        return f"has {len(text):,} characters in {column!r}, more than {most:,}"
+    return f"has characters in {column!r} that are not UTF-8" if _NOT_UTF8.search(text) else None
+
+
+def _turns(value: Any) -> tuple[str, str] | str:
+    """(first user's turn, the assistant's that answers it: its last before the user's next), or what is wrong.
+
+    `value`: a list of {"role", "content"}, as chat templates take them. Other turns, a system's too, are left out.
+    """
+    if not isinstance(value, list) or not all(isinstance(turn, dict) for turn in value):
+        return "has no list of turns ({role, content})"
+    said = [(turn.get("role"), turn.get("content")) for turn in value]
+    start = next((at for at, (role, _) in enumerate(said) if role == "user"), len(said))
+    end = next((at for at, (role, _) in enumerate(said) if role == "user" and at > start), len(said))
+    answers = [content for role, content in said[start:end] if role == "assistant"]
+    if not answers:
+        return "has no user's turn that an assistant's follows"
+    question, answer = said[start][1], answers[-1]
+    if not all(isinstance(text, str) and text.strip() for text in (question, answer)):
+        return "has a turn without text"
+    return question, answer
 
 
 # --- files -----------------------------------------------------------------------------------------------------------

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from distill.config.files import write_atomically
 from distill.data.problems import Problem
 from distill.evaluation.answering import Answer
 from distill.evaluation.score import Score
@@ -95,11 +95,8 @@ class Answers:
         return self.path.with_name(f"answers-{phase}.jsonl")
 
     def _write(self) -> None:
-        if not self.keeps:
-            return
-        part = self.path.with_suffix(".part")
-        part.write_text(json.dumps(self.phases, ensure_ascii=False), encoding="utf-8")
-        os.replace(part, self.path)
+        if self.keeps:
+            write_atomically(self.path, json.dumps(self.phases, ensure_ascii=False))
 
     def scores(self, phase: str) -> dict[str, Score]:
         """A score for each split that has problems."""

@@ -1,14 +1,11 @@
 """One question, answered by a run's student before and after training, in turns of a moment; and by its teachers.
 
 Before and after are one loaded model: the adapter is off during the one's turns and on during the other's, and each
-side keeps a cache of its own. The digests say which weights answered. This module knows nothing of pages, nor of
-whether an answer is right.
+side keeps a cache of its own. The digests say which weights answered.
 """
 
 from __future__ import annotations
 
-import gc
-import hashlib
 import threading
 import time
 from collections import OrderedDict
@@ -19,18 +16,21 @@ from pathlib import Path
 
 import psutil
 import torch
+from accelerate.utils import release_memory
 from peft import PeftModel
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from distill.config import run_config as configs
 from distill.config.errors import UserError
-from distill.config.run_config import ModelRef, model_path
+from distill.config.files import sha256_of
+from distill.config.run_config import ModelRef
 from distill.evaluation.reevaluate import adapter_of, end_as_trained
 from distill.models.chat_template import template_of
 from distill.models.generation import Completion, follow
 from distill.models.hardware import GIB, Hardware, detect
 from distill.models.loading import fingerprint, load_model, load_tokenizer
 from distill.models.metadata import describe_model
+from distill.models.references import model_path
 from distill.models.student import load_adapter, load_student
 
 SIDES = ("before", "after")
@@ -98,13 +98,13 @@ def open_student(run_folder: Path) -> Opened:
     """
     folder = Path(run_folder).resolve()
     with _opening:
-        digest = _sha256(adapter_of(folder) / "adapter_model.safetensors")
+        digest = sha256_of(adapter_of(folder) / "adapter_model.safetensors")
         known = _opened.pop(folder, None)
         if known is None or known.adapter != digest:
             del known
             while len(_opened) >= _KEPT:
                 _opened.popitem(last=False)
-            _let_go()
+            release_memory()
             known = _load(folder)
         _opened[folder] = known
         return known
@@ -173,7 +173,7 @@ def answer_as_teacher(ref: ModelRef, question: str, max_new_tokens: int) -> Iter
                 yield from turn
     finally:
         model = tokenizer = steps = None
-        _let_go()
+        release_memory()
 
 
 def _load(folder: Path) -> Opened:
@@ -278,14 +278,3 @@ def _few_threads(model: torch.nn.Module) -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(usual)
-
-
-def _sha256(file: Path) -> str:
-    with file.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
-
-
-def _let_go() -> None:
-    gc.collect()
-    if torch.cuda.is_available():
-        torch.cuda.empty_cache()

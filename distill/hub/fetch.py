@@ -1,6 +1,6 @@
 """What a run needs of the Hub, brought to this machine before its work begins, where the work must not wait for it.
 
-Only what is loaded is fetched: safetensors, the tokenizer, configs, or the one GGUF file. It loads nothing and knows
+Only what is loaded is fetched: safetensors, the tokenizer, configs. It loads nothing and knows
 nothing of GPUs.
 """
 
@@ -9,13 +9,12 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
-from distill.config.errors import UserError
-from distill.config.progress import OnProgress, ShouldStop, check
+from distill.config.errors import OnProgress, ShouldStop, UserError, raise_if_stopped
 from distill.config.requirements import heard
-from distill.config.run_config import ModelRef, RunConfig, model_path
+from distill.config.run_config import ModelRef, RunConfig
 from distill.data.sources import problems_for
 from distill.models.hub_lookup import look_up, weight_files
-from distill.models.references import on_the_hub
+from distill.models.references import model_path
 
 if TYPE_CHECKING:
     from huggingface_hub import DryRunFileInfo
@@ -31,7 +30,7 @@ def fetch(
 ) -> None:
     """Fetch the models of a run as `fetch_models` does, then its data set, but for that without `token`."""
     fetch_models([config.student, *heard(config)], progress, should_stop, token)
-    check(should_stop)
+    raise_if_stopped(should_stop)
     if config.data.source == "hub":
         progress(f"fetching the data set {config.data.dataset}")(0, 1)
         problems_for(config, lambda code, text: None)  # they will be drawn again, from the cache
@@ -51,7 +50,7 @@ def fetch_models(
     sizes = [(file.file_size or 0) / 2**20 for _, file in missing]
     tell = progress(f"fetching {', '.join(dict.fromkeys(ref.name for ref, _ in missing))} from the Hub")
     for number, (ref, file) in enumerate(missing):
-        check(should_stop)
+        raise_if_stopped(should_stop)
         tell(round(sum(sizes[:number])), max(1, round(sum(sizes))))
         _download(ref, file, token)
     tell(round(sum(sizes)), max(1, round(sum(sizes))))
@@ -64,12 +63,10 @@ def _missing(ref: ModelRef, token: str | None) -> list[DryRunFileInfo]:
         return []
     from huggingface_hub import snapshot_download
 
-    repository, gguf = on_the_hub(path)
-    wanted = {"allow_patterns": [gguf]}
-    if not gguf:  # folders hold other formats or other models
-        wanted = {"allow_patterns": [*weight_files(ref, token), *_LOADED], "ignore_patterns": ["*/*"]}
+    # folders hold other formats or other models
+    wanted = {"allow_patterns": [*weight_files(ref, token), *_LOADED], "ignore_patterns": ["*/*"]}
     try:
-        found = snapshot_download(repository, revision=ref.revision, dry_run=True, token=token, **wanted)
+        found = snapshot_download(path, revision=ref.revision, dry_run=True, token=token, **wanted)
     except Exception as error:  # of the library, the network, the disk
         raise _failure(ref, error) from error
     return [file for file in found if file.will_download]
@@ -78,10 +75,9 @@ def _missing(ref: ModelRef, token: str | None) -> list[DryRunFileInfo]:
 def _download(ref: ModelRef, file: DryRunFileInfo, token: str | None) -> None:
     from huggingface_hub import hf_hub_download
 
-    repository, _ = on_the_hub(str(model_path(ref)))
     try:
         # By the same name as it will be loaded by: "main" stays what it was when the run began.
-        hf_hub_download(repository, file.filename, revision=ref.revision, token=token)
+        hf_hub_download(str(model_path(ref)), file.filename, revision=ref.revision, token=token)
     except Exception as error:
         raise _failure(ref, error) from error
 

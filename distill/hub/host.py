@@ -1,24 +1,25 @@
 """What kind of host this is (laptop, GPU machine, Space), and what is off on it and why.
 
 The page and `doctor` say the same from here. It goes by the environment, by what is installed and by nvidia-smi; it
-imports no torch, reads no token further than that there is one, and knows nothing of runs.
+imports no torch, and reads no token further than that there is one.
 """
 
 from __future__ import annotations
 
 import importlib.metadata
+import importlib.util
 import os
 import threading
 from dataclasses import dataclass
 
-from distill.config.trackers import TRACKERS
-from distill.hub import oauth
-from distill.models.hardware import is_zerogpu
+from distill.config.settings import TRACKERS
+from distill.models.hardware import Machine, is_zerogpu
 from distill.models.hub_errors import own_token
-from distill.models.machine import Machine
 
 _PATIENCE = 2.0  # seconds for the Hub to answer
 _SAID_YES = ("1", "ON", "YES", "TRUE")
+_OAUTH_GIVEN = ("OAUTH_CLIENT_ID", "OAUTH_CLIENT_SECRET", "OAUTH_SCOPES", "OPENID_PROVIDER_URL")  # by hf_oauth: true
+_OAUTH_PACKAGES = ("authlib", "itsdangerous")
 
 
 @dataclass(frozen=True)
@@ -135,8 +136,22 @@ def _token() -> Feature:
 
 
 def _oauth() -> Feature:
-    why = oauth.why_not()
+    why = why_no_sign_in()
     return Feature("sign-in on the page", not why, why or "with Hugging Face (OAuth)")
+
+
+def why_no_sign_in() -> str:
+    """Why nobody can sign in here, in words that follow a colon; "" where they can.
+
+    Anything missing would end gradio's launch() as soon as the page has a sign-in button, so it has one only then.
+    """
+    if not os.environ.get("SPACE_ID"):
+        return "it is for Spaces with hf_oauth: true"
+    if os.environ.get("SYSTEM") != "spaces" or not all(os.environ.get(name) for name in _OAUTH_GIVEN):
+        return "hf_oauth: true is not in this Space's README.md"
+    if not all(importlib.util.find_spec(package) for package in _OAUTH_PACKAGES):
+        return f"{' or '.join(_OAUTH_PACKAGES)} is not installed: pip install 'gradio[oauth]'"
+    return ""
 
 
 def _packages(machine: Machine) -> list[Feature]:

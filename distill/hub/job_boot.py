@@ -22,6 +22,7 @@ def main() -> None:
     os.chdir(code)
     print("distill: the code is here; installing the packages it needs", flush=True)
     command = ["uv", "run", "--no-project", "--with-requirements", "requirements.txt"]
+    command += ["--with", os.environ["DISTILL_WITH"]] if os.environ.get("DISTILL_WITH") else []
     command += ["python", "-m", "distill.hub.job_worker"]
     sys.stdout.flush()
     os.execvp(command[0], command)

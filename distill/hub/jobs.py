@@ -3,7 +3,7 @@
 `submit` puts this package, the config and the user's file into one private repository of theirs ("distill-jobs"),
 starts a Job that does the run there (job_boot.py, job_worker.py), and leaves a *mirror* here: a run folder like any
 other with a job.json, which job_follower.py fills with what the Job says. The Job gets the token as a secret; it is
-written nowhere. This module imports neither torch nor gradio and knows nothing of how a run is done.
+written nowhere.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ from distill.config import paths
 from distill.config import run_config as configs
 from distill.config.errors import UserError
 from distill.config.run_config import ConfigError, RunConfig
-from distill.models import hub_errors
+from distill.data.reasoning_gym import PACKAGE as REASONING_GYM
+from distill.models import hub_errors, references
+from distill.models.hardware import Machine
 from distill.models.hub_errors import TOKENS
-from distill.models.machine import Machine
 from distill.models.references import absolute
 from distill.runs import store
 from distill.runs.estimate import Estimate, estimate
-from distill.runs.preflight import refuse_foreseen
-from distill.runs.room import check_memory, look_up_all
+from distill.runs.preflight import check_memory, look_up_all, refuse_foreseen
 from distill.runs.views import forget
 
 if TYPE_CHECKING:
@@ -123,7 +123,7 @@ def submit(config: RunConfig, flavor: str, timeout: str = "4h", runs_dir: str | 
     the time is unknown, there is no token or it may not, or the Hub can't be reached; then nothing is left behind here.
     """
     config = absolute(config)
-    configs.check_models(config)
+    references.check_models(config)
     refuse_local(config)
     refuse_foreseen(config)
     seconds = duration(timeout)
@@ -138,7 +138,7 @@ def submit(config: RunConfig, flavor: str, timeout: str = "4h", runs_dir: str | 
         folder = store.create(config, runs_dir)
         try:
             repository = _put(api, f"{namespace}/{REPOSITORY}", folder.name, config)
-            job = _start(api, namespace, repository, folder.name, flavor, seconds)
+            job = _start(api, namespace, repository, folder.name, flavor, seconds, config)
             made = Ticket(job.id, namespace, flavor, job.url, repository[0], seconds)
             _keep(api, folder, made, price)
         except BaseException:
@@ -223,7 +223,9 @@ def packed() -> bytes:
     return content.getvalue()
 
 
-def _start(api: HfApi, namespace: str, put: tuple[str, str], run: str, flavor: str, seconds: int) -> Any:
+def _start(
+    api: HfApi, namespace: str, put: tuple[str, str], run: str, flavor: str, seconds: int, config: RunConfig
+) -> Any:
     repository, code = put
     warnings.filterwarnings("ignore", message=".*run_uv_job.*experimental")
     return api.run_uv_job(
@@ -236,6 +238,7 @@ def _start(api: HfApi, namespace: str, put: tuple[str, str], run: str, flavor: s
             "DISTILL_CODE": code,
             "DISTILL_RUN": run,
             "DISTILL_SECONDS": str(seconds),
+            "DISTILL_WITH": REASONING_GYM if config.data.source == "reasoning_gym" else "",
             "PYTHONUNBUFFERED": "1",
         },
         secrets={"HF_TOKEN": api.token},

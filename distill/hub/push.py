@@ -1,7 +1,7 @@
 """A finished run kept on the Hub: its adapter, model card, report, config, gate and heads, in one commit.
 
 The files are the run's own, byte for byte, but for places on this machine's disk: of those only the last part is given
-away. Events, output, answers and checkpoints stay here. This module knows nothing of pages, of sign-in or of torch.
+away. Events, output, answers and checkpoints stay here.
 """
 
 from __future__ import annotations
@@ -127,7 +127,7 @@ def _without_places(value: Any) -> Any:
 
 def _own_places() -> list[str]:
     """Folders of this machine that texts may name, as they may have spaces in them; the longest first."""
-    home = store.home()
+    home = paths.home()
     places = {str(place.resolve()) for place in (Path.home(), Path.cwd(), paths.ROOT, home.runs, home.cache)}
     return sorted((place for place in places if len(place) > 1), key=len, reverse=True)
 

@@ -1,33 +1,37 @@
 """ZeroGPU: runs are carried out in slices of GPU time, each of the quota of the visitor who asks, and answers too.
 
-ZeroGPU lends a process that is forked from the page a GPU for a minute or two. What is done there is in slices.py and
-side_by_side.py; what is between is here: the turn, downloads, and what is said of a run that gets no GPU. Only this
+ZeroGPU lends a process that is forked from the page a GPU for a minute or two. A slice does there what a worker does in
+a process of its own, with the worker's own code and files, so a run that goes on in slices is stopped, resumed, watched
+and broken off as any other. Between slices: the turn, downloads, and what is said of a run that gets no GPU. Only this
 module imports `spaces`, and only on ZeroGPU; elsewhere its functions are there and nobody needs them.
 """
 
 from __future__ import annotations
 
+import json
 import math
 import os
 import threading
+import time
 import traceback
 from collections.abc import Callable, Iterator
-from contextlib import closing
+from contextlib import closing, contextmanager, redirect_stderr, redirect_stdout
 from contextvars import copy_context
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from distill.config import run_config as configs
-from distill.config.errors import UserError
-from distill.config.progress import Stopped
+from distill.config.errors import Stopped, UserError
+from distill.config.paths import home
+from distill.config.secrets import Redacting
 from distill.hub.fetch import fetch, fetch_models
-from distill.hub.slices import ASKED, LEFT, WAITING, in_slice, kept, log_of
+from distill.models import references
 from distill.models.hardware import enter_slice, is_zerogpu
 from distill.runs import queue
-from distill.runs.events import Error, EventWriter, Stage, Status
+from distill.runs.events import WAITING, Error, EventWriter, Stage, Status
 from distill.runs.process import claim, live_process, release, remember
 from distill.runs.store import view
-from distill.training.worker import reason_for
+from distill.training.worker import reason_for, work
 
 if TYPE_CHECKING:
     from distill.config.run_config import ModelRef
@@ -45,16 +49,101 @@ else:
 
 SLICE, SHORTEST = 120.0, 30.0  # seconds of GPU time asked for at once; where that is too much, half of it, down to this
 ANSWERING = 60  # seconds, for one question to the student or to a teacher
+LEFT = "the page it was trained from was closed; resume goes on from here"
+ASKED = "stopped on request; resume goes on from here"
 
 _BEAT = 1.0  # seconds between two signs of life of a run
+_SLICE_BEAT = 0.2  # the same of a slice: a generator can be closed only while it gives one
 _IDLE = 2  # slices in a row that may end with nothing to show
+_FILE = "slices.json"  # in a run's folder: how long its last slice took to save
+
+
+# --- one slice -------------------------------------------------------------------------------------------------------
+
+
+class Deadline:
+    """Whether a slice has to end: it was asked to, or its time is up but for what saving takes.
+
+    It looks ahead by what lay between two questions, such as a training step.
+    """
+
+    def __init__(self, folder: Path, seconds: float):
+        self.folder = folder
+        self.left = False  # whether whoever asked for the slice has gone
+        self.reached: float | None = None  # when the time was up
+        self._ends = time.monotonic() + seconds - min(seconds / 2, 0.1 * seconds + 1.5 * _saving(folder))
+        self._asked: float | None = None
+        self._between = 0.0
+
+    def __call__(self) -> bool:
+        now = time.monotonic()
+        if self._asked is not None:
+            self._between = max(now - self._asked, 0.9 * self._between)
+        self._asked = now
+        if self.reached is None and now + self._between > self._ends:
+            self.reached = now
+        return self.reached is not None or self.left or (self.folder / "STOP").exists()
+
+    def last_word(self) -> Status:
+        """What is said of the run when all is saved."""
+        if (self.folder / "STOP").exists():
+            return Status(state="stopped", reason=ASKED)
+        return Status(state="stopped", reason=LEFT) if self.left else Status(state="queued", reason=WAITING)
+
+
+def in_slice(folder: Path, seconds: float) -> Iterator[None]:
+    """Go on with a run, claimed already, for `seconds` at most; yields every moment. Closed, it saves and ends."""
+    stop = Deadline(folder, seconds)
+    remember(folder, os.getpid())
+    thread = threading.Thread(target=copy_context().run, args=(_work, folder, stop), name=f"slice of {folder}")
+    thread.start()
+    try:
+        while thread.is_alive():
+            thread.join(_SLICE_BEAT)
+            yield
+    finally:
+        stop.left = True
+        thread.join()
+
+
+@contextmanager
+def log_of(folder: Path) -> Iterator[Any]:
+    """What a run's stdout.log is added to through."""
+    with (folder / "stdout.log").open("a", encoding="utf-8", buffering=1) as file:
+        yield Redacting(file)
+
+
+def _work(folder: Path, stop: Deadline) -> None:
+    with log_of(folder) as log, redirect_stdout(log), redirect_stderr(log):
+        work(folder, stop, stop.last_word)
+    if stop.reached is not None:
+        saving = time.monotonic() - stop.reached
+        (folder / _FILE).write_text(json.dumps({"saving": round(saving, 2)}), encoding="utf-8")
+    from accelerate.utils import release_memory
+
+    release_memory()  # the process may be lent a GPU again
+
+
+def _saving(folder: Path) -> float:
+    """Seconds that the last slice took to save."""
+    try:
+        return float(json.loads((folder / _FILE).read_text(encoding="utf-8"))["saving"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return 0.0
+
+
+def kept(folder: Path) -> list[Any]:
+    """What is different once a slice has kept something: answers, checkpoints, what teachers said."""
+    answers = [(path.name, path.stat().st_size) for path in sorted(folder.glob("answers*.json*"))]
+    steps = sorted(path.name for path in folder.glob("checkpoints/checkpoint-*"))
+    return [answers, steps, *(sum(1 for _ in (home().cache / bank).rglob("*.*")) for bank in ("signals", "responses"))]
 
 
 # --- runs ------------------------------------------------------------------------------------------------------------
 
 
 def take_charge(folder: Path, in_turn: bool = True) -> None:
-    """What `runs.start` and `runs.resume` do on ZeroGPU in place of starting a worker: this process has the run."""
+    """What `store.start` and `store.resume` do on ZeroGPU in place of starting a worker: this process has the run."""
     claim(folder)
 
 
@@ -138,7 +227,7 @@ class _Slices:
             return lambda done, total: writer.write(Stage(name="load", text=text, done=done, total=total))
 
         config = configs.load(self.folder / "config.yaml")
-        configs.check_models(config)
+        references.check_models(config)
         fetch(config, progress, self._should_stop, self._token)
         import distill.training.artifacts
         import distill.training.pipeline  # noqa: F401

@@ -2,27 +2,24 @@
 
 A representation is a matrix [n, D], one row a text. Its Gram matrix [n, n] says which texts are like which, whatever
 the width and the tokenizer of the model, and two centred Gram matrices are compared by their cosine. This module holds
-that comparison (biased, debiased, NBS), the mixture of several teachers' kernels, and the pooling that makes rows of
-hidden states. It knows nothing of models, gates, batches or training.
+that comparison (biased, debiased, NBS) and the mixture of several teachers' kernels.
 
 Two centrings. The *biased* one (H K H) rewards independent features: at n = 16 and D = 896 they score .98. The
 *debiased* one (U-centring, Song et al. 2012) scores them 0 on average, with a known spread (`null95`): train on that.
 
 Sources: Kornblith et al. 1905.00414; Song et al. 2012 (HSIC_1); Nguyen et al. 2010.15327; shared maths.md section 1.
 Every function leaves autocast and computes in float32, or in float64 when given float64.
-Shape suffixes: n texts, D width, T teachers, B batch, L tokens.
+Shape suffixes: n texts, D width, T teachers.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
-from distill.config.errors import UserError
 from distill.losses.precision import full_precision
 
 SMALLEST_BATCH = 4  # U-centring removes n row means and the diagonal: below 4 texts nothing is left to compare
@@ -30,9 +27,9 @@ TINY = 1e-12  # what counts as 0 in a denominator
 
 
 def check_batch(n: int) -> None:
-    """Refuse, with `UserError`, a geometry batch that is too small to have a geometry."""
+    """Refuse, with `ValueError`, a geometry batch that is too small to have a geometry."""
     if n < SMALLEST_BATCH:
-        raise UserError(
+        raise ValueError(
             f"A geometry batch compares its texts with one another and needs at least {SMALLEST_BATCH} of them, but "
             f"this one has {n}: raise budget.batch_size, 32 or more is best."
         )
@@ -125,7 +122,7 @@ def hsic_1(k_nn: Tensor, l_nn: Tensor) -> Tensor:
 def cka(x_nD: Tensor, y_nE: Tensor, kind: str = "debiased") -> Tensor:
     """Centred kernel alignment of two feature matrices of the same n texts, a scalar; the widths may differ.
 
-    `kind` "debiased" lies in [-1, 1], is 0 on average for independent features and needs n >= 4 (UserError below).
+    `kind` "debiased" lies in [-1, 1], is 0 on average for independent features and needs n >= 4 (ValueError below).
     "biased" lies in [0, 1] and needs n >= 2, where it is 1 for any input: a loss should refuse it (`check_batch`).
     """
     x_nD, y_nE = standardise(x_nD), standardise(y_nE)
@@ -195,49 +192,3 @@ def participation_ratio(x_nD: Tensor) -> Tensor:
     x_nD = standardise(x_nD)
     s = x_nD @ x_nD.T if len(x_nD) < x_nD.shape[1] else x_nD.T @ x_nD  # the same non-zero eigenvalues
     return s.trace().square() / s.square().sum().clamp_min(TINY)
-
-
-# --- pooling -----------------------------------------------------------------------------------------------------
-
-
-def layer_at(fraction: float, layers: int) -> int:
-    """The block, 1 to `layers`, whose output lies at this fraction of the depth: an index into hidden_states."""
-    return max(1, round(fraction * layers))
-
-
-def content_mask(attention_mask_BL: Tensor, special_mask_BL: Tensor) -> Tensor:
-    """[B, L], True on the tokens that say what a text is about: real, not special, not the first real one.
-
-    The first real token is an attention sink in most models: its hidden state is huge and the same for every text.
-    Padding may be on either side. A text of which nothing remains keeps all its real tokens.
-    """
-    real_BL = attention_mask_BL.bool()
-    first_BL = real_BL & (real_BL.long().cumsum(1) == 1)
-    content_BL = real_BL & ~special_mask_BL.bool() & ~first_BL
-    return torch.where(content_BL.any(1, keepdim=True), content_BL, real_BL)
-
-
-@full_precision
-def pool(hidden_BLD: Tensor, content_mask_BL: Tensor, kind: str = "rms") -> Tensor:
-    """One vector a text, [B, D]: the mean of its hidden states over the tokens in the mask.
-
-    "rms" scales every token to RMS 1 first, so that no token outweighs another; "mean" is the model card's plain mean,
-    which one attention sink can dominate. Tokens outside the mask have no influence, even if not finite, and exactly
-    zero gradient. A text with an empty mask gives zeros.
-    """
-    mask_BL1 = content_mask_BL.bool().unsqueeze(-1)
-    hidden_BLD = hidden_BLD.masked_fill(~mask_BL1, 0)
-    if kind == "rms":
-        hidden_BLD = F.rms_norm(hidden_BLD, hidden_BLD.shape[-1:], eps=1e-6)
-    elif kind != "mean":
-        raise ValueError(f"pooling is 'rms' or 'mean', not {kind!r}")
-    return hidden_BLD.sum(1) / mask_BL1.sum(1).clamp_min(1)
-
-
-def stack_layers(layers: Sequence[Tensor]) -> Tensor:
-    """[B, L, D] from L pooled layers [B, D_l]; D is the widest.
-
-    A narrower one (OPT-350m projects its last states down) gets columns of zeros, which CKA does not see.
-    """
-    width = max(x_BD.shape[1] for x_BD in layers)
-    return torch.stack([F.pad(x_BD, (0, width - x_BD.shape[1])) for x_BD in layers], dim=1)

@@ -7,13 +7,12 @@
 
 The KLs are of distributions that are whole on both sides, so they are never negative: what is not shared, not among the
 teacher's stored tokens or beyond W's reach is one bucket, and the same bucket for both. (TRL's GOLD compares the shared
-tokens alone, which is no divergence: it falls below 0 by itself.) This module knows nothing of tokenizers, models or
-batches: W is two tensors. Everything leaves autocast and computes in float32, or in float64 when given that.
+tokens alone, which is no divergence: it falls below 0 by itself.) W is sparse, two tensors [V_S, k]: student token v
+stands for the teacher's tokens ids[v] with shares weights[v] (`teachers.token_map.Bridge`). Everything leaves autocast
+and computes in float32, or in float64 when given that.
 """
 
 from __future__ import annotations
-
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -22,20 +21,6 @@ from distill.losses.divergences import EMPTY, buckets, divergence, with_tail
 from distill.losses.precision import full_precision
 
 EPSILON = 1e-6  # how near to certain a chunk can be, as 1 - p^(1 / tau)
-
-
-@dataclass(frozen=True)
-class Bridge:
-    """What the vocabularies of a student (V_S tokens) and a teacher (V_T) have to do with one another.
-
-    ids_Vk, weights_Vk [V_S, k]: W, sparse; student token v stands for the teacher's tokens ids[v] with shares
-    weights[v], which add up to 1, or to 0 where there is none. shared_T [V_T]: the student token that is exactly the
-    same as a teacher's, -1 for none; no student token occurs twice.
-    """
-
-    ids_Vk: Tensor
-    weights_Vk: Tensor
-    shared_T: Tensor
 
 
 @full_precision
@@ -64,7 +49,8 @@ def _log1mexp(x: Tensor) -> Tensor:
 def shared_kl(logits_mV: Tensor, topk_logprobs_mk: Tensor, topk_ids_mk: Tensor, shared_T: Tensor) -> Tensor:
     """[m]: KL over the stored tokens of the teacher that the student has too, and all other tokens as one.
 
-    logits_mV: the student's. topk_*: the teacher's likeliest tokens in its own ids. shared_T: see `Bridge`.
+    logits_mV: the student's. topk_*: the teacher's likeliest tokens in its own ids. shared_T: the student's token that
+    is the same as the teacher's, -1 for none.
     """
     ours_mk = shared_T[topk_ids_mk]
     known_mk = ours_mk >= 0

@@ -10,9 +10,6 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable
 
-import torch
-from torch import Tensor
-
 
 def full_precision(function: Callable) -> Callable:
     """`function`, run outside autocast, its floating-point tensor arguments in float32 (in float64 if one of them is).
@@ -22,6 +19,9 @@ def full_precision(function: Callable) -> Callable:
 
     @functools.wraps(function)
     def exact(*args, **kwargs):
+        import torch  # here, as files with a decorated loss are read where torch is not wanted
+        from torch import Tensor
+
         tensors = [a for a in (*args, *kwargs.values()) if isinstance(a, Tensor) and a.is_floating_point()]
         dtype = torch.float64 if any(t.dtype == torch.float64 for t in tensors) else torch.float32
 

@@ -1,8 +1,7 @@
 """What the processes of one run do together, under `accelerate launch` or `torchrun`: agree, wait, exchange.
 
 All of them call the same functions in the same order. One of them, the main one, owns the run's folder: it alone claims
-it and writes there. Alone, which is how a run usually is, every function says so at once, without torch. This module
-knows nothing of runs, models or steps.
+it and writes there. Alone, which is how a run usually is, every function says so at once, without torch.
 """
 
 from __future__ import annotations
@@ -16,8 +15,7 @@ from datetime import timedelta
 from functools import cache
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from distill.config.errors import ConfigError, UserError
-from distill.config.progress import Stopped
+from distill.config.errors import ConfigError, Stopped, UserError
 from distill.models.hardware import cpu_asked
 
 if TYPE_CHECKING:

@@ -1,7 +1,7 @@
 """Answers of a model: many at once, with a KV cache; or one, piece by piece, for somebody who watches.
 
-Greedy unless a `Sampling` is given. Generation stops at every token that may end this model's answers. This module
-knows nothing of runs, adapters or teachers: whoever calls it decides which weights answer.
+Greedy unless a `Sampling` is given. Generation stops at every token that may end this model's answers.
+Whoever calls decides which weights answer.
 """
 
 from __future__ import annotations
@@ -21,8 +21,7 @@ from transformers import (
     StoppingCriteriaList,
 )
 
-from distill.config.errors import UserError
-from distill.config.progress import OnProgress, ShouldStop, check
+from distill.config.errors import OnProgress, ShouldStop, UserError, raise_if_stopped
 from distill.models import distributed
 from distill.models.chat_template import end_token
 from distill.models.cpu_bfloat16 import in_float32
@@ -266,7 +265,7 @@ class _Watch(StoppingCriteria):
         self.told = 0
 
     def __call__(self, input_ids: Tensor, scores: Tensor | None, **kwargs) -> Tensor:
-        check(self.should_stop)
+        raise_if_stopped(self.should_stop)
         none = torch.zeros(len(input_ids), dtype=torch.bool, device=input_ids.device)
         if self.on_progress is not None:
             ended = torch.isin(input_ids[:, -1], self.ends.to(input_ids.device))

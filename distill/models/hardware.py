@@ -1,14 +1,20 @@
-"""What this machine is, and what follows from it: device, cores, memory and the number type to train in.
+"""What this machine is, and what follows from it: device, cores, memory, free disk and the number type to train in.
 
-It knows nothing of runs. torch is imported only where a device has to be asked for, so importing this module is quick.
+`detect` asks torch and is what a worker goes by. `Machine.here` does without, for whoever must answer at once and stay
+small: the page and the command line. Importing this module is quick.
 """
 
 from __future__ import annotations
 
+import csv
 import ctypes
+import importlib.metadata
 import importlib.util
 import os
+import platform
 import re
+import shutil
+import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -17,11 +23,15 @@ from pathlib import Path
 
 import psutil
 
+from distill.config.paths import home
+
 GIB = 2**30
 WIDE = 50_000_000  # parameters from which a CPU's bfloat16 pays: smaller layers are bound by all that isn't a product
 _CPU_INFO = Path("/proc/cpuinfo")
 _in_slice = False  # whether this is a process that ZeroGPU has lent a GPU
 _UNITS = {"": GIB, "k": 2**10, "m": 2**20, "g": GIB, "t": 2**40}
+_PATIENCE = 5.0  # seconds for nvidia-smi, which hangs where a driver is broken
+_ZEROGPU_GB = 48.0  # GiB: the smaller of the slices that ZeroGPU Spaces have had
 
 
 @dataclass(frozen=True)
@@ -42,6 +52,37 @@ class Hardware:
         if dtype == self.dtype:
             return self
         return replace(self, dtype=dtype, description=self.description.replace("CPU,", f"CPU in {dtype},", 1))
+
+
+@dataclass(frozen=True)
+class Machine:
+    """`device` is cuda, mps, cpu or zerogpu; memory in GiB, free disk in MiB; `dtype` is what models train in there.
+
+    `gpu_gb` is None without a GPU of its own memory. `amx` as in Hardware.
+    """
+
+    cores: int
+    memory_gb: float
+    device: str = "cpu"
+    gpu_gb: float | None = None
+    disk_mb: float = 100_000.0
+    dtype: str = "float32"
+    amx: bool = False
+
+    @classmethod
+    def here(cls, runs_dir: str | os.PathLike[str] | None = None) -> Machine:
+        """This machine, with the disk of `runs_dir` (default: where runs are kept)."""
+        device, gpu_gb, dtype = _accelerator()
+        disk = free_disk_mb(Path(runs_dir or home().runs))
+        return cls(cpu_cores(), memory_gb(), device, gpu_gb, disk, dtype, has_amx())
+
+    def suited_to(self, parameters: int | None) -> Machine:
+        """The same machine, computing in what suits a student of so many parameters, as Hardware has it."""
+        return replace(self, dtype=suited(self.device, self.dtype, self.amx, parameters))
+
+    @property
+    def has_gpu(self) -> bool:
+        return self.device in ("cuda", "zerogpu")
 
 
 def cores_text(cores: int) -> str:
@@ -180,3 +221,48 @@ def peak_rss_mb() -> float:
         return psutil.Process().memory_info().peak_wset / 2**20
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak / 2**20 if sys.platform == "darwin" else peak / 2**10
+
+
+def free_disk_mb(folder: Path) -> float:
+    """MiB free on the disk where `folder` is, or would be."""
+    existing = next(path for path in [folder.absolute(), *folder.absolute().parents] if path.exists())
+    return shutil.disk_usage(existing).free / 2**20
+
+
+def _accelerator() -> tuple[str, float | None, str]:
+    """(device, GiB of GPU memory, number type)."""
+    if is_zerogpu():
+        return "zerogpu", _ZEROGPU_GB, "bfloat16"
+    if cpu_asked():
+        return "cpu", None, "float32"
+    found = _nvidia(os.environ.get("CUDA_VISIBLE_DEVICES"))
+    if found is not None:
+        return "cuda", found[0], cuda_dtype(found[1])
+    if sys.platform == "darwin" and platform.machine() == "arm64":
+        return "mps", None, "float32"
+    return "cpu", None, "float32"
+
+
+@cache
+def _nvidia(visible: str | None) -> tuple[float, int] | None:
+    """(GiB, major compute capability) of the first GPU that torch may use, as nvidia-smi says it; None without one."""
+    program = shutil.which("nvidia-smi")
+    first = "" if visible is None else visible.split(",")[0].strip()
+    if not program or not _torch_has_cuda() or (visible is not None and first in ("", "-1")):
+        return None
+    which = [f"--id={first}"] if first else []
+    asked = ["--query-gpu=memory.total,compute_cap", "--format=csv,noheader,nounits"]
+    try:
+        done = subprocess.run([program, *which, *asked], capture_output=True, text=True, timeout=_PATIENCE, check=True)
+        memory, capability = next(csv.reader(done.stdout.splitlines(), skipinitialspace=True))
+        return float(memory) / 1024, int(capability.split(".")[0])
+    except (OSError, subprocess.SubprocessError, ValueError, StopIteration):  # a driver without a GPU, for one
+        return None
+
+
+def _torch_has_cuda() -> bool:
+    """Whether the torch that is installed can use a GPU, by its version: 2.13.0+cpu can't."""
+    try:
+        return "+cpu" not in importlib.metadata.version("torch")
+    except importlib.metadata.PackageNotFoundError:
+        return False

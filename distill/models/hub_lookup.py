@@ -20,13 +20,10 @@ from fnmatch import fnmatch
 from typing import TYPE_CHECKING, Any
 
 from distill.config.errors import ConfigError, UserError
-from distill.config.messages import listed
 from distill.models import hub_errors
-from distill.models.architectures import refusal
-from distill.models.gguf_files import SUFFIX, read_start
 from distill.models.hub_errors import TOKENS
 from distill.models.metadata import ModelFacts, describe_model, of_config, remember
-from distill.models.references import ADAPTER, PICKLES, adapter_beside, model_path, on_the_hub
+from distill.models.references import ADAPTER, PICKLES, adapter_beside, model_path, refuse_gguf
 
 if TYPE_CHECKING:
     from distill.config.run_config import ModelRef
@@ -38,7 +35,6 @@ _LARGEST_JSON = 100_000_000  # bytes of a config.json or an index: what is large
 _INDEX = "model.safetensors.index.json"
 _SMALL = ("*.json", "*.txt", "*.model", "*.jinja")  # what is fetched beside the weights, roughly
 _NO_SUCH_TOKEN = f"the Hub refuses your token{{hint}}, so set HF_TOKEN to one that is valid ({TOKENS}), or unset it."
-_STARTS = (2**23, 3 * 2**24)  # bytes of a GGUF file that hold its header: most, and those with many tokens
 
 _refused: dict[tuple, tuple[float, type[UserError], str]] = {}
 _asking = threading.Lock()
@@ -79,34 +75,30 @@ def weight_files(ref: ModelRef | str, token: str | None = None) -> list[str]:
 
 @dataclass(frozen=True)
 class _Repository:
-    """A model's repository on the Hub at one commit: `files` {name: bytes}; `gguf`: the one that is wanted of them."""
+    """A model's repository on the Hub at one commit: `files` {name: bytes}."""
 
     id: str
     commit: str
     files: dict[str, int]
-    gguf: str | None
     token: str | None
 
     @classmethod
-    def of(cls, path: str, revision: str | None, token: str | None) -> _Repository:
+    def of(cls, name: str, revision: str | None, token: str | None) -> _Repository:
         from huggingface_hub import HfApi
 
-        name, gguf = on_the_hub(path)
         with _said_plainly(name, revision, token):
             info = HfApi(token=token).model_info(name, revision=revision, files_metadata=True, timeout=PATIENCE)
-            return cls(name, info.sha, {file.rfilename: file.size or 0 for file in info.siblings}, gguf, token)
+            return cls(name, info.sha, {file.rfilename: file.size or 0 for file in info.siblings}, token)
 
     def facts(self) -> ModelFacts:
-        if self.gguf is not None:
-            return self._of_gguf(self.gguf)
+        safe = any(name.endswith(".safetensors") for name in self.files)
+        refuse_gguf(f"{self.id} on the Hub", holds=not safe and any(name.endswith(".gguf") for name in self.files))
         if "config.json" not in self.files:
             raise ConfigError(self._without_config())
         if ADAPTER in self.files:
             raise adapter_beside(f"{self.id} on the Hub")
         config = self._json("config.json")
-        reason = refusal(config)
-        if reason:
-            raise ConfigError(f"{self.id} {reason}: choose another model.")
+        _check_architecture(self.id, config)
         weights = self._weights()
         small = {name for name in self.files if any(fnmatch(name, kind) for kind in _SMALL)}
         try:
@@ -115,30 +107,10 @@ class _Repository:
             raise ConfigError(f"The config.json of {self.id} on the Hub is damaged: choose another model.") from error
         return replace(found, download=self._missing({*weights, *small}))
 
-    def _of_gguf(self, file: str) -> ModelFacts:
-        if file not in self.files:
-            raise ConfigError(f"{self.id} on the Hub holds no file {file}: {self._gguf_files()}.")
-        size, called = self.files[file], f"{self.id}/{file}"
-        for length in _STARTS:
-            try:
-                header = read_start(self._get(file, length), size, called)
-                break
-            except ConfigError:  # the header may be longer
-                if length >= size or length == _STARTS[-1]:
-                    raise
-        shape = (header.parameters, header.width, header.layers, header.vocabulary, header.tokenizer)
-        return ModelFacts(called, *shape, f"{header.architecture} (GGUF)", download=self._missing({file}))
-
     def _without_config(self) -> str:
-        if any(name.endswith(SUFFIX) for name in self.files):
-            return f"{self.id} on the Hub holds GGUF files: {self._gguf_files()}."
         if ADAPTER in self.files:
             return f"{self.id} on the Hub is an adapter, not a model: give the model that it was trained on."
         return f"{self.id} on the Hub holds no config.json, so it is no model of transformers: choose another."
-
-    def _gguf_files(self) -> str:
-        found = sorted(name for name in self.files if name.endswith(SUFFIX))
-        return f"set gguf to one of them, such as {listed(found[:3])}" if found else "it holds none that is a GGUF file"
 
     def _weights(self) -> list[str]:
         """The names of the weight files."""
@@ -191,17 +163,29 @@ class _Repository:
         except (ValueError, RecursionError) as error:
             raise ConfigError(f"{name} of {self.id} on the Hub is damaged: choose another model.") from error
 
-    def _get(self, name: str, length: int | None = None) -> bytes:
-        """A file, or the start of it, not kept."""
+    def _get(self, name: str) -> bytes:
+        """A file, not kept."""
         from huggingface_hub import get_session, hf_hub_url
         from huggingface_hub.utils import build_hf_headers, hf_raise_for_status
 
-        some = {} if length is None else {"Range": f"bytes=0-{length - 1}"}
         with _said_plainly(self.id, None, self.token):
             url = hf_hub_url(self.id, name, revision=self.commit)
-            answer = get_session().get(url, headers=build_hf_headers(token=self.token) | some, timeout=PATIENCE)
+            answer = get_session().get(url, headers=build_hf_headers(token=self.token), timeout=PATIENCE)
             hf_raise_for_status(answer)
             return answer.content
+
+
+def _check_architecture(model: str, config: dict[str, Any]) -> None:
+    """Raises ConfigError where transformers would refuse the model once its gigabytes are here."""
+    from transformers.models.auto.auto_mappings import CONFIG_MAPPING_NAMES  # a second, and no torch
+
+    kind = config.get("model_type")
+    if isinstance(kind, str) and kind not in CONFIG_MAPPING_NAMES:
+        raise ConfigError(
+            f"{model} is of the architecture {kind!r}, which the installed transformers lacks"
+            + (", and code from a model's folder is never run here" if config.get("auto_map") else "")
+            + ": choose another model."
+        )
 
 
 @contextmanager

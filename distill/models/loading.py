@@ -1,6 +1,7 @@
 """Loading models and tokenizers, safely and with every failure in one sentence; and a digest that tells models apart.
 
-Safetensors only, and no code from a model's folder is ever run. This module knows nothing of what a model is for.
+Safetensors only, and no code from a model's folder is ever run. Of a model that is larger than the GPU some layers wait
+in main memory.
 """
 
 from __future__ import annotations
@@ -12,12 +13,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from huggingface_hub import hf_hub_download
+from torch import nn
 from transformers import (
     AutoConfig,
     AutoModelForCausalLM,
     AutoTokenizer,
-    GgufConfig,
+    PreTrainedConfig,
     PreTrainedModel,
     PreTrainedTokenizerBase,
 )
@@ -25,13 +26,14 @@ from transformers.utils import logging as transformers_logging
 from transformers.utils.hub import resolve_revision
 from transformers.utils.peft_utils import find_adapter_config_file
 
-from distill.config.errors import ConfigError, UserError
+from distill.config.errors import UserError
+from distill.config.files import sha256_of
 from distill.models import hub_errors
-from distill.models.offload import free_bytes, spread
-from distill.models.references import adapter_beside, check_files, on_the_hub
+from distill.models.references import adapter_beside, check_folder
 
 # What of a model's folder decides its answers, its hidden states and its tokens.
 _DECISIVE = ("*.safetensors", "*.json", "*.jinja", "*.model", "*.txt")
+_SHARE = 0.8  # of the free GPU memory for weights: the rest is for what is computed with them
 
 
 def load_model(
@@ -44,19 +46,19 @@ def load_model(
     room: int | None = None,
     **kwargs,
 ) -> PreTrainedModel:
-    """The causal language model in a folder, a GGUF file or of a Hub id (see `model_path`), in eval mode on `device`.
+    """The causal language model in a folder or of a Hub id (see `model_path`), in eval mode on `device`.
 
-    `name` is what errors call it; `kwargs` go to from_pretrained (quantization_config). Weights of a GGUF file are
-    unpacked to `dtype`. Where `spill` is given (code, sentence), a model with more than `room` bytes of weights
-    (default: what is free on the GPU) is loaded in part to main memory, and `spill` is told; never trained so. Raises
-    UserError, one sentence, where weights are missing, cut short, pickled or of another architecture, or the Hub can't
-    be reached; ConfigError where GGUF weights are to be quantised again.
+    `name` is what errors call it; `kwargs` go to from_pretrained (quantization_config). Where `spill` is given (code,
+    sentence), a model with more than `room` bytes of weights (default: what is free on the GPU) is loaded in part to
+    main memory, and `spill` is told; never trained so. Raises UserError, one sentence, where weights are missing, cut
+    short, pickled or of another architecture, or the Hub can't be reached.
     """
-    folder, gguf = _files(path, revision, name)
-    if gguf and "quantization_config" in kwargs:
-        raise ConfigError(f"{name or path} is a GGUF file, which can't be quantised again: remove lora.quantize.")
+    folder = _folder(path)
+    if isinstance(folder, Path):
+        check_folder(folder)
+    elif find_adapter_config_file(folder, revision=revision or "main"):
+        raise adapter_beside(name or path)
     how = {"revision": revision or "main", "trust_remote_code": False, "local_files_only": isinstance(folder, Path)}
-    how |= {"gguf_file": gguf} if gguf else {}
     shown = transformers_logging.is_progress_bar_enabled()
     transformers_logging.disable_progress_bar()
     try:
@@ -68,7 +70,6 @@ def load_model(
             use_safetensors=True,
             output_loading_info=True,
             device_map=places,
-            **({"quantization_config": GgufConfig(dequantize=True)} if gguf else {}),
             **how,
             **kwargs,
         )
@@ -95,7 +96,7 @@ def _check_whole(name: str, lacking: list[str]) -> None:
 def _places(folder: Path | str, how: dict, dtype: torch.dtype, device: torch.device | str, room: int | None):
     """The device_map of a model that doesn't fit on `device`, None where it does."""
     room = free_bytes(device) if room is None else room
-    return None if room is None else spread(AutoConfig.from_pretrained(folder, **how), dtype, room, device)
+    return None if room is None else device_map(AutoConfig.from_pretrained(folder, **how), dtype, room, device)
 
 
 def _spilled(name: str, places: dict, device: torch.device | str) -> str:
@@ -109,8 +110,7 @@ def _spilled(name: str, places: dict, device: torch.device | str) -> str:
 
 def load_tokenizer(path: Path | str, revision: str | None = None, name: str | None = None) -> PreTrainedTokenizerBase:
     """The tokenizer of a model. Raises UserError where there is none, or none that says which characters a token is."""
-    folder, gguf = _files(path, revision, name, check=False)
-    how = {"gguf_file": gguf} if gguf else {}
+    folder = _folder(path)
     try:
         tokenizer = _loaded(
             AutoTokenizer,
@@ -118,7 +118,6 @@ def load_tokenizer(path: Path | str, revision: str | None = None, name: str | No
             revision=revision or "main",
             trust_remote_code=False,
             local_files_only=isinstance(folder, Path),
-            **how,
         )
     except Exception as error:
         raise UserError(f"The tokenizer of {name or path} can't be loaded: {_reason(error)}") from error
@@ -132,58 +131,33 @@ def load_tokenizer(path: Path | str, revision: str | None = None, name: str | No
 def fingerprint(path: Path | str, revision: str | None = None) -> str:
     """What tells a model from every other: a digest of its files in a folder, or "id@commit" for a Hub id.
 
-    Of a GGUF file its bytes alone. A folder's name and dates do not count, so a copy has the same fingerprint and a
-    model trained further has not.
+    A folder's name and dates do not count, so a copy has the same fingerprint and a model trained further has not.
     """
     folder = _folder(path)
-    if folder is None:
-        repository, _ = on_the_hub(str(path))
+    if isinstance(folder, str):
         # asks the Hub, or its local cache; says the same again if neither knows
-        resolved = resolve_revision(repository, revision)
+        resolved = resolve_revision(folder, revision)
         return f"{path}@{getattr(resolved, 'resolved', None) or revision or 'main'}"
     digest = hashlib.sha256()
-    alone = folder.is_file()  # a GGUF file, whatever it is called
-    for file in [folder] if alone else sorted({file for pattern in _DECISIVE for file in folder.glob(pattern)}):
+    for file in sorted({file for pattern in _DECISIVE for file in folder.glob(pattern)}):
         try:
-            with file.open("rb") as stream:
-                found = hashlib.file_digest(stream, "sha256").hexdigest()
+            found = sha256_of(file)
         except OSError as error:
             raise UserError(f"{file} can't be read: {error.strerror or error}.") from error
-        digest.update(f"{'gguf' if alone else file.name}:{found}\n".encode())
+        digest.update(f"{file.name}:{found}\n".encode())
     return digest.hexdigest()
 
 
-def _folder(path: Path | str) -> Path | None:
-    """The folder or file on this machine, None for what is on the Hub."""
-    folder = Path(path)
-    return folder if isinstance(path, Path) or folder.is_dir() else None
-
-
-def _files(
-    path: Path | str, revision: str | None, name: str | None, check: bool = True
-) -> tuple[Path | str, str | None]:
-    """(folder or Hub id, name of the GGUF file in that folder or None); a GGUF file on the Hub is fetched."""
-    found = _folder(path)
-    if found is None:
-        repository, gguf = on_the_hub(str(path))
-        if gguf is None:
-            if check and find_adapter_config_file(repository, revision=revision or "main"):
-                raise adapter_beside(name or path)
-            return repository, None
-        try:
-            found = Path(hf_hub_download(repository, gguf, revision=revision))
-        except Exception as error:
-            raise UserError(f"The model {name or path} can't be fetched: {_reason(error)}") from error
-    if check:
-        check_files(found)
-    return (found.parent, found.name) if found.is_file() else (found, None)
+def _folder(path: Path | str) -> Path | str:
+    """The folder on this machine, or the Hub id."""
+    return Path(path) if Path(path).is_dir() else path
 
 
 def _loaded(kind: Any, folder: Path | str, **how: Any) -> Any:
     """`kind.from_pretrained`; where the Hub shuts this process out, what was fetched before by somebody whom it let in.
 
     The library asks the Hub for small files that a model may or may not have. Who may use a model is said before: see
-    access.py.
+    ui/auth.py.
     """
     try:
         return kind.from_pretrained(folder, **how)
@@ -200,3 +174,59 @@ def _reason(error: Exception) -> str:
     if isinstance(error, torch.OutOfMemoryError | MemoryError):
         return "there is not enough memory for it, so use a smaller model, 4-bit weights or a larger machine."
     return f"{first[:300]} (look at its config.json, its files, or the network if it is on the Hub)."
+
+
+# --- larger than the GPU ----------------------------------------------------------------------------------------------
+# The first layers stay there and the rest wait in main memory: accelerate brings each to the GPU when its turn comes.
+# Only whole layers move; what is read directly (embeddings, head) always stays.
+
+
+def free_bytes(device: torch.device | str) -> int | None:
+    """Bytes of weights that fit on this GPU now; None where it is none, and there is nowhere else to put them."""
+    if torch.device(device).type != "cuda":
+        return None
+    free = torch.cuda.mem_get_info(device)[0]
+    # What torch keeps for later is free too.
+    unused = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+    return int(_SHARE * (free + unused))
+
+
+def device_map(
+    config: PreTrainedConfig, dtype: torch.dtype, room: int, device: torch.device | str
+) -> dict[str, str | torch.device] | None:
+    """transformers' device_map that keeps at most `room` bytes of weights on `device`, None where all of them fit.
+
+    The rest goes to main memory, or, where `device` is the CPU itself, stays on disk.
+    """
+    with torch.device("meta"):  # shapes only
+        model = AutoModelForCausalLM.from_config(config, dtype=dtype, trust_remote_code=False)
+    whole = _bytes(model)
+    if whole <= room:
+        return None
+    depth = config.get_text_config().num_hidden_layers
+    path, layers = next((n, m) for n, m in model.named_modules() if isinstance(m, nn.ModuleList) and len(m) == depth)
+    sizes = [_bytes(layer) for layer in layers]
+    left = room - (whole - sum(sizes)) - max(sizes)  # one that is brought in needs its room too
+    places: dict[str, str | torch.device] = dict.fromkeys(_beside(model, path), device)
+    for number, size in enumerate(sizes):
+        left -= size
+        places[f"{path}.{number}"] = device if left >= 0 else _elsewhere(device)
+    return places
+
+
+def _elsewhere(device: torch.device | str) -> str:
+    return "disk" if torch.device(device).type == "cpu" else "cpu"
+
+
+def _beside(model: nn.Module, path: str) -> list[str]:
+    """The names of the modules that hold all but what is in `path`, none of them within another."""
+    found, prefix = [], ""
+    for part in path.split("."):
+        inside = model.get_submodule(prefix) if prefix else model
+        found += [f"{prefix}.{name}" if prefix else name for name, _ in inside.named_children() if name != part]
+        prefix = f"{prefix}.{part}" if prefix else part
+    return found
+
+
+def _bytes(module: nn.Module) -> int:
+    return sum(parameter.numel() * parameter.element_size() for parameter in module.parameters())

@@ -19,8 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from distill.config import paths
 from distill.config.errors import ConfigError
-from distill.models.gguf_files import read_gguf
-from distill.models.references import check_folder, model_path, on_the_hub
+from distill.models.references import check_folder, model_path
 
 if TYPE_CHECKING:
     from distill.config.run_config import ModelRef
@@ -66,13 +65,10 @@ def describe_model(ref: ModelRef | str) -> ModelFacts:
     """
     model, revision = (ref, None) if isinstance(ref, str) else (ref.model, ref.revision)
     path = model_path(ref)
-    if not isinstance(ref, str) and ref.gguf:
-        model = f"{model}/{ref.gguf}"
     if isinstance(path, Path):
         return replace(_read(path), model=model)
-    repository, gguf = on_the_hub(path)
-    listed = _well_known().get(repository, {}) if gguf is None else {}
-    cached = _in_hub_cache(repository, revision, gguf)
+    listed = _well_known().get(path, {})
+    cached = _in_hub_cache(path, revision)
     told = _told.get((path, revision), ModelFacts(model))
     try:
         found = _read(cached) if cached else told
@@ -92,10 +88,6 @@ def remember(path: str, revision: str | None, facts: ModelFacts) -> None:
 
 
 def _read(folder: Path) -> ModelFacts:
-    if folder.is_file():
-        header = read_gguf(folder)
-        shape = (header.parameters, header.width, header.layers, header.vocabulary, header.tokenizer)
-        return ModelFacts(str(folder), *shape, f"{header.architecture} (GGUF)", fetched=True)
     names = ("*.safetensors", "*.json")
     stats = [(file.name, file.stat()) for pattern in names for file in sorted(folder.glob(pattern)) if file.is_file()]
     return _from_folder(folder, tuple((name, stat.st_mtime_ns, stat.st_size) for name, stat in stats))
@@ -150,17 +142,15 @@ def _well_known() -> dict[str, dict[str, Any]]:
     return paths.read_yaml(_HUB_MODELS)
 
 
-def _in_hub_cache(model: str, revision: str | None, gguf: str | None = None) -> Path | None:
-    """The folder of the Hub's cache that holds the model's config.json, or the GGUF file there, if it was fetched."""
+def _in_hub_cache(model: str, revision: str | None) -> Path | None:
+    """The folder of the Hub's cache that holds the model's config.json, if it was fetched."""
     from huggingface_hub import try_to_load_from_cache  # a fifth of a second, and only for Hub ids
 
     try:
-        found = try_to_load_from_cache(model, gguf or "config.json", revision=revision)
+        found = try_to_load_from_cache(model, "config.json", revision=revision)
     except ValueError:  # no id that the Hub could have
         return None
-    if not isinstance(found, str):
-        return None
-    return Path(found) if gguf else Path(found).parent
+    return Path(found).parent if isinstance(found, str) else None
 
 
 # --- whether two tokenizers are the same -----------------------------------------------------------------------------
@@ -216,7 +206,7 @@ def _tokens_of(ref: ModelRef | str) -> _Tokens | None:
     """What the model's tokenizer.json says, None where it isn't here or can't be read."""
     path, revision = model_path(ref), None if isinstance(ref, str) else ref.revision
     folder = path if isinstance(path, Path) else _in_hub_cache(path, revision)
-    if folder is None or not folder.is_dir():  # a GGUF file's is read by transformers alone
+    if folder is None:
         return None
     names = ("tokenizer.json", "tokenizer_config.json", "config.json")
     try:

@@ -1,4 +1,4 @@
-"""Which model a reference means (zoo model, folder, GGUF file or Hub id), and whether a folder holds a whole, safe one.
+"""Which model a reference means (zoo model, folder or Hub id), and whether a folder holds a whole, safe one.
 
 Only file names and headers are read: no weights are loaded and nothing is fetched. It knows nothing of torch.
 """
@@ -14,64 +14,20 @@ from typing import TYPE_CHECKING, Any
 from distill.config import paths
 from distill.config.errors import ConfigError
 from distill.config.messages import instead, nearest
-from distill.models.architectures import refusal
-from distill.models.gguf_files import SUFFIX, read_gguf
 
 if TYPE_CHECKING:
     from distill.config.run_config import ModelRef, RunConfig
 
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
-_HUB_FILE = re.compile(r"(?!.*\.\.)[\w.-]+(?:/[\w.-]+)*\.gguf")
 ADAPTER = "adapter_config.json"
 PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl")
 _LARGEST_HEADER = 100_000_000  # bytes; the limit of the safetensors library
 
 
 def model_path(ref: ModelRef | str) -> Path | str:
-    """The zoo folder, else the folder, else the Hub id that `ref` means. Raises ConfigError where it is none.
-
-    Where it means a GGUF file that file, or "organisation/name/file.gguf" where that is on the Hub: see `on_the_hub`.
-    """
-    model, gguf = _named(ref)
-    place = _place(model)
-    if gguf is None:
-        return place
-    if isinstance(place, str):
-        return f"{place}/{gguf}"
-    if not (place / gguf).is_file():
-        raise ConfigError(f"There is no file {place / gguf}: give a GGUF file that exists.")
-    return place / gguf
-
-
-def on_the_hub(path: str) -> tuple[str, str | None]:
-    """(repository, GGUF file in it or None) of what `model_path` gives of a model on the Hub."""
-    parts = path.split("/", 2)
-    return "/".join(parts[:2]), parts[2] if len(parts) > 2 else None
-
-
-def is_hub_id(model: str) -> bool:
-    """Whether it is shaped like a model's id on the Hub, or like a GGUF file of one."""
-    repository, gguf = on_the_hub(model)
-    return is_repository(repository) and (gguf is None or bool(_HUB_FILE.fullmatch(gguf)))
-
-
-def is_repository(name: str) -> bool:
-    """Whether it is shaped like the name of a repository of the Hub, of a model or of a data set."""
-    return bool(_HUB_ID.fullmatch(name))
-
-
-def _named(ref: ModelRef | str) -> tuple[str, str | None]:
-    """(model, GGUF file): "models/small.gguf" is short for the file small.gguf in the folder (or of the id) models."""
-    model, gguf = (ref, None) if isinstance(ref, str) else (ref.model, ref.gguf)
-    if gguf is not None or not model.endswith(SUFFIX):
-        return model, gguf
-    path = Path(model).expanduser()
-    if not path.exists() and not path.is_absolute() and is_hub_id(model):
-        return on_the_hub(model)
-    return str(path.parent), path.name
-
-
-def _place(model: str) -> Path | str:
+    """The zoo folder, else the folder, else the Hub id that `ref` means. Raises ConfigError where it is none."""
+    model = ref if isinstance(ref, str) else ref.model
+    refuse_gguf(model)
     folder = paths.zoo_folder(model)
     if folder:
         return folder
@@ -92,27 +48,30 @@ def _place(model: str) -> Path | str:
     raise ConfigError(f"{model!r} is no zoo model, no folder and no Hub id (organisation/name): {hint}")
 
 
+def is_repository(name: str) -> bool:
+    """Whether it is shaped like the name of a repository of the Hub, of a model or of a data set."""
+    return bool(_HUB_ID.fullmatch(name))
+
+
+def refuse_gguf(model: str, holds: bool = False) -> None:
+    """Raises ConfigError where the model is a GGUF file, or a folder or repository that `holds` such files alone."""
+    if holds or model.lower().endswith(".gguf"):
+        raise ConfigError(
+            f"{model} {'holds GGUF files alone' if holds else 'is a GGUF file'}, and only safetensors are read: name "
+            "the model that it was made from (its page on the Hub calls it the base model), which is there as "
+            "safetensors."
+        )
+
+
 def check_models(config: RunConfig) -> None:
     """Raises ConfigError unless every model is known and every folder among them holds a config and whole weights."""
     for role, ref in [("student", config.student), *(("teacher", teacher) for teacher in config.teachers)]:
         try:
             path = model_path(ref)
             if isinstance(path, Path):
-                check_files(path)
-            if role == "student" and config.lora.quantize and str(path).endswith(SUFFIX):
-                raise ConfigError("it is a GGUF file, which can't be quantised again: remove lora.quantize.")
+                check_folder(path)
         except ConfigError as error:
             raise ConfigError(f"The {role} {ref.name!r} can't be used: {lower(str(error))}") from error
-
-
-def check_files(path: Path) -> None:
-    """Raises ConfigError unless the folder holds a whole, safe model, or the file is a whole GGUF file."""
-    if path.is_dir():
-        check_folder(path)
-    else:
-        read_gguf(path)
-        if (path.parent / ADAPTER).is_file():
-            raise adapter_beside(path.parent)
 
 
 def check_folder(folder: Path) -> list[dict[str, Any]]:
@@ -120,12 +79,12 @@ def check_folder(folder: Path) -> list[dict[str, Any]]:
 
     Raises ConfigError unless `folder` holds config.json and complete safetensors weights.
     """
+    files = sorted(folder.glob("*.safetensors"))
+    refuse_gguf(str(folder), holds=not files and any(folder.glob("*.gguf")))
     if not (folder / "config.json").is_file():
         raise ConfigError(f"{folder} holds no config.json: give a folder saved by save_pretrained.")
-    _check_architecture(folder)
     if (folder / ADAPTER).is_file():
         raise adapter_beside(folder)
-    files = sorted(folder.glob("*.safetensors"))
     if not files:
         pickles = sorted(path.name for pattern in PICKLES for path in folder.glob(pattern))
         if pickles:
@@ -146,16 +105,6 @@ def adapter_beside(model: Path | str) -> ConfigError:
         f"{model} holds an adapter ({ADAPTER}), which names the model to be loaded and changes it: give a model "
         "without one, such as the adapter merged into its model."
     )
-
-
-def _check_architecture(folder: Path) -> None:
-    try:
-        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-        reason = refusal(config)
-    except (OSError, ValueError, AttributeError):  # damaged: whoever reads it for what is in it says so
-        return
-    if reason:
-        raise ConfigError(f"{folder} {reason}: choose another model.")
 
 
 def safetensors_header(file: Path) -> dict[str, Any]:
@@ -210,16 +159,13 @@ def _listed(folder: Path) -> set[str]:
 
 
 def absolute(config: RunConfig) -> RunConfig:
-    """The config with its folders and files made absolute, so that it means the same from another working folder."""
+    """The config with its folders made absolute, so that it means the same from another working folder."""
 
     def fixed(ref: ModelRef) -> ModelRef:
         path = Path(ref.model).expanduser()
-        is_here = path.is_dir() or (ref.model.endswith(SUFFIX) and path.is_file())
-        if paths.zoo_folder(ref.model) or path.is_absolute() or not is_here:
+        if paths.zoo_folder(ref.model) or path.is_absolute() or not path.is_dir():
             return ref
-        # What a file is a link to may have another ending, as in the Hub's cache.
-        whole = path.resolve() if path.is_dir() else path.parent.resolve() / path.name
-        return ref.model_copy(update={"model": str(whole)})
+        return ref.model_copy(update={"model": str(path.resolve())})
 
     data = config.data
     places = {"path": data.path and _resolved(data.path)}

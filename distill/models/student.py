@@ -1,4 +1,4 @@
-"""The student: a causal language model with a LoRA adapter, or QLoRA. Knows nothing of teachers, losses or data.
+"""The student: a causal language model with a LoRA adapter, or QLoRA; made, saved and loaded again.
 
 "Before" is this same loaded model with its adapter disabled (`peft`'s `disable_adapter`): one set of weights, so the
 two sides of a comparison can't be mixed up.
@@ -16,15 +16,17 @@ from peft import LoraConfig as PeftLora
 from peft import PeftModel, get_peft_model, set_peft_model_state_dict
 from safetensors import SafetensorError
 from safetensors.torch import load
-from transformers import BitsAndBytesConfig, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import BitsAndBytesConfig, GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 from distill.config.errors import ConfigError, UserError
-from distill.config.run_config import LoraConfig, ModelRef, model_path
+from distill.config.run_config import LoraConfig, ModelRef
 from distill.models.cpu_bfloat16 import attend_in_float32
+from distill.models.generation import end_tokens
 from distill.models.hardware import Hardware, cannot_quantise
 from distill.models.lm_head import trains_head
 from distill.models.loading import load_model, load_tokenizer
 from distill.models.lora_targets import targets_of
+from distill.models.references import model_path
 
 _FEW = 0.5  # of a model's weights quantised: fewer, and it hardly takes less memory
 
@@ -113,6 +115,19 @@ def load_adapter(student: PeftModel, folder: Path) -> str:
     if not fits:
         raise UserError(f"{file} is damaged or of another model: copy it again, or train again.")
     return hashlib.sha256(saved).hexdigest()
+
+
+def save_adapter(student: PeftModel, tokenizer: PreTrainedTokenizerBase, ref: ModelRef, folder: Path) -> None:
+    """Write the adapter of `student`, whose base is `ref`, into `folder` as anybody can load it: in PEFT's layout, with
+    the name of its base model, and the tokenizer beside it. The student is as it was."""
+    base = model_path(ref)
+    for adapter in student.peft_config.values():
+        adapter.base_model_name_or_path = str(base.resolve()) if isinstance(base, Path) else base
+        adapter.revision = ref.revision
+    student.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    # What its answers end with, which may be more than the student's own end: whoever loads it must stop there too.
+    GenerationConfig(eos_token_id=end_tokens(student, tokenizer)).save_pretrained(folder)
 
 
 def keep_layout(base: PreTrainedModel) -> None:

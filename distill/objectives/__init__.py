@@ -1,1 +1,22 @@
-"""Objectives: what a student is trained on. A method is a weighted list of them (see `build.py`)."""
+"""The methods of distillation, one file each. To add one: write its file, and name its settings in METHODS."""
+
+from distill.config.run_config import complete
+from distill.objectives.cross_tokenizer import CrossTokenizerConfig
+from distill.objectives.features import FeaturesConfig
+from distill.objectives.geometry import GeometryConfig
+from distill.objectives.gkd import GkdConfig
+from distill.objectives.logits import LogitsConfig
+from distill.objectives.response import ResponseConfig
+from distill.objectives.task import TaskConfig
+
+# In the order of the page.
+METHODS = [TaskConfig, ResponseConfig, LogitsConfig, FeaturesConfig, GeometryConfig, GkdConfig, CrossTokenizerConfig]
+
+KINDS = {method.of_kind(): method for method in METHODS}
+
+complete(METHODS)
+
+
+def called(kind: str) -> str:
+    """ "teachers' probabilities (logits)"; of an unknown kind, its own name."""
+    return f"{KINDS[kind].name} ({kind})" if kind in KINDS else kind

@@ -1,11 +1,12 @@
 """What every objective is: a module that turns the student's outputs and a batch into named losses and metrics.
 
 An objective states which teacher signals it needs, owns what it trains besides the student (a gate, heads), and
-computes. This module knows nothing of teachers, of how signals are made or kept, or of the loop that calls it.
+computes. Its file holds the settings that ask for it too, which pages and commands read: so torch, which takes seconds
+to import, is imported where it computes, and an objective becomes an nn.Module when the first one is made.
 
 A batch is a dictionary; all [B, L] tensors share one padding:
     input_ids, attention_mask, labels [B, L]    labels are -100 where no loss is wanted
-    content_mask [B, L]                         1 on tokens that count for pooling (`losses.cka.content_mask`)
+    content_mask [B, L]                         1 on tokens that count for pooling (`models.pooling.content_mask`)
     family [B]                                  the number of its problem family
     origin [B]                                  whose solution it is: 0 the data's, 1 a teacher's
     signals {signal: {teacher: [B, ...]}}       what the teachers said of these texts
@@ -16,20 +17,23 @@ A batch is a dictionary; all [B, L] tensors share one padding:
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from functools import cache
+from typing import TYPE_CHECKING, Any, ClassVar
 
-import torch
-from torch import Tensor, nn
+from distill.losses import IGNORED
 
-from distill.data.encoding import IGNORED
-from distill.losses.chunked import logprobs_of
-from distill.losses.head import Head
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    from distill.config.method import Method
+    from distill.losses.head import Head
+    from distill.teachers.live import LiveTeacher
 
 Batch = Mapping[str, Any]
-Signals = Mapping[str, Mapping[str, Tensor]]
+Signals = Mapping[str, Mapping[str, "Tensor"]]
 
 
 @dataclass(frozen=True)
@@ -54,6 +58,8 @@ class StudentOutputs:
         """[m] log-probabilities (nats) of the labelled tokens, row by row, differentiable; of the first `vocabulary`
         logits. Found once for all objectives that ask for the same labels: the logits cost more than what follows."""
         head = self.head if vocabulary is None else self.head.sliced(vocabulary)
+        from distill.losses.chunked import logprobs_of
+
         key = id(labels_BL), head.vocabulary
         if key not in self._found:
             # The labels are kept along, or others might come to have their id.
@@ -82,16 +88,19 @@ class ObjectiveOutput:
         return sum(value for name, value in self.terms.items() if name not in self.auxiliary).detach()
 
 
-class Objective(nn.Module, ABC):
-    """One reason to change the student. The caller multiplies what it returns by `weight`."""
+class Objective(ABC):
+    """One reason to change the student, an nn.Module. The caller multiplies what it returns by `weight`."""
 
     kind: ClassVar[str]
     reads_hidden: ClassVar[bool] = False  # whether it looks at `StudentOutputs.hidden`
     reads_own: ClassVar[bool] = False  # whether it reads the student's own answers instead, in steps that have some
     averages: bool = False  # whether its loss is a mean over the micro-batch, not a share of the step's
 
+    def __new__(cls, *args: Any, **kwargs: Any) -> Objective:
+        return object.__new__(_module(cls))
+
     def __init__(self, weight: float = 1.0, needs: frozenset[str] = frozenset()):
-        super().__init__()
+        super().__init__()  # nn.Module's
         self.weight = weight
         self.needs = needs
 
@@ -106,6 +115,16 @@ class Objective(nn.Module, ABC):
     def auxiliary_parameters(self) -> Iterator[nn.Parameter]:
         """The parameters that only auxiliary terms train; clipped with the student's, they would slow it down."""
         return iter(())
+
+
+@cache
+def _module(kind: type[Objective]) -> type[Objective]:
+    """`kind` as an nn.Module."""
+    from torch import nn
+
+    return (
+        kind if issubclass(kind, nn.Module) else type(kind.__name__, (kind, nn.Module), {"__module__": kind.__module__})
+    )
 
 
 class CoupledObjective(Objective):
@@ -146,6 +165,43 @@ def items_of(batch: Batch, labelled: int) -> Tensor | int:
 @contextmanager
 def seeded(seed: int) -> Iterator[None]:
     """Modules made inside start from the same values whatever was drawn before; the outer random stream is kept."""
+    import torch
+
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)
         yield
+
+
+@dataclass(frozen=True)
+class Models:
+    """What objectives must know of the models to be made.
+
+    `teachers`: all, in the order of the config, and `teacher_widths` where they are known. `tokens`: how many of the
+    student's logits stand for a token, None: all. `vocabulary` {teacher: tokens it has in common with
+    the student}, of teachers with its tokenizer. `live`: those that stay loaded. `maps` {teacher: (student block, index
+    into the teacher's stored blocks), ...}, for features. `projections`: what cross_tokenizer needs of each teacher.
+    """
+
+    student_width: int
+    student_layers: int
+    teachers: Sequence[str]
+    teacher_widths: Mapping[str, int]
+    seed: int = 0
+    tokens: int | None = None
+    vocabulary: Mapping[str, int] = field(default_factory=dict)
+    live: Mapping[str, LiveTeacher] = field(default_factory=dict)
+    maps: Mapping[str, Sequence[tuple[int, int]]] = field(default_factory=dict)
+    projections: Mapping[str, Any] = field(default_factory=dict)
+
+    def names(self, method: Method) -> list[str]:
+        """The teachers that a method listens to, in the order of the run's."""
+        return [name for name in self.teachers if method.teachers is None or name in method.teachers]
+
+    def common(self, names: Sequence[str]) -> int:
+        """How many tokens all of these teachers have in common with the student."""
+        return min(self.vocabulary[name] for name in names)
+
+
+def build_objectives(methods: Iterable[Method], models: Models) -> list[Objective]:
+    """The objectives of a config's methods, in its order."""
+    return [method.build(models) for method in methods]

@@ -10,29 +10,138 @@ teachers, xtoken can leave a student worse off, and uld did with six. alm sees w
 
 `shared` adds, where a chunk is one token of both, a KL on the tokens that both have. ALM's loss is multiplied by tau
 as Hinton's is by T^2: the KL goes down as 1 / tau where tau is large, and a weight of 1 would mean nothing.
-This module knows nothing of tokenizers or of where signals come from. Shape suffixes: B rows, m labelled tokens in all,
+Shape suffixes: B rows, m labelled tokens in all,
 c chunks, D width, V vocabulary, k a teacher's stored tokens, T teachers.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-import torch
-from torch import Tensor
+from distill.config.messages import listed
+from distill.config.method import Listening, TopK
+from distill.config.settings import Weight, above, among, both, either, setting
+from distill.losses import IGNORED
+from distill.objectives.base import Batch, Models, Objective, ObjectiveOutput, Signals, StudentOutputs, items_of
 
-from distill.data.encoding import IGNORED
-from distill.losses.chunked import in_chunks
-from distill.losses.cross_tokenizer import Bridge, alm, projected_kl, shared_kl, uld_topk
-from distill.losses.head import Head
-from distill.objectives.base import Batch, Objective, ObjectiveOutput, Signals, StudentOutputs, items_of
-from distill.objectives.chunks import Chunks
-from distill.objectives.shares import Shares
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+
+    from distill.losses.head import Head
+    from distill.objectives.chunks import Chunks
+    from distill.teachers.token_map import Bridge
 
 LOSSES = ("alm", "xtoken", "uld")
 _LISTED = frozenset({"chunk_topk_logprobs", "chunk_topk_ids"})
+_NAMES = {"alm": "ALM", "xtoken": "X-Token", "uld": "ULD"}
+
+
+class CrossTokenizerConfig(Listening):
+    """Teachers with any tokenizer, by chunks that end at the same character.
+
+    `alm`: likelihoods of chunks at temperature `tau` (2503.20083), times tau; `shared` adds a KL on the tokens both
+    have, where chunks are single tokens. `xtoken`: projected distributions (2605.21699); `uld`: sorted ones
+    (2402.12030), a baseline. The last two, and `shared`, read the `top_k` likeliest tokens.
+    """
+
+    kind: Literal["cross_tokenizer"] = "cross_tokenizer"
+    loss: Literal["alm", "xtoken", "uld"] = setting(
+        "alm",
+        "What is compared on a piece of text",
+        "The first needs the least disk.",
+        {
+            "alm": "alm: how likely each finds the piece (approximate likelihood matching)",
+            "xtoken": "xtoken: the next words, the teacher's translated into the student's (X-Token)",
+            "uld": "uld: probabilities by size, whatever the words (ULD); only to compare with",
+        },
+    )
+    tau: float = setting(
+        100.0,
+        "Softness of the likelihoods (tau, ALM)",
+        "1: as they are. Large, such as its authors' 100: unlikely pieces still count.",
+        when=among("loss", "alm"),
+        gt=0,
+        le=10_000,
+    )
+    shared: Weight = setting(
+        0.0,
+        "Weight of words that both have",
+        "Compares their probabilities too, where a piece is one token of both. 0: not at all.",
+        when=among("loss", "alm"),
+    )
+    top_k: TopK = setting(
+        64,
+        "Words kept for each piece (top-k)",
+        "The likeliest; all others count as one.",
+        when=either(among("loss", "xtoken", "uld"), both(among("loss", "alm"), above("shared", 0))),
+    )
+
+    title: ClassVar[str] = "Likelihoods across tokenizers"
+    help: ClassVar[str] = (
+        "As probabilities, for teachers that cut text into other tokens: both are compared on pieces of text that end "
+        "at the same character. Any teachers will do."
+    )
+    name: ClassVar[str] = "likelihoods across tokenizers"
+    noun: ClassVar[str] = "likelihoods"
+    short: ClassVar[str] = "the likelihoods"
+    takes: ClassVar[str] = "it learns how likely they find each piece of a solution"
+    distance: ClassVar[tuple[str, str]] = (
+        "likelihoods",
+        "how far the student is from finding pieces of text as likely as a teacher does",
+    )
+    by_character: ClassVar[bool] = True
+    teaches_ends: ClassVar[bool] = True
+
+    @property
+    def keeps_tokens(self) -> bool:
+        return True
+
+    @property
+    def lists(self) -> int:
+        return self.top_k if self.loss != "alm" or self.shared > 0 else 0
+
+    @property
+    def bridged(self) -> bool:
+        """Whether it must know which tokens of a teacher's are which of the student's."""
+        return self.loss == "xtoken" or self.shared > 0
+
+    def said(self) -> frozenset[str]:
+        if self.loss != "alm":
+            return frozenset({"tokens", "topk"})
+        return frozenset({"tokens", "token_logprobs"} | ({"topk"} if self.shared else set()))
+
+    def advice(self, same: Sequence[str]) -> Iterator[tuple[str, str]]:
+        if same:
+            yield (
+                "tokenizer_shared",
+                f"{listed([repr(name) for name in same])} {'has' if len(same) == 1 else 'have'} the student's own "
+                "tokenizer: objectives.logits would be exact where objectives.cross_tokenizer is rough.",
+            )
+
+    def build(self, models: Models) -> CrossTokenizerObjective:
+        names = models.names(self)
+        return CrossTokenizerObjective(
+            teachers=names,
+            loss=self.loss,
+            tau=self.tau,
+            shared=self.shared,
+            gate=self.gate.model_dump(),
+            weight=self.weight,
+            projections={name: models.projections[name] for name in names if name in models.projections},
+            vocabulary=models.tokens,
+        )
+
+    def describe(self) -> Iterable[str]:
+        yield _NAMES[self.loss]
+        if self.loss == "alm":
+            yield f"tau {self.tau:g}"
+        if self.loss == "alm" and self.shared:
+            yield f"tokens of both times {self.shared:g}"
+        if self.lists:
+            yield f"the {self.top_k:,} likeliest tokens"
 
 
 class CrossTokenizerObjective(Objective):
@@ -60,6 +169,8 @@ class CrossTokenizerObjective(Objective):
         projections: Mapping[str, Bridge] | None = None,
         vocabulary: int | None = None,
     ):
+        from distill.objectives.gate import Shares
+
         if loss not in LOSSES:
             raise ValueError(f"a loss across tokenizers is one of {', '.join(LOSSES)}, not {loss!r}")
         bridged = loss == "xtoken" or shared > 0
@@ -81,6 +192,10 @@ class CrossTokenizerObjective(Objective):
                 self.register_buffer(f"{name}_{number}", getattr(made, name), persistent=False)
 
     def forward(self, outputs: StudentOutputs, batch: Batch) -> ObjectiveOutput:
+        import torch
+
+        from distill.objectives.chunks import Chunks
+
         states_mD, targets_m = outputs.predicting(batch["labels"])
         count_B = (batch["labels"][:, 1:] != IGNORED).sum(1)
         head = outputs.head if self.vocabulary is None else outputs.head.sliced(self.vocabulary)
@@ -107,6 +222,9 @@ class CrossTokenizerObjective(Objective):
         logprobs_m: Tensor | None,
     ) -> Tensor:
         """[c] of teacher `number`."""
+        from distill.losses.chunked import in_chunks
+        from distill.losses.cross_tokenizer import alm, projected_kl, shared_kl, uld_topk
+
         first_c = _first_tokens(chunks)
         listed = [chunks.chosen(said[name]) for name in ("chunk_topk_logprobs", "chunk_topk_ids") if name in said]
         if self.loss == "alm":

@@ -8,29 +8,114 @@ To know: a projector is trained with the student, so part of the fall of an mse 
 no change of the student at all (the defect of heads, maths.md section 2): a falling curve is no proof. cka and nbs have
 no such part.
 
-Formulas: losses/features.py. This module knows nothing of tokenizers, of where signals come from or how blocks are
-paired (layer_maps.py). Shape suffixes: B rows, M labelled tokens of the longest row, m labelled tokens in all, k those
-in a chunk, c chunks, D student width, E a teacher's width, T teachers.
+Formulas: losses/features.py; how blocks are paired: layer_maps.py. Shape suffixes: B rows, M labelled tokens of the
+longest row, m labelled tokens in all, k those in a chunk, c chunks, D student width, E a teacher's width, T teachers.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-import torch
-from torch import Tensor, nn
-
-from distill.data.encoding import IGNORED
-from distill.losses.cka import SMALLEST_BATCH
-from distill.losses.features import centred_cosine, cka_distance, nbs_distance, rms_normalised, token_mse
+from distill.config.method import Listening
+from distill.config.settings import setting
+from distill.losses import IGNORED
 from distill.losses.precision import full_precision
-from distill.objectives.base import Batch, Objective, ObjectiveOutput, StudentOutputs, items_of, seeded
-from distill.objectives.chunks import Chunks
-from distill.objectives.shares import Shares
+from distill.objectives.base import Batch, Models, Objective, ObjectiveOutput, StudentOutputs, items_of, seeded
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    from distill.config.run_config import RunConfig
+    from distill.objectives.chunks import Chunks
 
 BY_CHUNK = ("mse", "cosine")  # losses that are sums over chunks; the others compare chunks with one another
-DISTANCES = {"cka": cka_distance, "nbs": nbs_distance}
+BY_TEXT = ("cka", "nbs")
+
+
+class FeaturesConfig(Listening):
+    """Hidden states at `count` pairs of layers, each compared on aligned chunks of the solutions."""
+
+    kind: Literal["features"] = "features"
+    loss: Literal["mse", "cosine", "cka", "nbs"] = setting(
+        "mse",
+        "How inner states are compared",
+        "With mse and cosine a trained map does part of the work, so that a falling loss proves little.",
+        {
+            "mse": "mse: by distance, through a trained map to the teacher's width",
+            "cosine": "cosine: by direction, through such a map",
+            "cka": "cka: by which pieces of text each finds alike, with nothing in between",
+            "nbs": "nbs: as cka, less blind to what varies little",
+        },
+    )
+    layers: Literal["uniform", "last", "random", "cka_argmax"] = setting(
+        "uniform",
+        "Which layers are paired",
+        "It matters little; random is the control that the others must beat.",
+        {
+            "uniform": "uniform: evenly spaced, each with the teacher's at the same depth",
+            "last": "last: the last ones of both",
+            "random": "random: drawn once",
+            "cka_argmax": "cka_argmax: evenly spaced, each with the teacher's that is most alike at first",
+        },
+    )
+    count: int = setting(2, "Pairs of layers", "More take more disk, and more time.", ge=1, le=64)
+
+    title: ClassVar[str] = "The teachers' inner states"
+    help: ClassVar[str] = (
+        "While it reads the solution the student should have in mind, layer by layer, what the teachers have (hidden "
+        "states, features). Any teachers will do."
+    )
+    name: ClassVar[str] = "teachers' inner states"
+    noun: ClassVar[str] = "inner states"
+    short: ClassVar[str] = "the inner states"
+    takes: ClassVar[str] = "it learns to have in mind what they have, layer by layer"
+    distance: ClassVar[tuple[str, str]] = (
+        "inner states",
+        "how far the student's inner states are from a teacher's",
+    )
+    by_character: ClassVar[bool] = True
+    compares_texts: ClassVar[bool] = True
+    teaches_ends: ClassVar[bool] = True
+
+    @property
+    def keeps_tokens(self) -> bool:
+        return True
+
+    @property
+    def layers_kept(self) -> int:
+        return self.count
+
+    def said(self) -> frozenset[str]:
+        return frozenset({"tokens", "hidden"})
+
+    def check_processes(self, processes: int, batch_size: int, config: RunConfig) -> str | None:
+        if self.loss in BY_CHUNK or batch_size == config.budget.batch_size:
+            return None
+        return (
+            f"objectives.features.loss is {self.loss!r}, which compares the texts of a micro-batch, and {processes} "
+            f"processes would cut it up: make budget.accumulation a multiple of {processes}."
+        )
+
+    def trained(self, student_width: int, teacher_widths: Mapping[str, int]) -> int:
+        maps = self.count * sum(teacher_widths.values()) if self.loss in BY_CHUNK else 0
+        return maps * student_width
+
+    def build(self, models: Models) -> FeaturesObjective:
+        names = models.names(self)
+        return FeaturesObjective(
+            teacher_widths={name: models.teacher_widths[name] for name in names},
+            student_width=models.student_width,
+            maps={name: models.maps[name] for name in names},
+            loss=self.loss,
+            gate=self.gate.model_dump(),
+            weight=self.weight,
+            seed=models.seed,
+        )
+
+    def describe(self) -> Iterable[str]:
+        yield self.loss
+        yield f"{self.count} {'pair' if self.count == 1 else 'pairs'} of layers ({self.layers})"
 
 
 class FeaturesObjective(Objective):
@@ -64,13 +149,18 @@ class FeaturesObjective(Objective):
         weight: float = 1.0,
         seed: int = 0,
     ):
-        if loss not in (*BY_CHUNK, *DISTANCES):
-            raise ValueError(f"a features loss is one of {', '.join((*BY_CHUNK, *DISTANCES))}, not {loss!r}")
+        import torch
+        from torch import nn
+
+        from distill.objectives.gate import Shares
+
+        if loss not in (*BY_CHUNK, *BY_TEXT):
+            raise ValueError(f"a features loss is one of {', '.join((*BY_CHUNK, *BY_TEXT))}, not {loss!r}")
         shares = Shares(tuple(teacher_widths), gate)
         super().__init__(weight, frozenset({"chunk_of", "chunk_hidden"}) | shares.needs)
         self.shares = shares
         self.loss = loss
-        self.averages = loss in DISTANCES
+        self.averages = loss in BY_TEXT
         self.maps = {teacher: tuple(maps[teacher]) for teacher in teacher_widths}
         with seeded(seed):  # lists, since the names of teachers may contain dots
             self.projectors = nn.ModuleList(
@@ -80,6 +170,11 @@ class FeaturesObjective(Objective):
         self.register_buffer("skipped", torch.zeros((), dtype=torch.long))
 
     def forward(self, outputs: StudentOutputs, batch: Batch) -> ObjectiveOutput:
+        import torch
+
+        from distill.losses.features import rms_normalised
+        from distill.objectives.chunks import Chunks
+
         labelled_BL = batch["labels"][:, 1:] != IGNORED
         count_B = labelled_BL.sum(1)
         signals, device = batch["signals"], labelled_BL.device
@@ -112,6 +207,8 @@ class FeaturesObjective(Objective):
 
     def _enough(self, chunks: Chunks) -> bool:
         """Whether there is something to compare; counts in training where there are too few to compare."""
+        from distill.losses.cka import SMALLEST_BATCH
+
         enough = len(chunks.row_c) >= (1 if self._by_chunk else SMALLEST_BATCH)
         self.skipped += self.training and not enough
         return enough
@@ -122,7 +219,9 @@ class FeaturesObjective(Objective):
     @full_precision
     def _distance(self, x_cD: Tensor, y_cE: Tensor, row_c: Tensor, projector: nn.Module | None) -> Tensor:
         """[c], or a scalar for the losses that compare chunks with one another."""
+        from distill.losses.features import centred_cosine, cka_distance, nbs_distance, rms_normalised, token_mse
+
         if projector is None:
-            return DISTANCES[self.loss](x_cD, y_cE)
+            return (cka_distance if self.loss == "cka" else nbs_distance)(x_cD, y_cE)
         projected_cE = projector(rms_normalised(x_cD))
         return token_mse(projected_cE, y_cE) if self.loss == "mse" else centred_cosine(projected_cE, y_cE, row_c)

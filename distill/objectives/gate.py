@@ -8,12 +8,13 @@
 s is the student's pooled state, BPB a teacher's negative log-likelihood of the text in bits per byte, which needs no
 shared tokenizer (CA-MKD, 2201.00007). Why not simply learn it: alignment is nearly linear in g and has its optimum at a
 vertex, so a gate trained on it collapses on the teacher that is most like the student already (maths.md section 2).
-This module knows nothing of kernels and heads, nor of how the benefit of a teacher is measured.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -21,6 +22,7 @@ from torch import Tensor, nn
 
 from distill.losses.cka import TINY
 from distill.losses.precision import full_precision
+from distill.objectives.base import Signals
 
 KINDS = ("uniform", "learned", "prior", "meta")
 
@@ -108,3 +110,27 @@ class Gate(nn.Module):
 def gate_entropy(g_BT: Tensor) -> Tensor:
     """Mean entropy of the rows of g in nats: 0 when every text has one teacher, ln T when all share alike."""
     return torch.special.entr(g_BT).sum(-1).mean()
+
+
+class Shares:
+    """The fixed gate of a method that listens to teachers token by token: g [B, T] over `teachers`, in this order.
+
+    `gate`: keyword arguments of `Gate`, whose kind is uniform or prior.
+    """
+
+    def __init__(self, teachers: Sequence[str], gate: Mapping[str, Any] | None = None):
+        self.teachers = tuple(teachers)
+        self._gate = Gate(teachers=self.teachers, student_width=0, **(gate or {"kind": "uniform"}))
+
+    @property
+    def needs(self) -> frozenset[str]:
+        """The signals that the shares depend on; a single teacher has all, whatever the gate."""
+        return frozenset({"nll_per_byte"} if self._gate.needs_bpb and len(self.teachers) > 1 else ())
+
+    def of(self, signals: Signals, rows: int, device: torch.device | str = "cpu") -> Tensor:
+        """g [rows, T], float32, rows summing to 1; reads `nll_per_byte` [rows] (nats) where `needs` says so."""
+        nothing = torch.zeros(rows, 0, device=device)
+        if not self.needs:
+            return nothing.new_full((rows, len(self.teachers)), 1 / len(self.teachers))
+        nats = [signals["nll_per_byte"][teacher].to(nothing) for teacher in self.teachers]
+        return self._gate.weights(nothing, torch.stack(nats, dim=1) / math.log(2)).detach()

@@ -3,24 +3,132 @@
     loss = sum over tokens y_i of sum_t g_t JSD_beta(p_t(. | y_<i), p_S(. | y_<i)) / tokens of the step
 
 beta 0 is KL(p_t||p_S), 1 is KL(p_S||p_t). No gradient passes through the sampling, and the prompt has no part in it.
-Whether a step reads the student's answers or the data's texts is decided by training/on_policy.py; this module reads
-what it is given.
+Whether a step reads the student's answers or the data's texts is decided by training/on_policy.py.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-import torch
-from torch import Tensor
+from pydantic import model_validator
 
-from distill.data.encoding import IGNORED
-from distill.losses.chunked import divergence_of_states
-from distill.objectives.base import Batch, Objective, ObjectiveOutput, StudentOutputs, items_of
-from distill.objectives.shares import Shares
+from distill.config.messages import fault
+from distill.config.method import Listening, Names, Rollout, Temperature, teachers_setting
+from distill.config.settings import setting
+from distill.losses import IGNORED
+from distill.objectives.base import Batch, Models, Objective, ObjectiveOutput, StudentOutputs, items_of
+from distill.objectives.logits import NAMES, jensen_shannon
+from distill.objectives.response import ResponseConfig
 from distill.objectives.task import ANSWER
-from distill.teachers.live import LiveTeacher
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from distill.teachers.live import LiveTeacher
+
+
+class GkdConfig(Listening):
+    """Generalised knowledge distillation (2306.13649): with probability `lmbda` a step learns from the student's own
+    answers, else from the data or, with `seq_kd`, from the teachers' answers. `temperature` is of sampling only."""
+
+    kind: Literal["gkd"] = "gkd"
+    lmbda: float = setting(
+        0.5,
+        "Share of steps on its own answers (lambda)",
+        "The other steps correct it on given texts. 0: never its own. 1: always.",
+        ge=0,
+        le=1,
+    )
+    beta: float = setting(
+        0.5,
+        "Whose likely words are compared (beta)",
+        "0: those of the teacher (forward KL). 1: those of the student (reverse KL). Between: both.",
+        ge=0,
+        le=1,
+    )
+    seq_kd: bool = setting(
+        False,
+        "The given texts are the teachers' answers (sequence-level)",
+        "Off: they are the worked solutions. On: the teachers answer the problems once before training.",
+    )
+    temperature: Temperature = setting(
+        0.9,
+        "Variety of its own answers (temperature)",
+        "Of drawing them only. Small: the likeliest words.",
+        rare=True,
+    )
+    max_new_tokens: int = setting(
+        256,
+        "Longest answer of its own",
+        "In tokens. What is longer has no end, and is counted.",
+        rare=True,
+        ge=1,
+        le=131_072,
+    )
+    teachers: Names = teachers_setting()
+
+    title: ClassVar[str] = "The student's own answers, corrected"
+    help: ClassVar[str] = (
+        "The student answers while it trains, and at each word the teachers say what they would have found likely "
+        "(on-policy, GKD). For teachers with the student's own tokenizer, which stay in memory. The slowest."
+    )
+    name: ClassVar[str] = "corrections of its own answers"
+    noun: ClassVar[str] = "corrections"
+    short: ClassVar[str] = "the corrections"
+    takes: ClassVar[str] = "they correct its own answers, word by word"
+    distance: ClassVar[tuple[str, str]] = (
+        "corrections",
+        "how far the student's next words are from a teacher's likely ones, on the texts of a step",
+    )
+    rare: ClassVar[tuple[str, ...]] = ("gate",)
+    same_tokenizer: ClassVar[bool] = True
+    teaches_ends: ClassVar[bool] = True
+
+    @model_validator(mode="after")
+    def _consistent(self) -> GkdConfig:
+        if self.seq_kd and self.lmbda == 1:
+            raise fault(
+                "seq_kd",
+                " is true, but lmbda is 1: every step learns from the student's own answers, so that the teachers' "
+                "would never be read: lower lmbda, or set seq_kd to false.",
+            )
+        return self
+
+    @property
+    def live(self) -> bool:
+        return True
+
+    @property
+    def answers(self) -> ResponseConfig | None:
+        if not self.seq_kd:
+            return None
+        # TRL's: every answer, whatever it is worth
+        asked = {"problems": "share", "keep": "all", "max_new_tokens": self.max_new_tokens}
+        return ResponseConfig(teachers=self.teachers, **asked)
+
+    @property
+    def rollout(self) -> Rollout:
+        return Rollout(self.lmbda, self.temperature, self.max_new_tokens)
+
+    def build(self, models: Models) -> GkdObjective:
+        names = models.names(self)
+        return GkdObjective(
+            live={name: models.live[name] for name in names},
+            vocabulary=models.common(names),
+            beta=self.beta,
+            seq_kd=self.seq_kd,
+            gate=self.gate.model_dump(),
+            weight=self.weight,
+        )
+
+    def describe(self) -> Iterable[str]:
+        others = "theirs" if self.seq_kd else "the solutions"
+        yield f"{self.lmbda:.0%} of steps on its own answers, the others on {others}"
+        ends = {0: NAMES["forward"], 1: NAMES["reverse"]}
+        yield ends[self.beta] if self.beta in ends else jensen_shannon(self.beta)
+        yield f"temperature {self.temperature:g} of sampling"
+        yield f"at most {self.max_new_tokens:,} tokens"
 
 
 class GkdObjective(Objective):
@@ -43,6 +151,8 @@ class GkdObjective(Objective):
         gate: Mapping[str, Any] | None = None,
         weight: float = 1.0,
     ):
+        from distill.objectives.gate import Shares
+
         super().__init__(weight, frozenset({"live"}))
         self.live = dict(live)  # no submodules: they are neither trained nor saved
         self.vocabulary = vocabulary
@@ -51,6 +161,10 @@ class GkdObjective(Objective):
         self.shares = Shares(tuple(live), gate)
 
     def forward(self, outputs: StudentOutputs, batch: Batch) -> ObjectiveOutput:
+        import torch
+
+        from distill.losses.chunked import divergence_of_states
+
         if self.seq_kd and "origin" in batch:
             theirs_B = batch["origin"] == ANSWER
             batch = {**batch, "labels": batch["labels"].masked_fill(~theirs_B[:, None], IGNORED)}
@@ -80,6 +194,8 @@ class GkdObjective(Objective):
 
     def _shares(self, batch: Batch, rows_m: Tensor, logprobs: list[Tensor]) -> Tensor:
         """g [B, T]; the likelihoods are those of the completion, its end token included."""
+        import torch
+
         size, device = len(batch["labels"]), rows_m.device
         if not self.shares.needs:
             return self.shares.of({}, size, device)

@@ -6,28 +6,148 @@ both distributions being softmax(logits / T); the factor keeps gradients of the 
 1503.02531). What the teachers say is `stored` (each was asked once: its k likeliest tokens, and the rest as one) or
 `live` (they stay loaded: all their logits). They have the student's tokenizer. Formulas: losses/divergences.py.
 
-This module knows nothing of models, tokenizers or of how signals are made. Shape suffixes: B rows, M labelled tokens of
+Shape suffixes: B rows, M labelled tokens of
 the longest row, m labelled tokens in all, D width, V vocabulary, k a teacher's stored tokens, T teachers.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-import torch
-from torch import Tensor
-
-from distill.data.encoding import IGNORED
-from distill.losses.chunked import divergence_of_states, in_chunks
-from distill.losses.divergences import buckets, divergence, resolved, with_tail
-from distill.losses.head import Head
-from distill.objectives.base import Batch, Objective, ObjectiveOutput, Signals, StudentOutputs, items_of
-from distill.objectives.chunks import Chunks
-from distill.objectives.shares import Shares
+from distill.config.method import Listening, Temperature, TopK
+from distill.config.settings import among, setting
+from distill.losses import IGNORED
+from distill.objectives.base import Batch, Models, Objective, ObjectiveOutput, Signals, StudentOutputs, items_of
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
+    from distill.losses.head import Head
     from distill.teachers.live import LiveTeacher
+
+NAMES = {"forward": "forward KL", "reverse": "reverse KL"}  # of divergences
+
+
+class LogitsConfig(Listening):
+    """The teachers' next-token distribution, times T^2 (Hinton et al. 2015); teachers with the student's tokenizer.
+
+    `stored`: asked once, the `top_k` likeliest tokens and the rest as one; `live`: teachers stay loaded, all exact.
+    `beta` and `scaling` are of divergence `jsd`: `continuous` divides by beta (1 - beta), so that the ends are the KLs.
+    """
+
+    kind: Literal["logits"] = "logits"
+    temperature: Temperature = setting(
+        1.0,
+        "Softness of the probabilities (temperature)",
+        "1: as they are. Higher: unlikely words count more. The loss is multiplied by its square.",
+    )
+    divergence: Literal["forward", "reverse", "jsd"] = setting(
+        "forward",
+        "How they are compared (divergence)",
+        "Forward spreads over all that a teacher finds likely; reverse settles on some of it.",
+        {
+            "forward": "forward: by the words that the teacher finds likely (forward KL)",
+            "reverse": "reverse: by the words that the student finds likely (reverse KL)",
+            "jsd": "jsd: between the two (generalised Jensen-Shannon)",
+        },
+    )
+    beta: float = setting(
+        0.5,
+        "Between forward and reverse (beta)",
+        "Near 0: as forward. Near 1: as reverse.",
+        when=among("divergence", "jsd"),
+        gt=0,
+        lt=1,
+    )
+    scaling: Literal["plain", "continuous"] = setting(
+        "plain",
+        "Size of the loss near the ends",
+        "How far jsd shrinks when beta nears 0 or 1.",
+        {
+            "plain": "plain: it vanishes there, as in TRL",
+            "continuous": "continuous: divided by beta (1 - beta), so that its ends are forward and reverse",
+        },
+        when=among("divergence", "jsd"),
+    )
+    source: Literal["stored", "live"] = setting(
+        "stored",
+        "When the teachers are heard",
+        "Once takes disk, always takes memory and time.",
+        {
+            "stored": "stored: once, before training; the likeliest words are kept on disk",
+            "live": "live: at each step; they stay in memory, and every word counts",
+        },
+    )
+    top_k: TopK = setting(
+        64,
+        "Words kept at each place (top-k)",
+        "The likeliest; all others count as one.",
+        when=among("source", "stored"),
+    )
+
+    title: ClassVar[str] = "The teachers' probabilities"
+    help: ClassVar[str] = (
+        "At each word of the solution the student should find the same next words likely as the teachers (logits, "
+        "Hinton's method). For teachers with the student's own tokenizer."
+    )
+    name: ClassVar[str] = "teachers' probabilities"
+    noun: ClassVar[str] = "probabilities"
+    short: ClassVar[str] = "the probabilities"
+    takes: ClassVar[str] = "it learns which next words they find likely"
+    distance: ClassVar[tuple[str, str]] = (
+        "probabilities",
+        "how far the student's next words are from a teacher's likely ones",
+    )
+    rare: ClassVar[tuple[str, ...]] = ("gate",)
+    same_tokenizer: ClassVar[bool] = True
+    teaches_ends: ClassVar[bool] = True
+
+    @property
+    def live(self) -> bool:
+        return self.source == "live"
+
+    @property
+    def keeps_tokens(self) -> bool:
+        return self.source == "stored"
+
+    @property
+    def lists(self) -> int:
+        return self.top_k if self.source == "stored" else 0
+
+    def asks_before(self, teachers: int) -> bool:
+        """Live teachers too are asked before how likely they find the texts, where that decides who counts."""
+        return self.keeps_tokens or self.asks_likelihood(teachers)
+
+    def signals(self, teachers: int) -> frozenset[str]:
+        wanted = frozenset({"tokens", "topk"}) if self.source == "stored" else frozenset()
+        return wanted | {"nll_per_byte"} if self.asks_likelihood(teachers) else wanted
+
+    def build(self, models: Models) -> LogitsObjective:
+        names = models.names(self)
+        return LogitsObjective(
+            teachers=names,
+            divergence=self.divergence,
+            beta=self.beta,
+            scaling=self.scaling,
+            temperature=self.temperature,
+            source=self.source,
+            gate=self.gate.model_dump(),
+            weight=self.weight,
+            vocabulary=models.common(names),
+            live={name: models.live[name] for name in names} if self.live else None,
+        )
+
+    def describe(self) -> Iterable[str]:
+        yield jensen_shannon(self.beta, self.scaling) if self.divergence == "jsd" else NAMES[self.divergence]
+        yield f"temperature {self.temperature:g}"
+        yield f"the {self.top_k:,} likeliest tokens, stored" if self.source == "stored" else "all tokens, live"
+
+
+def jensen_shannon(beta: float, scaling: str = "plain") -> str:
+    """What a generalised Jensen-Shannon divergence is called."""
+    return f"Jensen-Shannon with beta {beta:g}{', continuous' if scaling == 'continuous' else ''}"
+
 
 STORED = frozenset({"chunk_of", "chunk_single", "chunk_topk_logprobs", "chunk_topk_ids"})
 SCALINGS = ("plain", "continuous")
@@ -61,6 +181,9 @@ class LogitsObjective(Objective):
         weight: float = 1.0,
         live: Mapping[str, LiveTeacher] | None = None,
     ):
+        from distill.losses.divergences import resolved
+        from distill.objectives.gate import Shares
+
         resolved(divergence, beta)  # or ValueError
         if scaling not in SCALINGS:
             raise ValueError(f"the scaling of a divergence is one of {', '.join(SCALINGS)}, not {scaling!r}")
@@ -79,6 +202,8 @@ class LogitsObjective(Objective):
         self.live = {teacher: live[teacher] for teacher in teachers} if source == "live" else {}
 
     def forward(self, outputs: StudentOutputs, batch: Batch) -> ObjectiveOutput:
+        import torch
+
         labelled_BL = batch["labels"][:, 1:] != IGNORED
         states_mD, _ = outputs.predicting(batch["labels"])
         head = outputs.head.sliced(self.vocabulary)
@@ -94,6 +219,10 @@ class LogitsObjective(Objective):
         return ObjectiveOutput({"logits": loss}, self._metrics(losses_mT.detach(), heard_mT))
 
     def _of_live(self, states_mD: Tensor, head: Head, batch: Batch) -> Tensor:
+        import torch
+
+        from distill.losses.chunked import divergence_of_states
+
         found = []
         for teacher in self.live.values():
             theirs, states_mE = teacher.head.sliced(self.vocabulary), teacher.states(batch)
@@ -103,6 +232,11 @@ class LogitsObjective(Objective):
 
     def _of_stored(self, states_mD: Tensor, head: Head, signals: Signals, count_B: Tensor) -> tuple[Tensor, Tensor]:
         """(divergences [m, T], whether the teacher spoke of the token [m, T]); the student's logits are made once."""
+        import torch
+
+        from distill.losses.chunked import in_chunks
+        from distill.objectives.chunks import Chunks
+
         listed, heard = [], []
         for teacher in self.shares.teachers:
             chunks = Chunks.of(signals["chunk_of"][teacher].to(states_mD.device), count_B)
@@ -122,6 +256,10 @@ class LogitsObjective(Objective):
 
     def _bucketed(self, logits_cV: Tensor, *listed: Tensor) -> Tensor:
         """[c, T]; `listed`: of each teacher in turn the log-probabilities [c, k] and the tokens [c, k]."""
+        import torch
+
+        from distill.losses.divergences import buckets, divergence, with_tail
+
         scaled_cV = logits_cV if self.temperature == 1 else logits_cV / self.temperature
         losses = []
         for logprobs_ck, ids_ck in zip(listed[::2], listed[1::2], strict=True):

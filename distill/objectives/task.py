@@ -1,16 +1,39 @@
-"""Cross-entropy on the completion: on worked solutions (the task itself), or on what teachers answered (response).
+"""Task: cross-entropy on the worked solutions of the data. Needs no teacher.
 
-Nothing here knows of a teacher: whose text it is, is a number in the batch.
+    loss = - sum over labelled tokens of log p_S(y_i | y_<i) / labelled tokens of the whole optimiser step
+
+Shape suffixes: B rows, L tokens, m labelled tokens in all.
 """
 
 from __future__ import annotations
 
-from torch import Tensor
+from typing import TYPE_CHECKING, ClassVar, Literal
 
-from distill.data.encoding import IGNORED
-from distill.objectives.base import Batch, Objective, ObjectiveOutput, StudentOutputs
+from distill.config.method import Method
+from distill.losses import IGNORED
+from distill.objectives.base import Batch, Models, Objective, ObjectiveOutput, StudentOutputs
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 SOLUTION, ANSWER = 0, 1  # batch["origin"]: a solution of the data, an answer of a teacher
+
+
+class TaskConfig(Method):
+    """Cross-entropy on the worked solution."""
+
+    kind: Literal["task"] = "task"
+
+    title: ClassVar[str] = "Worked solutions"
+    help: ClassVar[str] = (
+        "The student learns to write the solution of each problem, word by word (cross-entropy). Needs no teacher."
+    )
+    name: ClassVar[str] = "worked solutions"
+    short: ClassVar[str] = "the solutions"
+    needs_teachers: ClassVar[bool] = False
+
+    def build(self, models: Models) -> TaskObjective:
+        return TaskObjective(weight=self.weight)
 
 
 class TaskObjective(Objective):
@@ -27,13 +50,6 @@ class TaskObjective(Objective):
         own_B = batch["origin"] == self.origin if "origin" in batch else None
         loss = completion_cross_entropy(outputs, batch["labels"], batch.get("num_items"), own_B)
         return ObjectiveOutput({self.kind: loss})
-
-
-class ResponseObjective(TaskObjective):
-    """The same on the teachers' answers (sequence-level distillation, Kim & Rush 2016, 1606.07947)."""
-
-    kind = "response"
-    origin = ANSWER
 
 
 def completion_cross_entropy(

@@ -19,10 +19,9 @@ from distill.config import requirements
 from distill.config.errors import UserError
 from distill.config.requirements import heard
 from distill.config.run_config import ColumnsConfig, RunConfig
-from distill.data.reasoning_gym import mean_characters
+from distill.data.reasoning_gym import is_installed, mean_characters
 from distill.data.tables import read_rows
-from distill.models.hardware import cannot_quantise, cores_text
-from distill.models.machine import Machine
+from distill.models.hardware import Machine, cannot_quantise, cores_text
 from distill.models.metadata import ModelFacts, describe_model
 from distill.models.references import absolute
 from distill.runs import index, memory_model, store, time_model
@@ -219,6 +218,8 @@ def _cannot_start(config: RunConfig, machine: Machine, models: Sequence[ModelFac
     """What is in the way however large the machine."""
     if config.lora.quantize and (reason := cannot_quantise(machine.device)):
         return f"lora.quantize {config.lora.quantize} {reason}"
+    if config.data.source == "reasoning_gym" and not is_installed():
+        return "lacks reasoning-gym, which makes the problems: pip install reasoning-gym"
     refused = next((model for model in models if model.refusal), None)
     if refused:
         return f"{refused.model} can't be used: it {refused.refusal}, so take another in its place"

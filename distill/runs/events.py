@@ -1,7 +1,6 @@
 """What a run says while it goes on: typed events, one JSON object a line, appended to events.jsonl.
 
 A kill may leave the last line half written; a resume records steps again. Readers and the writer both live with that.
-This module knows nothing of who writes events or why.
 """
 
 from __future__ import annotations
@@ -22,6 +21,7 @@ from distill.config.secrets import redacted
 
 STATES = ("queued", "preparing", "training", "evaluating", "done", "stopping", "stopped", "failed", "crashed")
 FINAL = frozenset({"done", "stopped", "failed", "crashed"})
+WAITING = "waiting for a GPU"  # the reason of a run that is queued between two slices of ZeroGPU
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,7 +1,4 @@
-"""Which runs there are in a folder of runs: list them, find one by what somebody calls it.
-
-This module knows nothing of how a run is started, stopped or resumed, and imports neither torch nor gradio.
-"""
+"""Which runs there are in a folder of runs: list them, find one by what somebody calls it."""
 
 from __future__ import annotations
 
@@ -10,8 +7,9 @@ import os
 import re
 from pathlib import Path
 
+from distill.config.paths import home
 from distill.config.run_config import ConfigError
-from distill.runs.store import home, is_run
+from distill.runs.store import is_run
 from distill.runs.views import RunView, view
 
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from distill.config.describe import said
 from distill.config.messages import listed
+from distill.config.method import described
 from distill.config.paths import zoo_folder
 from distill.config.run_config import RunConfig, to_yaml
-from distill.models.references import is_hub_id, on_the_hub
+from distill.models.references import is_repository
 
 _CARD = """---
 library_name: peft
@@ -73,10 +73,10 @@ The base model is not on the Hub: give the folder that holds it,
 def model_card(report: dict[str, Any], config: RunConfig, repo: str | None = None) -> str:
     """README.md of a run: every number is the report's. `repo`: the Hub repository that holds it; None: a folder."""
     base = config.student.model
-    at_hub = is_hub_id(base) and not Path(base).is_dir()
+    at_hub = is_repository(base) and not Path(base).is_dir()
     teachers = ", ".join(report["teachers"]) or "worked solutions alone"
     return _CARD.format(
-        base=f"base_model: {on_the_hub(base)[0] if at_hub else base}\n" if at_hub or repo is None else "",
+        base=f"base_model: {base}\n" if at_hub or repo is None else "",
         place=repo or "adapter",
         needs=_needs(base, repo) if repo and not at_hub else "",
         epochs=_epochs(report),
@@ -94,7 +94,7 @@ def model_card(report: dict[str, Any], config: RunConfig, repo: str | None = Non
             for family, part in report["by_family"].items()
         ),
         geometry=_geometry(report),
-        methods="\n".join(f"- {said(one, [t.name for t in config.teachers])}" for one in config.objectives),
+        methods="\n".join(f"- {described(one, [t.name for t in config.teachers])}" for one in config.objectives),
         responses=_responses(report),
         warnings=_warnings(report),
         hardware=report["hardware"],

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from distill.config import paths
 from distill.config.run_config import load
-from distill.models.machine import Machine
+from distill.models.hardware import Machine
 from distill.runs import index
 from distill.runs.estimate import estimate, memory, text
 from distill.runs.store import RunView

@@ -16,6 +16,7 @@ import filelock
 import psutil
 
 from distill.config.errors import UserError
+from distill.config.files import write_atomically
 
 _held: dict[Path, filelock.FileLock] = {}  # locks last as long as something refers to them
 
@@ -80,9 +81,7 @@ def remember(folder: Path, pid: int) -> None:
         content = {"pid": pid, "create_time": psutil.Process(pid).create_time()}
     except psutil.Error:
         return
-    new = folder / f"process.json.{os.getpid()}"
-    new.write_text(json.dumps(content), encoding="utf-8")
-    new.replace(folder / "process.json")
+    write_atomically(folder / "process.json", json.dumps(content))
 
 
 def live_process(folder: Path) -> Process | None:

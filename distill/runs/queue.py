@@ -2,7 +2,7 @@
 
 A waiting worker holds almost nothing; it takes its turn itself, so a restart of the page loses no one's place. The
 system's lock says whose turn it is: a kill -9 frees it. A run from the command line doesn't wait, but others wait for
-it. This module knows nothing of what a run does.
+it.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from pathlib import Path
 
 import filelock
 
-from distill.config.progress import Stopped
+from distill.config.errors import Stopped
 from distill.runs.process import live_process
 
 _ASKED = "turn.json"

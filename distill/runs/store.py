@@ -1,7 +1,6 @@
 """Run folders: create, start, view, stop, resume, delete. Whoever shows a run reads it here.
 
-A run is a folder with config.yaml, events.jsonl, stdout.log and what the worker saves. This module starts the worker by
-name and knows nothing of what it does; it imports neither torch nor gradio.
+A run is a folder with config.yaml, events.jsonl, stdout.log and what the worker saves. The worker is started by name.
 """
 
 from __future__ import annotations
@@ -14,32 +13,32 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import filelock
 
 from distill.config import run_config as configs
 from distill.config.errors import UserError
-from distill.config.paths import ROOT
-from distill.config.run_config import ConfigError, RunConfig
+from distill.config.files import write_atomically
+from distill.config.overrides import split
+from distill.config.paths import ROOT, home
+from distill.config.run_config import BudgetConfig, ConfigError, RunConfig
 from distill.models.hub_errors import acting_for
 from distill.models.references import absolute
-from distill.runs import budget_edits
 from distill.runs.events import FINAL, EventWriter, Status
 from distill.runs.process import Process, claim, live_process, remember
 from distill.runs.views import RunView, forget, view
 
 __all__ = [
-    "Home",
     "RunView",
     "alive",
     "claim",
     "create",
     "delete",
+    "edited",
     "follow",
-    "home",
     "is_run",
     "resume",
     "spawn",
@@ -54,22 +53,6 @@ _SPIN = "10000"
 JOB = "job.json"  # in the folder of a run that is done elsewhere and mirrored here: which Job it is
 NEEDED_MB = 200  # free disk a new run asks for: checkpoints, adapter, signals
 Begin = Callable[[Path, bool], Any]  # (the run's folder, whether it waits for its turn)
-
-
-class Home(NamedTuple):
-    """Where runs and caches live."""
-
-    runs: Path
-    cache: Path
-
-
-def home() -> Home:
-    """DISTILL_HOME/runs and DISTILL_HOME/cache where that is set, else ./runs and ~/.cache/distill."""
-    said = os.environ.get("DISTILL_HOME")
-    if said:
-        base = Path(said).expanduser()
-        return Home(base / "runs", base / "cache")
-    return Home(Path("runs"), Path.home() / ".cache" / "distill")
 
 
 def create(config: RunConfig, runs_dir: str | os.PathLike[str] | None = None) -> Path:
@@ -207,7 +190,7 @@ def resume(
         if seen.state == "done":
             raise UserError(f"Run {folder.name} is done, so there is nothing to resume: start a new one with run.")
         if overrides:
-            budget_edits.edit(folder, overrides, seen)
+            _edit(folder, overrides, seen)
         (folder / "STOP").unlink(missing_ok=True)
         (folder / "process.json").unlink(missing_ok=True)  # or the run would look crashed until its worker has started
         _say(folder, Status(state="queued", reason="resumed"))
@@ -232,6 +215,35 @@ def follow(folder: str | os.PathLike[str]) -> subprocess.Popen[bytes]:
             )
         (folder / "process.json").unlink(missing_ok=True)  # or it would look crashed until its follower has started
         return spawn(folder, in_turn=False)
+
+
+def edited(folder: str | os.PathLike[str], overrides: Sequence[str]) -> RunConfig:
+    """The run's config with overrides of its budget. Raises ConfigError for one that is wrong or not of the budget."""
+    for override in overrides:
+        keys, _ = split(override)
+        if keys[0] != "budget" or len(keys) < 2:
+            raise ConfigError(
+                f"{'.'.join(keys)} can't be changed in a run that has begun: resume can change budget only."
+            )
+    return configs.load(str(Path(folder) / "config.yaml"), list(overrides))
+
+
+def _edit(folder: Path, overrides: Sequence[str], seen: RunView) -> None:
+    """Write the run's config anew with overrides of its budget. Raises as `edited`, or where `seen` is further on."""
+    changed = edited(folder, overrides)
+    _check_goal(changed.budget, seen)
+    write_atomically(folder / "config.yaml", configs.to_yaml(changed))
+
+
+def _check_goal(budget: BudgetConfig, seen: RunView) -> None:
+    """Raise ConfigError where a run has done more already than `budget` asks for."""
+    before = seen.config.budget.epochs if seen.config else None
+    if budget.epochs is None and budget.steps < seen.step:
+        raise ConfigError(f"budget.steps is {budget.steps}, but the run is at step {seen.step} already: give more.")
+    if budget.epochs is not None and before and budget.epochs * seen.steps < before * seen.step:
+        raise ConfigError(
+            f"budget.epochs is {budget.epochs}, but the run is at step {seen.step}, in a later one: give more."
+        )
 
 
 def _has_ended(seen: RunView) -> bool:

@@ -1,7 +1,7 @@
-"""How long a run takes, in closed form from the sizes of its models; what room it needs is footprint.py's.
+"""How long a run takes, in closed form from the sizes of its models; what room it needs is memory_model.py's.
 
 Time is a constant plus work over speed; work is parameters times tokens. The constants are measured on two cores of a
-server CPU (see beside each); those for GPUs are not, and say so. It knows nothing of files, of the Hub or of who asks.
+server CPU (see beside each); those for GPUs are not, and say so.
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 
 from distill.config.requirements import Demand, demand, heard, planned_steps, wants_answers
-from distill.config.run_config import RunConfig
-from distill.models.machine import Machine
+from distill.config.run_config import RunConfig, teachers_of
+from distill.models.hardware import Machine
 from distill.models.metadata import ModelFacts
 
 _START = 5.0  # s: a worker's imports, 4.3 to 6.4 in two runs
@@ -111,12 +111,12 @@ class Job:
     @property
     def trained(self) -> float:
         """Numbers that are trained: the adapter, the heads in the deku modes, and the maps of features."""
-        geometry, student = self.config.geometry, self.student
-        heads = sum(t.width for t in self.teachers) * student.width if geometry and "deku" in geometry.mode else 0
-        features = self.config.objective("features")
-        mapped = features is not None and features.loss in ("mse", "cosine")
-        maps = sum(asked.layers * teacher.width for teacher, asked in self.asked) * student.width if mapped else 0
-        return self.config.lora.r * _LORA_ROWS * student.width * student.layers + 2 * heads + maps
+        student, own = self.student, 0
+        for method in self.config.objectives:
+            names = {teacher.name for teacher in teachers_of(method, self.config)}
+            facts = zip(heard(self.config), self.teachers, strict=True)
+            own += method.trained(student.width, {ref.name: t.width for ref, t in facts if ref.name in names})
+        return self.config.lora.r * _LORA_ROWS * student.width * student.layers + own
 
 
 def speed_of(machine: Machine, threads: int = 0) -> Speed:
@@ -179,11 +179,10 @@ def _training(job: Job, speed: Speed, size: int) -> float:
         step += (len(job.teachers) + 1) * pass_s / geometry.gate.every
     for teacher, asked in job.asked:  # those that stay loaded read along, the student's tokens being theirs
         step += budget.accumulation * _forward(teacher, tokens, 1, speed) if asked.live else 0.0
-    gkd = job.config.objective("gkd")
-    if gkd is not None:
-        longest = job.longest(student, gkd.max_new_tokens)
-        own = _writing(job, student, budget.batch_size, budget.batch_size, longest, speed, size)
-        step += gkd.lmbda * budget.accumulation * own
+    for own in filter(None, (method.rollout for method in job.config.objectives)):
+        longest = job.longest(student, own.max_new_tokens)
+        answering = _writing(job, student, budget.batch_size, budget.batch_size, longest, speed, size)
+        step += own.share * budget.accumulation * answering
     return job.steps * step + _looking(job, speed, size)
 
 

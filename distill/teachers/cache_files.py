@@ -8,12 +8,9 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import gc
 import hashlib
 import json
-import os
 import re
-import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -23,6 +20,7 @@ from typing import Any
 import torch
 
 from distill.config.errors import UserError
+from distill.config.files import UNFINISHED, write_atomically
 
 _STALE = 3600  # seconds after which a half-written file is what a killed process left
 
@@ -42,7 +40,7 @@ def make_folder(folder: Path, what: str) -> None:
     """Make it, and sweep up what killed processes left in it. Raises UserError; `what`: "the teachers' signals"."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        for left in folder.glob(".unfinished-*"):
+        for left in folder.glob(f"{UNFINISHED}*"):
             with contextlib.suppress(OSError):
                 if time.time() - left.stat().st_mtime > _STALE:
                     left.unlink()
@@ -52,19 +50,9 @@ def make_folder(folder: Path, what: str) -> None:
 
 def write_whole(file: Path, content: bytes, what: str) -> None:
     """All of the file or nothing, even if the machine goes down: written aside, synced, renamed. Raises UserError."""
-    unfinished = None
     try:
-        handle, unfinished = tempfile.mkstemp(dir=file.parent, prefix=".unfinished-")
-        with os.fdopen(handle, "wb") as stream:
-            stream.write(content)
-            stream.flush()
-            os.fsync(stream.fileno())
-        os.replace(unfinished, file)
-        _sync_folder(file.parent)
+        write_atomically(file, content, sync=True)
     except OSError as error:
-        if unfinished is not None:
-            with contextlib.suppress(OSError):
-                os.unlink(unfinished)
         raise _unwritable(file.parent, error, what) from error
 
 
@@ -80,22 +68,6 @@ def asking(teacher: str, batch_size: int, things: str) -> Iterator[None]:
             f"The teacher {teacher!r} needs more memory than there is for {batch_size} {things} at a time: lower "
             "budget.teacher_batch_size."
         ) from error
-
-
-def let_go() -> None:
-    """Free the memory of a model that nothing refers to any more."""
-    gc.collect()
-    if torch.cuda.is_available():
-        torch.cuda.empty_cache()
-
-
-def _sync_folder(folder: Path) -> None:
-    if os.name == "posix":  # elsewhere a folder can't be opened
-        handle = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)
 
 
 def _unwritable(folder: Path, error: OSError, what: str) -> UserError:

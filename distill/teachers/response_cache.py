@@ -2,8 +2,7 @@
 
 Questions go in shards, each a JSON file named by a digest of all that decides its content (model, questions, request,
 number type), with a checksum, so that a run goes on where it was killed and the next one asks for what is new alone.
-How an answer is written is in generation.py, which of them are learned from in data/response_selection.py. This module
-knows nothing of runs, students or objectives.
+How an answer is written is in generation.py, which of them are learned from in data/response_selection.py.
 """
 
 from __future__ import annotations
@@ -17,16 +16,16 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from accelerate.utils import release_memory
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from distill.config.errors import UserError
-from distill.config.progress import OnProgress, ShouldStop, check
+from distill.config.errors import OnProgress, ShouldStop, UserError, raise_if_stopped
 from distill.data.response_selection import Response
 from distill.models.chat_template import THINK, Template, opened, template_of
 from distill.models.generation import Manner, Sitting, end_tokens, generate_batch
 from distill.models.loading import fingerprint, load_model, load_tokenizer
 from distill.models.sampling import Sampling
-from distill.teachers.cache_files import asking, digest_of, folder_of, let_go, make_folder, write_whole
+from distill.teachers.cache_files import asking, digest_of, folder_of, make_folder, write_whole
 from distill.teachers.signals import check_vocabulary
 
 __all__ = ["Response", "ResponseBank", "ResponseRequest"]
@@ -111,7 +110,7 @@ class ResponseBank:
         done = sum(len(part) * request.samples for part, there in zip(parts, found, strict=True) if there is not None)
         tell(done, total)
         if done < total:
-            check(should_stop)
+            raise_if_stopped(should_stop)
             make_folder(folder, _WHAT)
             teacher = _Teacher.load(name, path, revision, dtype, device, batch_size, self.on_warning)
             for number, part in enumerate(parts):
@@ -123,7 +122,7 @@ class ResponseBank:
                     write_whole(files[number], _to_bytes(found[number]), _WHAT)
                     done += len(part) * request.samples
             del teacher
-            let_go()
+            release_memory()
         return [answers for part in found for answers in part]
 
     def _read(self, file: Path, n: int, samples: int) -> list[list[Response]] | None:

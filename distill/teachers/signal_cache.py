@@ -3,7 +3,7 @@
 Texts go in shards. A shard of one signal is a safetensors file named by a digest of all that decides its content
 (model, texts, request, number type), so what is found under a name is what was asked for: by this run after a kill -9,
 by the next run, by a run that shares only some of the texts. Files appear whole or not at all; one that was cut short
-or altered since is seen by its checksum and made again. This module knows nothing of runs, students or objectives.
+or altered since is seen by its checksum and made again.
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ from functools import partial
 from pathlib import Path
 
 import torch
+from accelerate.utils import release_memory
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
-from distill.config.errors import UserError
-from distill.config.progress import OnProgress, ShouldStop, check
+from distill.config.errors import OnProgress, ShouldStop, UserError, raise_if_stopped
 from distill.models.loading import fingerprint, load_model, load_tokenizer
-from distill.teachers.cache_files import asking, digest_of, folder_of, let_go, make_folder, write_whole
+from distill.teachers.cache_files import asking, digest_of, folder_of, make_folder, write_whole
 from distill.teachers.ragged import Ragged
 from distill.teachers.signals import Request, Text, compute, need_of
 
@@ -100,14 +100,14 @@ class SignalBank:
         done = sum(len(shard.texts) for shard in shards if not shard.missing)
         tell(done, total)
         if done < total:
-            check(should_stop)
+            raise_if_stopped(should_stop)
             make_folder(folder, _WHAT)
             ask = teacher.loaded()
             for shard in (shard for shard in shards if shard.missing):
                 shard.fill(name, ask, partial(lambda before, now, _: tell(before + now, total), done), should_stop)
                 done += len(shard.texts)
             del ask
-            let_go()
+            release_memory()
         return [
             {s: _joined([shard.found[s] for shard in some]) for s in request.answers}
             for some, (_, request) in zip(asked, questions, strict=True)

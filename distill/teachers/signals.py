@@ -1,8 +1,7 @@
 """What a teacher can be asked about a text, and asking it: one forward pass for all that it says of whole texts and of
-their tokens (tokens.py).
+every token of their solutions (how likely it was, what else might have come, its hidden states).
 
 Each teacher reads the text in its own chat template and its own tokens, so no signal depends on a shared tokenizer.
-This module knows nothing of files, caches or students.
 """
 
 from __future__ import annotations
@@ -15,24 +14,26 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from distill.config.errors import UserError
-from distill.config.progress import OnProgress, ShouldStop, check
-from distill.data.encoding import Example, collate, cut, encode_many
-from distill.losses.cka import layer_at, pool, stack_layers
+from distill.config.errors import OnProgress, ShouldStop, UserError, raise_if_stopped
+from distill.data.encoding import IGNORED, Example, collate, cut, encode_many
+from distill.losses.chunked import ELEMENTS
 from distill.losses.head import Head
 from distill.models.chat_template import has_end
-from distill.models.lm_head import device_of, read_states
+from distill.models.lm_head import device_of, head_of, read_states
+from distill.models.pooling import layer_at, pool, stack_layers
 from distill.teachers.ragged import Ragged
-from distill.teachers.tokens import LIKELIHOODS, TOKENWISE, of_tokens, real_head, tokens_of
 
 Signal = Literal["pooled", "nll_per_byte", "pooled_layers", "tokens", "token_logprobs", "topk", "hidden"]
 SIGNALS: tuple[Signal, ...] = ("pooled", "nll_per_byte")  # what is asked where nothing is said
 WHOLE: tuple[Signal, ...] = (*SIGNALS, "pooled_layers")  # of a text as a whole
+TOKENWISE: tuple[Signal, ...] = ("tokens", "token_logprobs", "topk", "hidden")  # of its solution's tokens
 ALL_SIGNALS: tuple[Signal, ...] = (*WHOLE, *TOKENWISE)
+LIKELIHOODS = frozenset({"token_logprobs", "topk"})  # of tokens: those that take logits
 _ANSWERS = {"topk": ("topk_logprobs", "topk_ids")}  # what is answered in other names than asked
 
 Text = tuple[str, str]  # question, solution
 _LAYERS_SHARE = 4  # a batch of which every layer is wanted is so many times smaller
+_TINY = 1e-6  # of hidden states' root mean square: below, a state is nothing and stays nothing
 
 
 @dataclass(frozen=True)
@@ -104,7 +105,7 @@ def compute(
     order = sorted(range(len(examples)), key=lambda row: -len(examples[row].input_ids))
     parts: dict[str, list] = {name: [] for name in request.answers}
     for start in range(0, len(order), batch_size):
-        check(should_stop)
+        raise_if_stopped(should_stop)
         rows = order[start : start + batch_size]
         some = [examples[row] for row in rows]
         for name, values in read(some, model, head, tokenizer.pad_token_id, request).items():
@@ -218,3 +219,72 @@ def _check_labelled(texts: Sequence[Text], examples: Sequence[Example]) -> None:
                 f"The text that begins {question[:40]!r} is too long: nothing of its solution is left within "
                 f"{len(example.input_ids)} tokens, so raise the limit or leave it out."
             )
+
+
+# --- of every token of a solution ------------------------------------------------------------------------------------
+# Rows of unlike length, a text each: a token is one that the teacher's own tokenizer makes of the solution, the end
+# token included where the answer has ended.
+
+
+def real_head(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> Head:
+    """The head of the tokens that there are: many a model has more logits than its tokenizer has tokens."""
+    head = head_of(model)
+    return head.sliced(min(head.vocabulary, max(tokenizer.get_vocab().values()) + 1))
+
+
+def tokens_of(examples: Sequence[Example]) -> Ragged:
+    """int32 [m, 2]: (id, end) of the labelled tokens, m in all, the end as in `Example.ends`; no model is asked."""
+    pairs = [pair for e in examples for pair in zip(e.input_ids[e.completion_start :], e.ends, strict=True)]
+    lengths = torch.tensor([example.labelled for example in examples])
+    return Ragged(torch.tensor(pairs, dtype=torch.int32).view(-1, 2), lengths)
+
+
+def of_tokens(
+    examples: Sequence[Example],
+    labels_BL: Tensor,
+    states_BLD: Tensor,
+    hidden_states,
+    head: Head | None,
+    request: Request,
+) -> dict[str, Ragged]:
+    """What `request` needs of the labelled tokens (m in all) of a batch that has been read, on the CPU.
+
+    token_logprobs  float32 [m]            log p(token | all before it), nats
+    topk_logprobs   float32 [m, k]         the k likeliest in its place, the likeliest first, at `request.temperature`;
+    topk_ids        int32 [m, k]           k is `request.top_k`, or as many tokens as there are
+    hidden          float16 [m, layers, D] the states of the token itself after the blocks `request.layers` (0: the
+                                           embeddings; after the last block: normed), each divided by its RMS over D
+
+    `states_BLD` are what the head reads, `hidden_states` the states by block. `head`, of the tokens that there are,
+    makes the logits, a few positions at a time, and only those that predict a labelled token; it may be None where
+    neither likelihoods nor topk are needed.
+    """
+    lengths = torch.tensor([example.labelled for example in examples])
+    labelled_BL, found = labels_BL != IGNORED, {}
+    if "hidden" in request.needs:
+        found["hidden"] = torch.stack([_unit(hidden_states[b][labelled_BL]) for b in request.layers], 1)
+    if request.needs & LIKELIHOODS:
+        predicting_mD, targets_m = states_BLD[:, :-1][labelled_BL[:, 1:]], labels_BL[labelled_BL]
+        found |= _likelihoods(head, predicting_mD, targets_m, request)
+    return {name: Ragged(values.cpu(), lengths) for name, values in found.items()}
+
+
+def _likelihoods(head: Head, states_mD: Tensor, targets_m: Tensor, request: Request) -> dict[str, Tensor]:
+    k = min(request.top_k, head.vocabulary)
+    said, values, ids = [torch.empty(0)], [torch.empty(0, k)], [torch.empty(0, k, dtype=torch.int32)]
+    size = max(1, ELEMENTS // head.vocabulary)
+    for states_cD, targets_c in zip(states_mD.split(size), targets_m.split(size), strict=True):
+        logits_cV = head.logits(states_cD)
+        if "token_logprobs" in request.needs:
+            said.append((logits_cV.gather(1, targets_c[:, None])[:, 0] - logits_cV.logsumexp(-1)).float().cpu())
+        if "topk" in request.needs:
+            top = (logits_cV / request.temperature).log_softmax(-1).topk(k, sorted=True)
+            values.append(top.values.float().cpu())
+            ids.append(top.indices.int().cpu())
+    found = {"token_logprobs": torch.cat(said)} if "token_logprobs" in request.needs else {}
+    return found | ({"topk_logprobs": torch.cat(values), "topk_ids": torch.cat(ids)} if "topk" in request.needs else {})
+
+
+def _unit(states_mD: Tensor) -> Tensor:
+    states_mD = states_mD.float()
+    return (states_mD / states_mD.square().mean(-1, keepdim=True).sqrt().clamp_min(_TINY)).half()

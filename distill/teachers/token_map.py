@@ -6,8 +6,6 @@ teacher has as well stands for that one; any other is given to the teacher's tok
 tokens that it is made of, with shares 0.9, 0.09, 0.009, 0.0009, scaled to add up to 1. What the authors do besides is
 left out: special tokens are not paired by likeness of their names, but only the ends of both models' answers. And a
 token whose bytes the teacher can't write (half a character, an unknown letter) stands for none.
-
-This module knows nothing of losses, models or texts.
 """
 
 from __future__ import annotations
@@ -15,17 +13,32 @@ from __future__ import annotations
 import json
 import re
 from collections import Counter
+from dataclasses import dataclass
 
 import torch
+from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
-from distill.losses.cross_tokenizer import Bridge
 from distill.models.chat_template import end_token, special_ids
 
 MOST = 4  # tokens of the teacher that one of the student's may stand for
 _DECAY = 0.1
 _BYTE = re.compile(r"<0x([0-9A-F]{2})>")
 _BEFORE = "\n"  # read before a token, so that no tokenizer puts a space of its own there
+
+
+@dataclass(frozen=True)
+class Bridge:
+    """What the vocabularies of a student (V_S tokens) and a teacher (V_T) have to do with one another.
+
+    ids_Vk, weights_Vk [V_S, k]: W, sparse; student token v stands for the teacher's tokens ids[v] with shares
+    weights[v], which add up to 1, or to 0 where there is none. shared_T [V_T]: the student token that is exactly the
+    same as a teacher's, -1 for none; no student token occurs twice.
+    """
+
+    ids_Vk: Tensor
+    weights_Vk: Tensor
+    shared_T: Tensor
 
 
 def bridge(student: PreTrainedTokenizerBase, teacher: PreTrainedTokenizerBase, k: int = MOST) -> Bridge:

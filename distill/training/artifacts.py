@@ -6,9 +6,7 @@ The adapter folder is the usual PEFT layout, with the tokenizer beside it: nobod
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import json
-import os
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,16 +14,17 @@ from typing import TYPE_CHECKING, Any
 import torch
 from safetensors.torch import save_file
 
+from distill.config.files import sha256_of, write_atomically
 from distill.config.requirements import listening
-from distill.config.run_config import model_path
 from distill.evaluation.score import compare
 from distill.models.hardware import peak_rss_mb
 from distill.models.loading import fingerprint
+from distill.models.references import model_path
+from distill.models.student import save_adapter
 from distill.objectives.geometry import GeometryObjective
 from distill.runs.events import Metric, Probe, Warning, latest_by_step, read
 from distill.runs.model_card import model_card
 from distill.runs.views import WEIGHTS, kept_epochs
-from distill.training.kept import save_adapter
 
 if TYPE_CHECKING:
     from distill.training.pipeline import Pipeline
@@ -46,8 +45,8 @@ def keep_model(pipeline: Pipeline, finished: bool) -> None:
         _save_gate(geometry, probes, folder)
     if finished:
         report = build_report(pipeline, probes)
-        _write(folder / "report.json", json.dumps(report, indent=2, ensure_ascii=False) + "\n")
-        _write(folder / "README.md", model_card(report, pipeline.config))
+        write_atomically(folder / "report.json", json.dumps(report, indent=2, ensure_ascii=False) + "\n")
+        write_atomically(folder / "README.md", model_card(report, pipeline.config))
 
 
 def report_failure(pipeline: Pipeline | None) -> None:
@@ -141,24 +140,13 @@ def _geometry(probes: list[Probe]) -> dict[str, Any]:
 def _digests(pipeline: Pipeline) -> dict[str, str]:
     """What tells the weights that answered from any others: the student's as they came, and the adapter's."""
     student = pipeline.config.student
-    adapter = _sha256(pipeline.folder / "adapter" / WEIGHTS)
+    adapter = sha256_of(pipeline.folder / "adapter" / WEIGHTS)
     return {
         "student": fingerprint(model_path(student), student.revision),
         "adapter": adapter,
-        **{f"epochs/{epoch.name}": _sha256(epoch / WEIGHTS) for epoch in kept_epochs(pipeline.folder)},
+        **{f"epochs/{epoch.name}": sha256_of(epoch / WEIGHTS) for epoch in kept_epochs(pipeline.folder)},
     }
-
-
-def _sha256(file: Path) -> str:
-    with file.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def _peak_device_mb() -> int | None:
     return round(torch.cuda.max_memory_allocated() / 2**20) if torch.cuda.is_available() else None
-
-
-def _write(path: Path, text: str) -> None:
-    part = path.with_name(path.name + ".part")
-    part.write_text(text, encoding="utf-8")
-    os.replace(part, path)

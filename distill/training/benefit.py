@@ -15,8 +15,7 @@ from distill.models.generation import evaluating
 from distill.objectives.base import Batch
 from distill.objectives.geometry import GeometryObjective
 from distill.objectives.task import completion_cross_entropy
-from distill.training.distiller import Distiller
-from distill.training.window import signals_of_all
+from distill.training.distiller import Distiller, signals_of_all
 
 
 def measure_benefit(
@@ -46,5 +45,5 @@ def _measure(
         gradient = torch.autograd.grad(loss, parameters, retain_graph=True, allow_unused=True)
         pairs = zip(task, gradient, strict=True)
         benefits.append(sum((a * b).sum() for a, b in pairs if a is not None and b is not None))
-    # Each process has what its own texts contribute, multiplied by the number of processes: see `together.joined`.
+    # Each process has what its own texts contribute, multiplied by the number of processes: see `distributed.joined`.
     return torch.stack(distributed.everyones(torch.stack(benefits).float().cpu())).mean(0)

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from distill.data.encoding import IGNORED
+from distill.losses import IGNORED
 from distill.models import distributed
 from distill.models.generation import generate_ids
 from distill.models.sampling import Sampling, copies

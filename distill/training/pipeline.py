@@ -1,8 +1,7 @@
 """One run, start to report: problems, "before", the teachers' signals, training, "after".
 
 Each stage leaves what it found in the run's folder, so that a run that was stopped or killed goes on where it was:
-answers batch by batch, signals in the bank, steps in checkpoints/, seconds in seconds.json. This module knows
-nothing of processes, of the command line or of the page.
+answers batch by batch, signals in the bank, steps in checkpoints/, seconds in seconds.json.
 """
 
 from __future__ import annotations
@@ -13,30 +12,27 @@ from dataclasses import fields, replace
 from functools import partial
 from pathlib import Path
 
-from distill.config.errors import UserError
-from distill.config.progress import Stopped
+from distill.config.errors import Stopped, UserError
 from distill.config.run_config import RunConfig
 from distill.data.problems import Problem
 from distill.data.sources import problems_for
+from distill.evaluation.answering import answer_together
 from distill.evaluation.answers_file import Answers
 from distill.evaluation.during import during, evaluated
-from distill.evaluation.shared import answer_together
 from distill.models import distributed
 from distill.models.generation import Sitting, end_also_at
 from distill.models.hardware import Hardware, visible_gpus
 from distill.models.sharding import spread as spread_weights
-from distill.models.student import cautions, load_adapter, load_student
+from distill.models.student import cautions, load_adapter, load_student, save_adapter
 from distill.runs import events
 from distill.runs.events import EventWriter, Status, Warning, latest_by_step, read
 from distill.runs.preflight import check_pairs
 from distill.teachers.ask import Asking
 from distill.training.callbacks import EpochKeeper, MemoryKeeper, Reporter
 from distill.training.dataset import TrainingSet
-from distill.training.kept import save_adapter
 from distill.training.prepare import Preparation
 from distill.training.probe import Probe, Reading
-from distill.training.progress import Voice
-from distill.training.seconds import Clock
+from distill.training.progress import Clock, Voice
 from distill.training.trackers import Trackers
 from distill.training.trainer import DistillTrainer, NotANumberError, checkpoints, processes_of, training_arguments
 

@@ -3,7 +3,7 @@
 Head-free: the student's own pooled vectors against each teacher's, by debiased CKA, beside the line that chance reaches
 in 95% of permutations. So the curves can't be fooled by projection heads or by small batches. Where it is asked for,
 every layer of the student against every layer of each teacher too (layer 0 is the embeddings). Cheap: one forward pass
-of the student; the teachers' vectors were asked for once. Knows nothing of events or files.
+of the student; the teachers' vectors were asked for once.
 """
 
 from __future__ import annotations
@@ -14,8 +14,9 @@ from dataclasses import dataclass, field, replace
 import torch
 from torch import Tensor
 
-from distill.losses.cka import cka, layer_cka, null95, participation_ratio, stack_layers
+from distill.losses.cka import cka, layer_cka, null95, participation_ratio
 from distill.models.generation import evaluating
+from distill.models.pooling import stack_layers
 from distill.objectives.gate import gate_entropy
 from distill.objectives.geometry import GeometryObjective, head_attributable_fraction
 from distill.training.dataset import TrainingSet

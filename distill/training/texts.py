@@ -14,17 +14,19 @@ from typing import Any
 from transformers import PreTrainedTokenizerBase
 
 from distill.config.errors import UserError
-from distill.config.objectives import ResponseConfig
-from distill.config.requirements import fills_in, wants_answers, wants_solutions
-from distill.config.run_config import RunConfig, model_path, teachers_of
+from distill.config.paths import home
+from distill.config.requirements import asks_for_answers, fills_in, wants_answers, wants_solutions
+from distill.config.run_config import RunConfig, teachers_of
 from distill.data.encoding import encode_many
 from distill.data.problems import Problem
 from distill.data.response_selection import Chosen, choose, deal, spread
 from distill.models.distributed import main_first
+from distill.models.references import model_path
+from distill.objectives.response import ResponseConfig
 from distill.objectives.task import ANSWER, SOLUTION
-from distill.runs.store import home
-from distill.teachers.ask import Asking, Texts
+from distill.teachers.ask import Asking
 from distill.teachers.response_cache import ResponseBank, ResponseRequest
+from distill.training.dataset import Texts
 
 Counts = dict[str, Any]  # {teacher: {"asked", "finished", "empty", "right", "kept", "too_long"}}
 
@@ -138,4 +140,4 @@ def _asked_by(config: RunConfig) -> str:
     """The group of settings that says how long answers may be."""
     if fills_in(config):
         return "evaluation"
-    return "objectives.response" if config.objective("response") else "objectives.gkd"
+    return f"objectives.{asks_for_answers(config).kind}"

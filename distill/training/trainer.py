@@ -25,9 +25,8 @@ from distill.models import distributed
 from distill.models.hardware import Hardware
 from distill.models.student import load_adapter
 from distill.objectives.base import Batch
-from distill.training.distiller import Distiller
+from distill.training.distiller import Distiller, carry_gradients, set_rng_state
 from distill.training.trackers import PROJECT
-from distill.training.window import carry_gradients, set_rng_state
 
 STATE_FILE = "distiller.safetensors"
 # (the step's micro-batches, steps done) -> metrics of the step, if any

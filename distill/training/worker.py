@@ -23,15 +23,14 @@ from dataclasses import replace
 from pathlib import Path
 
 from distill.config import run_config as configs
-from distill.config.errors import ConfigError, UserError
-from distill.config.progress import ShouldStop, Stopped
+from distill.config.errors import ConfigError, ShouldStop, Stopped, UserError
 from distill.config.secrets import guard_output
-from distill.models import distributed
-from distill.models.machine import Machine
+from distill.models import distributed, references
+from distill.models.hardware import Machine
 from distill.runs import queue
 from distill.runs.events import Error, Event, EventWriter, Status
+from distill.runs.preflight import check_room
 from distill.runs.process import claim
-from distill.runs.room import check_room
 from distill.runs.views import view
 
 DONE, FAILED, WRONG_CONFIG, STOPPED = 0, 1, 2, 130
@@ -138,7 +137,7 @@ def _carry_out(
         writer.write(Status(state="stopped", reason="stopped while it waited for its turn; resume queues it again"))
         return STOPPED
     config = configs.load(folder / "config.yaml")
-    configs.check_models(config)
+    references.check_models(config)
     student = check_room(config, _machine(folder))[0]
     _check_shared(config)
     from distill.training.artifacts import keep_model  # torch from here on, and only for a run that can start
@@ -207,15 +206,10 @@ def _check_shared(config: configs.RunConfig) -> None:
     if distributed.is_sharded() and config.lora.quantize:
         raise ConfigError("A quantised student can't be spread over GPUs: remove lora.quantize, or --use_fsdp.")
     batch_size, _ = distributed.shares(config.budget.batch_size, config.budget.accumulation)
-    if config.geometry and config.geometry.window == "bank":
-        raise ConfigError("objectives.geometry.window is 'bank', which one process fills: set it to gradcache.")
-    features = config.objective("features")
-    if features and features.loss in ("cka", "nbs") and batch_size < config.budget.batch_size:
-        raise ConfigError(
-            f"objectives.features.loss is {features.loss!r}, which compares the texts of a micro-batch, and "
-            f"{distributed.size()} processes would cut it up: make budget.accumulation a multiple of "
-            f"{distributed.size()}."
-        )
+    for method in config.objectives:
+        wrong = method.check_processes(distributed.size(), batch_size, config)
+        if wrong:
+            raise ConfigError(wrong)
 
 
 def reason_for(error: BaseException, folder: Path) -> str:

@@ -1,7 +1,6 @@
 """What a visitor may do to runs: start, stop, resume, delete. What a public server refuses, and how many runs may wait.
 
-The page's buttons and its named endpoints both come here. This module knows nothing of components or of how a config
-came about.
+Both the page's buttons and its named endpoints call these.
 """
 
 from __future__ import annotations
@@ -15,31 +14,28 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from distill.config import paths
-from distill.config import run_config as configs
+from distill.config import paths, run_config
 from distill.config.errors import UserError
 from distill.config.messages import nearest
 from distill.config.requirements import heard
-from distill.config.run_config import ConfigError, RunConfig, check_models
+from distill.config.run_config import ConfigError, RunConfig
 from distill.hub import zerogpu
 from distill.models.hardware import is_zerogpu
-from distill.models.references import is_hub_id, is_repository, on_the_hub
+from distill.models.references import check_models, is_repository, refuse_gguf
 from distill.runs import index, store
-from distill.runs.budget_edits import edited
 from distill.runs.estimate import Machine, estimate, text
-from distill.runs.preflight import refuse_foreseen
-from distill.runs.room import check_room
+from distill.runs.preflight import check_room, refuse_foreseen
+from distill.runs.store import edited
 from distill.runs.views import forget
-from distill.ui.access import check_access
-from distill.ui.owners import Visitor
+from distill.ui.auth import Visitor, check_access
 
-MOST_WAITING = 8  # runs in the queue: whoever comes later would wait for hours
-MOST_OF_ONE = 3  # a visitor's runs that go on or wait, on a public server
+MOST_WAITING = 8  # runs in the queue: a later one would wait for hours
+MOST_OF_ONE = 3  # runs of one visitor that are going or waiting, on a public server
 LONGEST_HOURS = 6  # a run on a public server
 
 UPLOAD = re.compile(r"[0-9a-f]{64}\.(jsonl|csv|parquet)")  # what an uploaded file is stored as
 _STORED = re.compile(r"\b([0-9a-f]{8})[0-9a-f]{56}(\.(?:jsonl|csv|parquet))\b")
-_starting = threading.Lock()  # or visitors who press at once would all find room in the queue
+_starting = threading.Lock()  # or visitors who start at once would all find room in the queue
 
 
 def start(config: RunConfig, visitor: Visitor, public: bool) -> str:
@@ -76,13 +72,13 @@ def start(config: RunConfig, visitor: Visitor, public: bool) -> str:
 
 
 def _begin(visitor: Visitor) -> store.Begin:
-    """How a run is begun: by its worker, which asks the Hub as the visitor, but on ZeroGPU, which lends no worker a
-    GPU, by whoever then calls zero.carry_out."""
+    """How a run is begun: by its worker, which asks the Hub as the visitor; on ZeroGPU, which lends no GPU to a worker,
+    by zerogpu.carry_out."""
     return zerogpu.take_charge if is_zerogpu() else partial(store.spawn, token=visitor.hub_token)
 
 
 def stop(run_id: str, visitor: Visitor) -> str:
-    """Ask a run to save its model and leave; its id. Raises UserError where it isn't the visitor's or isn't running."""
+    """Ask a run to save its model and stop; its id. Raises UserError where it isn't the visitor's or isn't running."""
     folder = index.find_id(run_id)
     visitor.check(folder, "stop")
     store.stop(folder)
@@ -92,14 +88,14 @@ def stop(run_id: str, visitor: Visitor) -> str:
 def resume(run_id: str, visitor: Visitor, overrides: Sequence[str] = ()) -> str:
     """Queue a run that ended early, with overrides of its budget; its id. Raises UserError or ConfigError.
 
-    For a stranger what holds for a new run holds for this one: it may not be made longer, or one more, than may be.
+    For a stranger the limits of a new run hold for this one too: its length, and how many runs one visitor may have.
     """
     folder = index.find_id(run_id)
     visitor.check(folder, "resume")
     if not visitor.local:
         if overrides:
             check_machine(edited(folder, overrides), public=True)
-        check_opened(configs.load(folder / "config.yaml"), visitor)
+        check_opened(run_config.load(folder / "config.yaml"), visitor)
     with _starting:
         if not visitor.local:
             check_share(visitor)
@@ -119,7 +115,7 @@ def delete(run_id: str, visitor: Visitor) -> str:
 
 
 def check_machine(config: RunConfig, public: bool) -> None:
-    """Raises UserError where this machine can't do the run; on a public server also where it would be too long."""
+    """Raises UserError where this machine cannot do the run; on a public server also where it would take too long."""
     found = estimate(config, Machine.here())
     if found.obstacle:
         raise UserError(f"This machine can't: it {found.obstacle}.")
@@ -134,7 +130,7 @@ def check_machine(config: RunConfig, public: bool) -> None:
 
 
 def check_opened(config: RunConfig, visitor: Visitor) -> None:
-    """Raises UserError or ConfigError where a stranger may not have what the run loads of the Hub."""
+    """Raises UserError or ConfigError where a stranger may not use what the run loads from the Hub."""
     dataset = config.data.dataset if config.data.source == "hub" else None
     check_access(visitor, [config.student, *heard(config)], dataset)
 
@@ -154,9 +150,9 @@ def check_queue() -> None:
 
 
 def check_public(config: RunConfig) -> None:
-    """Raises ConfigError where the config names a place on this machine that is neither the zoo's nor an upload.
+    """Raises ConfigError where the config names a path on this machine that is neither the zoo's nor an upload.
 
-    What it says is the same whether or not there is such a place, so that nobody learns what is on the server's disk.
+    The message is the same whether or not the path exists, so that nobody learns what is on the server's disk.
     """
     for ref in (config.student, *config.teachers):
         check_public_model(ref.model)
@@ -169,7 +165,8 @@ def check_public(config: RunConfig) -> None:
 
 def check_public_model(model: str) -> None:
     """Raises ConfigError unless the model is of the zoo or, by its name, of the Hub."""
-    if paths.zoo_folder(model) is None and model not in paths.zoo_names() and not _model_on_the_hub(model):
+    refuse_gguf(model)
+    if paths.zoo_folder(model) is None and model not in paths.zoo_names() and not _on_the_hub(model):
         close = nearest(model, paths.zoo_names())
         raise ConfigError(
             f"{model!r} is no zoo model and no Hub id (organisation/name), and a public server reads no folders: "
@@ -178,7 +175,7 @@ def check_public_model(model: str) -> None:
 
 
 def check_public_trackers(names: Sequence[str]) -> None:
-    """Raises ConfigError where a visitor names a tracker: what it collects would be in the server owner's account."""
+    """Raises ConfigError where a visitor names a tracker: its data would be in the server owner's account."""
     if names:
         raise ConfigError(
             f"On a public server a run reports to no tracker such as {names[0]}: leave report_to empty, or run it on a "
@@ -197,7 +194,7 @@ def check_public_dataset(name: str) -> None:
 
 def uploads() -> Path:
     """The folder that uploaded files are kept in."""
-    return store.home().cache / "uploads"
+    return paths.home().cache / "uploads"
 
 
 def upload_name(path: str | os.PathLike[str]) -> str | None:
@@ -208,7 +205,7 @@ def upload_name(path: str | os.PathLike[str]) -> str | None:
 
 
 def published(value: Any) -> Any:
-    """A text, or what JSON holds, as visitors may see it: an uploaded file without where it lies on the server."""
+    """A text, or a JSON value, as visitors may see it: without the paths of uploaded files on the server."""
     if isinstance(value, dict):
         return {published(key): published(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
@@ -219,10 +216,6 @@ def published(value: Any) -> Any:
     folders = {r"\s+".join(map(re.escape, str(path).split())) for path in (uploads(), uploads().resolve())}
     place = rf"(?:(?:{'|'.join(folders)}|[^\s\"'`]{{0,400}})/)?"
     return re.sub(place + _STORED.pattern, r"upload \1\2", value)
-
-
-def _model_on_the_hub(model: str) -> bool:
-    return is_hub_id(model) and not Path(model).exists() and not Path(on_the_hub(model)[0]).exists()
 
 
 def _on_the_hub(name: str) -> bool:

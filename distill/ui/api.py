@@ -1,6 +1,6 @@
 """The page's named endpoints, for programs: start, stop, resume, status, report, generate. README.md shows their use.
 
-They do what the buttons do, through the same functions; who may stop a run is who holds the token that start gave.
+They do what the buttons do, through the same functions; whoever holds the token that start gave may stop a run.
 """
 
 from __future__ import annotations
@@ -12,22 +12,21 @@ from typing import Any
 
 import gradio as gr
 
-from distill.config import paths
-from distill.config import run_config as configs
+from distill.config import paths, run_config
 from distill.config.errors import UserError
 from distill.hub import zerogpu
 from distill.models.hardware import is_zerogpu
 from distill.runs import index
 from distill.runs.store import RunView
 from distill.ui import actions
+from distill.ui.auth import new_token
 from distill.ui.compare.answering import generate_once
-from distill.ui.errors import plainly
+from distill.ui.errors import catch_errors
 from distill.ui.html import progress
-from distill.ui.owners import new_token
-from distill.ui.session import Shell, shown
+from distill.ui.session import PageSession, find_run
 
 
-def build(shell: Shell) -> None:
+def build(session: PageSession) -> None:
     """Register the endpoints of this page."""
 
     def start(preset: str = "tiny", overrides: list[str] | None = None, token: str = "") -> dict[str, Any]:
@@ -36,32 +35,32 @@ def build(shell: Shell) -> None:
         if preset not in paths.preset_names():  # a path would let anyone read this machine's files
             raise UserError(f"There is no preset {preset!r}: choose one of {', '.join(paths.preset_names())}.")
         token = token or new_token()
-        who = shell.who(token)
+        who = session.who(token)
         if not who.id:
             raise UserError("That token is not one this server gave: leave it out to be given a new one.")
-        run = actions.start(configs.load(preset, overrides or []), who, shell.public)
+        run = actions.start(run_config.load(preset, overrides or []), who, session.public)
         return {"run": run, "token": token}
 
     def stop(run: str, token: str = "") -> dict[str, Any]:
         """Ask a run to save its model and leave."""
-        return summary(found(actions.stop(run, shell.who(token))))
+        return summary(found(actions.stop(run, session.who(token))))
 
     def resume(run: str, token: str = "", overrides: list[str] | None = None) -> dict[str, Any]:
         """Go on with a run that was stopped or broke off, with overrides of its budget."""
-        return summary(found(actions.resume(run, shell.who(token), overrides or [])))
+        return summary(found(actions.resume(run, session.who(token), overrides or [])))
 
     def generate(run: str, question: str, answer: str = "") -> dict[str, Any]:
         """The run's student answers a question with its adapter off and on; graded if the right answer is given."""
-        return generate_once(shell.who(None), found(run).folder, question, answer or None)
+        return generate_once(session.who(None), found(run).folder, question, answer or None)
 
     for function in (stop, status, report):
-        gr.api(plainly(function, html=False), api_name=function.__name__, queue=False)
+        gr.api(catch_errors(function, html=False), api_name=function.__name__, queue=False)
     for function in (start, resume):
         if is_zerogpu():
-            gr.api(plainly(_lasting(function), html=False), api_name=function.__name__, concurrency_limit=None)
+            gr.api(catch_errors(_lasting(function), html=False), api_name=function.__name__, concurrency_limit=None)
         else:
-            gr.api(plainly(function, html=False), api_name=function.__name__, queue=False)
-    gr.api(plainly(generate, html=False), api_name="generate", concurrency_id="model", concurrency_limit=1)
+            gr.api(catch_errors(function, html=False), api_name=function.__name__, queue=False)
+    gr.api(catch_errors(generate, html=False), api_name="generate", concurrency_id="model", concurrency_limit=1)
 
 
 def status(run: str = "") -> dict[str, Any]:
@@ -82,7 +81,7 @@ def report(run: str = "") -> dict[str, Any]:
 
 
 def _lasting(begin: Callable[..., dict[str, Any]]) -> Callable[..., Iterator[dict[str, Any]]]:
-    """`begin`, as ZeroGPU needs it: the call lasts as long as the run, and says the same again and again."""
+    """`begin`, as ZeroGPU needs it: the call lasts as long as the run, and yields the same again and again."""
 
     @functools.wraps(begin)
     def lasting(*args: Any, **kwargs: Any) -> Iterator[dict[str, Any]]:
@@ -97,14 +96,14 @@ def _lasting(begin: Callable[..., dict[str, Any]]) -> Callable[..., Iterator[dic
 
 def found(run: str) -> RunView:
     """The run of an id, or the newest for "". Raises UserError."""
-    view = shown(run)
+    view = find_run(run)
     if view is None:
         raise UserError(f"There is no run {run!r} here." if run else "There is no run here yet: start one.")
     return view
 
 
 def summary(run: RunView) -> dict[str, Any]:
-    """A run's state as a program wants it."""
+    """A run's state as JSON."""
     share, what = progress(run)
     return {
         "run": run.id,

@@ -15,11 +15,11 @@ from distill.config.secrets import redacted
 from distill.ui.html import words
 
 _LOG = logging.getLogger("distill.page")
-_SECONDS = 20  # how long a sentence stays, for those who read slowly
+_SECONDS = 20  # how long a message stays: some read slowly
 
 
-def plainly(handler: Callable[..., Any], html: bool = True) -> Callable[..., Any]:
-    """`handler`, with whatever it raises turned into one sentence; not `html` where a program reads it."""
+def catch_errors(handler: Callable[..., Any], html: bool = True) -> Callable[..., Any]:
+    """`handler`, with whatever it raises turned into one sentence; `html=False` where a program reads it."""
     if inspect.isgeneratorfunction(handler):
 
         @functools.wraps(handler)
@@ -27,7 +27,7 @@ def plainly(handler: Callable[..., Any], html: bool = True) -> Callable[..., Any
             try:
                 yield from handler(*args, **kwargs)
             except Exception as error:
-                raise sentence(error, html) from None
+                raise page_error(error, html) from None
 
         return streaming
 
@@ -36,13 +36,13 @@ def plainly(handler: Callable[..., Any], html: bool = True) -> Callable[..., Any
         try:
             return handler(*args, **kwargs)
         except Exception as error:
-            raise sentence(error, html) from None
+            raise page_error(error, html) from None
 
     return calling
 
 
-def sentence(error: Exception, html: bool = True) -> gr.Error:
-    """What the page says of an error. The box shows HTML, so what comes from outside is made inert."""
+def page_error(error: Exception, html: bool = True) -> gr.Error:
+    """An error as the page shows it. The box shows HTML, so what comes from outside is escaped."""
     if isinstance(error, gr.Error):
         return error
     if isinstance(error, UserError):

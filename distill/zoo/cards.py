@@ -33,6 +33,7 @@ class Card:
     heads: int = 4
     steps: int = 4500
     logits: int | None = None
+    learning_rate: float = 6e-3
 
     @property
     def is_student(self) -> bool:
@@ -80,6 +81,7 @@ TEACHERS = (
         1024,
         ChatFormat("<extra_id_1>{role}\n", "\n", user="User", assistant="Assistant", eos="<extra_id_2>"),
         ("parts", "difference", "both_known", "two_questions"),
+        learning_rate=3e-3,
     ),
 )
 STUDENT = Card("student-tiny", "qwen2", 128, "qwen-bpe", 1536, _IM, steps=7000)
@@ -131,4 +133,9 @@ def build_model(card: Card, tokenizer: PreTrainedTokenizerFast, seed: int = 0) -
         **specifics.get(card.architecture, {}),
     )
     torch.manual_seed(seed)
-    return AutoModelForCausalLM.from_config(config, dtype=torch.float32)
+    model = AutoModelForCausalLM.from_config(config, dtype=torch.float32)
+    if card.architecture == "nemotron":  # its norms add 1 to their weight, and transformers starts them at 1: 2 in all
+        for name, weight in model.named_parameters():
+            if "norm" in name and name.endswith("weight"):
+                torch.nn.init.zeros_(weight)
+    return model

@@ -3,7 +3,7 @@ tables.
 
 Each model is made by a process of its own on one thread (two threads gain little at this size), `--jobs` side by
 side, in the cache; interrupted, it goes on where it was. Finished models are copied to assets/zoo, then all are
-measured on problems that training never saw, and zoo.json and the README's table are written from what was measured.
+measured on problems that training never saw; zoo.json and the tables of docs/zoo.md are written from that.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ import torch
 
 from distill.config.errors import ConfigError, UserError
 from distill.config.messages import instead
-from distill.config.paths import ROOT, ZOO
-from distill.runs.store import home
+from distill.config.paths import ROOT, ZOO, home
 from distill.zoo.cards import CARDS, Card
 
-TABLE = "<!-- zoo:begin -->", "<!-- zoo:end -->"
+PAGE = ROOT / "docs" / "zoo.md"
+TABLE = "<!-- zoo:begin -->", "<!-- zoo:end -->"  # what is between these is written
 
 
 def main(arguments: list[str]) -> int:
@@ -135,7 +135,7 @@ def _install(made: Path, target: Path) -> None:
 
 
 def _measure(names: list[str]) -> None:
-    """Measure these models and write zoo.json and the README's table."""
+    """Measure these models and write zoo.json and the tables of docs/zoo.md."""
     path = ZOO / "zoo.json"
     table = {entry["name"]: entry for entry in json.loads(path.read_text(encoding="utf-8"))} if path.exists() else {}
     for name in names:
@@ -143,7 +143,7 @@ def _measure(names: list[str]) -> None:
         table[name] = _entry(CARDS[name])
     entries = [table[name] for name in CARDS if name in table]
     path.write_text(json.dumps(entries, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-    _write_readme(entries)
+    _write_page(entries)
 
 
 def _entry(card: Card) -> dict[str, Any]:
@@ -171,14 +171,13 @@ def _entry(card: Card) -> dict[str, Any]:
     }
 
 
-def _write_readme(entries: list[dict[str, Any]]) -> None:
-    readme = ROOT / "README.md"
-    if not readme.exists():
+def _write_page(entries: list[dict[str, Any]]) -> None:
+    if not PAGE.exists():
         return
-    text = readme.read_text(encoding="utf-8")
+    text = PAGE.read_text(encoding="utf-8")
     before, _, rest = text.partition(TABLE[0])
     _, _, after = rest.partition(TABLE[1])
-    readme.write_text(f"{before}{TABLE[0]}\n{markdown(entries)}\n{TABLE[1]}{after}", encoding="utf-8")
+    PAGE.write_text(f"{before}{TABLE[0]}\n{markdown(entries)}\n{TABLE[1]}{after}", encoding="utf-8")
 
 
 _COLUMNS = {

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 from distill.config.errors import UserError
+from distill.config.files import replacing
 from distill.config.paths import PROBLEMS
 from distill.data.problems import generate
 from distill.models.hardware import has_amx
@@ -23,7 +24,6 @@ from distill.zoo.cards import Card, build_model
 from distill.zoo.lessons import Lesson, lessons
 from distill.zoo.tokenizers import train_tokenizer
 
-LEARNING_RATE = 6e-3
 WARM_UP = 50  # steps
 SAVE_EVERY = 250  # steps
 TOKENIZER_TEXTS = 8000
@@ -63,7 +63,7 @@ def make_model(
     step, seconds = _restore(work, model, optimisers, made_of)
     began = time.monotonic() - seconds
     for lesson in lessons(card, tokenizer, seed, step, card.steps):
-        loss = _learn(model, optimisers, lesson.to(device), _schedule(step, card.steps))
+        loss = _learn(model, optimisers, lesson.to(device), card.learning_rate * _schedule(step, card.steps))
         step += 1
         if step % 50 == 0 or step == card.steps:
             on_progress(step, card.steps, loss)
@@ -86,8 +86,8 @@ def _optimisers(model: PreTrainedModel) -> list[torch.optim.Optimizer]:
     ]
     inside = set(map(id, matrices))
     rest = [p for p in model.parameters() if id(p) not in inside]
-    muon = torch.optim.Muon(matrices, lr=LEARNING_RATE, weight_decay=0.01, adjust_lr_fn="match_rms_adamw")
-    return [muon, torch.optim.AdamW(rest, lr=LEARNING_RATE, betas=(0.9, 0.95), weight_decay=0.0)]
+    muon = torch.optim.Muon(matrices, weight_decay=0.01, adjust_lr_fn="match_rms_adamw")
+    return [muon, torch.optim.AdamW(rest, betas=(0.9, 0.95), weight_decay=0.0)]
 
 
 def _keep_muon_in_float32() -> None:
@@ -109,7 +109,7 @@ def _schedule(step: int, steps: int) -> float:
     return min(1.0, (step + 1) / WARM_UP) * (1 - step / steps)
 
 
-def _learn(model: PreTrainedModel, optimisers: list[torch.optim.Optimizer], lesson: Lesson, share: float) -> float:
+def _learn(model: PreTrainedModel, optimisers: list[torch.optim.Optimizer], lesson: Lesson, rate: float) -> float:
     # Rows are padded on the right and attention looks to the left: no mask is needed, and none is faster.
     logits_BLV = model(input_ids=lesson.input_ids, use_cache=False).logits
     losses = nn.functional.cross_entropy(
@@ -121,7 +121,7 @@ def _learn(model: PreTrainedModel, optimisers: list[torch.optim.Optimizer], less
     nn.utils.clip_grad_norm_(model.parameters(), 1.0)
     for optimiser in optimisers:
         for group in optimiser.param_groups:
-            group["lr"] = LEARNING_RATE * share
+            group["lr"] = rate
         optimiser.step()
         optimiser.zero_grad()
     return loss.item()
@@ -130,11 +130,10 @@ def _learn(model: PreTrainedModel, optimisers: list[torch.optim.Optimizer], less
 def _keep(
     work: Path, model: PreTrainedModel, optimisers: list[torch.optim.Optimizer], made_of: str, step: int, seconds: float
 ) -> None:
-    part = work / "state.part"
     state = {"made_of": made_of, "step": step, "seconds": seconds}
     state |= {"model": model.state_dict(), "opt": [o.state_dict() for o in optimisers]}
-    torch.save(state, part)
-    part.replace(work / "state.pt")
+    with replacing(work / "state.pt") as part:
+        torch.save(state, part)
 
 
 def _restore(

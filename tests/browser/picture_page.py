@@ -2,8 +2,10 @@
 
 from pathlib import Path
 
+from distill.ui.charts.bars import paired_bars
+from distill.ui.charts.heatmap import heatmap, heatmap_pair
+from distill.ui.charts.lines import Series, line_chart
 from distill.ui.charts.palette import AFTER, STUDENT, styles
-from distill.ui.charts.plots import Series, heatmap, heatmap_pair, line_chart, paired_bars
 
 ASSETS = Path(__file__).parents[2] / "assets"
 TEACHERS = ["qwen2-tiny", "gemma2-tiny"]

@@ -9,7 +9,7 @@ from page_cases import close
 from picture_page import EVIL, HEAT, TEACHERS, accuracy, cka, empty, families, gates, layers, page_of
 from PIL import Image
 
-from distill.ui.charts.plots import heatmap
+from distill.ui.charts.heatmap import heatmap
 
 
 @pytest.fixture

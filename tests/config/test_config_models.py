@@ -6,9 +6,11 @@ import shutil
 
 import pytest
 
-from distill.config import paths, run_config
-from distill.config.run_config import ConfigError, model_path, parse
-from distill.models.references import absolute
+from distill.config import paths
+from distill.config.run_config import ConfigError, parse
+from distill.models import references
+from distill.models.references import absolute, model_path
+from distill.ui.actions import check_public_model
 
 TASK = {"student": "student-tiny", "objectives": [{"kind": "task"}]}
 
@@ -31,7 +33,7 @@ def teacher(tmp_path):
 
 def check(folder):
     teachers = [{"model": str(folder), "name": "Mr T"}]
-    run_config.check_models(parse({**TASK, "student": str(folder), "teachers": teachers}))
+    references.check_models(parse({**TASK, "student": str(folder), "teachers": teachers}))
 
 
 def refused(folder):
@@ -43,7 +45,7 @@ def refused(folder):
     (student / "model.safetensors").write_bytes(safetensors())
     asked = parse({**TASK, "student": str(student), "teachers": [{"model": str(folder), "name": "Mr T"}]})
     with pytest.raises(ConfigError) as caught:
-        run_config.check_models(asked)
+        references.check_models(asked)
     text = str(caught.value)
     assert text.startswith("The teacher 'Mr T' can't be used: ") and text.endswith((".", "?"))
     return text
@@ -94,6 +96,27 @@ def test_a_weight_file_the_index_names_is_missing(teacher):
     index = {"weight_map": {"a": "model.safetensors", "b": "model-2.safetensors"}}
     (teacher / "model.safetensors.index.json").write_text(json.dumps(index))
     assert "lacks model-2.safetensors" in refused(teacher)
+
+
+def test_a_gguf_file_is_refused_with_what_to_name_instead(teacher):
+    packed = teacher.rename(teacher.with_name("packed"))
+    (packed / "model.safetensors").rename(packed / "tiny.gguf")
+    for model, wrong in [
+        (str(packed / "tiny.gguf"), "is a GGUF file"),
+        ("org/name-GGUF/q4.gguf", "is a GGUF file"),
+        (str(packed), "holds GGUF files alone"),
+    ]:
+        with pytest.raises(ConfigError) as caught:
+            references.check_models(parse({**TASK, "teachers": [{"model": model, "name": "Mr T"}]}))
+        assert str(caught.value) == (
+            f"The teacher 'Mr T' can't be used: {model} {wrong}, and only safetensors are read: name the model that it "
+            "was made from (its page on the Hub calls it the base model), which is there as safetensors."
+        )
+        with pytest.raises(ConfigError, match=r"is a GGUF file|reads no folders"):
+            check_public_model(model)
+    with pytest.raises(ConfigError, match=r"^student\.gguf is no setting any more: only safetensors"):
+        parse({**TASK, "student": {"model": "org/name", "gguf": "q4.gguf"}})
+    assert parse({**TASK, "student": {"model": "student-tiny", "gguf": None}}) == parse(TASK)  # as earlier runs have it
 
 
 def test_what_a_reference_means(teacher, tmp_path, monkeypatch):

@@ -2,13 +2,12 @@
 
 import pytest
 
-from distill.config.describe import NAMES, called, said, settings
-from distill.config.objectives import KINDS
-from distill.ui.configure.binding import MODELS
+from distill.config.method import describe, described
+from distill.objectives import KINDS, called
 
 
 def test_every_method_has_a_name_of_its_own():
-    assert tuple(NAMES) == KINDS and len(set(NAMES.values())) == len(KINDS)
+    assert len({method.name for method in KINDS.values()}) == len(KINDS)
     assert called("logits") == "teachers' probabilities (logits)"
     assert called("of-later") == "of-later"
 
@@ -37,11 +36,11 @@ def test_every_method_has_a_name_of_its_own():
     ],
 )
 def test_what_was_set_is_said(kind, set_, words):
-    assert words in said(MODELS[kind](**set_), ["a", "b"])
+    assert words in described(KINDS[kind](**set_), ["a", "b"])
 
 
 def test_who_counts_is_said_only_of_several_and_who_is_heard_only_of_some():
-    assert settings(MODELS["features"](), ["a", "b"]).endswith(", prior gate")
-    assert "gate" not in settings(MODELS["features"](), ["a"])
-    assert settings(MODELS["features"](teachers=["a"]), ["a", "b"]).endswith("(uniform), of a")
-    assert settings(MODELS["features"](teachers=["a", "b"]), ["a", "b", "c"]).endswith("prior gate, of a and b")
+    assert describe(KINDS["features"](), ["a", "b"]).endswith(", prior gate")
+    assert "gate" not in describe(KINDS["features"](), ["a"])
+    assert describe(KINDS["features"](teachers=["a"]), ["a", "b"]).endswith("(uniform), of a")
+    assert describe(KINDS["features"](teachers=["a", "b"]), ["a", "b", "c"]).endswith("prior gate, of a and b")

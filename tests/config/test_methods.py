@@ -9,8 +9,7 @@ from methods_cases import SIBLING, SMALL, STRANGERS, carried_out, pipeline_of, w
 
 from distill.config import paths
 from distill.config import run_config as configs
-from distill.config.errors import ConfigError
-from distill.config.progress import Stopped
+from distill.config.errors import ConfigError, Stopped
 from distill.evaluation.reevaluate import end_as_trained
 from distill.models.chat_template import end_token
 from distill.models.generation import end_tokens

@@ -7,11 +7,10 @@ import pytest
 from end_to_end_cases import TIMEOUT, begin, distill, kill_worker, only_run, write
 from methods_cases import SIBLING, SMALL, STRANGERS, carried_out, pipeline_of, warnings_of
 
-from distill.config.errors import UserError
-from distill.config.progress import Stopped
+from distill.config.errors import Stopped, UserError
+from distill.config.paths import home
 from distill.objectives.task import ANSWER
 from distill.runs.events import EventWriter, Stage, Warning, read
-from distill.runs.store import home
 from distill.training.pipeline import Pipeline
 from distill.ui.train.tab import STAGES
 

@@ -84,7 +84,8 @@ def test_what_is_no_mark_stays(tmp_path):
 def test_it_is_fetched_by_the_real_client(folder, tmp_path):
     """Over HTTP, in a process that takes the stand-in for the Hub."""
     code = (
-        "import json, sys; from distill.config import parse; from distill.data.sources import split_problems\n"
+        "import json, sys; from distill.config.run_config import parse\n"
+        "from distill.data.sources import split_problems\n"
         "from distill.config.errors import UserError\n"
         "for over in ({'subset': 'main'}, {}, {'subset': 'main', 'dataset': 'openai/gsm'}):\n"
         "    data = {'source': 'hub', 'dataset': 'openai/gsm8k', 'columns': {'solution': 'answer'}, **over}\n"

@@ -15,7 +15,7 @@ from distill.data import parquet, tables
 from distill.data.problems import generate
 from distill.data.tables import columns_of, guess_columns, read_rows
 from distill.ui.actions import upload_name, uploads
-from distill.ui.configure.uploads import keep
+from distill.ui.configure.uploads import store_upload
 
 PROBLEMS = generate("train", 300)
 PLAIN = ColumnsConfig()
@@ -151,6 +151,6 @@ def test_no_damage_ends_in_anything_but_rows_or_a_sentence(file):
 
 
 def test_it_can_be_uploaded(file):
-    found = keep(file(of(PROBLEMS), "Mine.PARQUET"))
+    found = store_upload(file(of(PROBLEMS), "Mine.PARQUET"))
     assert found.stored.endswith(".parquet") and found.guess["solution"] == "solution"
     assert upload_name(uploads() / found.stored) == found.stored

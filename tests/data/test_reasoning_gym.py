@@ -1,9 +1,6 @@
 """Problems of reasoning-gym: endless, seeded, each question in one split, and only what can be graded."""
 
-import json
 import random
-import subprocess
-import sys
 
 import numpy as np
 import pytest
@@ -135,21 +132,6 @@ def test_its_settings():
     assert parse({**data, "data": {"source": "problems"}}).data.families == []
     with pytest.raises(ConfigError, match=r"data.path is set, but data.source is 'reasoning_gym'"):
         parse({**data, "data": {"source": "reasoning_gym", "path": "x.csv"}})
-
-
-def test_it_is_imported_only_when_problems_are_drawn_and_missing_it_is_one_sentence():
-    code = (
-        "import sys, json; from distill.config import load; from distill.data.sources import problems_for;"
-        "late = 'reasoning_gym' in sys.modules; sys.modules['reasoning_gym'] = None\n"
-        "try: problems_for(load('tiny', ['data.source=reasoning_gym']), print)\n"
-        "except Exception as error: print(json.dumps([late, type(error).__name__, str(error)]))"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    late, kind, said = json.loads(done.stdout)
-    assert not late and kind == "UserError"
-    assert (
-        said.startswith("data.source is 'reasoning_gym', but reasoning-gym can't be imported") and "pip install" in said
-    )
 
 
 def test_how_long_they_are():

@@ -11,7 +11,7 @@ from distill.data.grading import grade
 from distill.data.sources import problems_for, read_rows, split_problems
 from distill.data.tables import settled
 from distill.ui.configure.preview import preview
-from distill.ui.configure.uploads import keep
+from distill.ui.configure.uploads import store_upload
 
 THOUGHT = "<think>\nIs it {} * 2? #### {}\nNo, 23: 17 * 20 = 340, 17 * 3 = 51.\n</think>\n\n17 * 23 + {} = {}\n#### {}"
 
@@ -61,7 +61,7 @@ def test_a_data_set_of_the_hub_is_read_so_too(tmp_path):
 def test_the_preview_and_an_upload_take_the_same_column(file):
     found = preview(config({"source": "file", "path": str(file)}, train=3), 3)
     assert all(row["completion"].startswith("<think>\nIs it") for row in found)
-    guess = keep(file).guess
+    guess = store_upload(file).guess
     assert (guess["question"], guess["solution"], guess["answer"]) == ("question", "teacher_solution", None)
 
 

@@ -7,7 +7,7 @@ import pytest
 from end_to_end_cases import MINI, TIMEOUT
 
 from distill.config import run_config as configs
-from distill.config.progress import Stopped
+from distill.config.errors import Stopped
 from distill.data.problems import generate
 from distill.evaluation.answering import answer_problems
 from distill.evaluation.answers_file import Answers

@@ -8,8 +8,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from distill.config.errors import UserError
-from distill.config.progress import Stopped
+from distill.config.errors import Stopped, UserError
 from distill.data.encoding import collate, encode_many
 from distill.data.grading import Grade
 from distill.data.problems import generate

@@ -15,13 +15,14 @@ from transformers import Gemma2ForCausalLM
 
 from distill.config import run_config as configs
 from distill.config.errors import ConfigError, UserError
-from distill.config.run_config import ModelRef, model_path
+from distill.config.run_config import ModelRef
 from distill.data.problems import generate
 from distill.evaluation import side_by_side
 from distill.evaluation.side_by_side import answer_as_teacher, answer_both, is_open, open_student
 from distill.models.chat_template import render
 from distill.models.generation import generate_batch
 from distill.models.loading import fingerprint, load_model, load_tokenizer
+from distill.models.references import model_path
 
 BASE = model_path("student-tiny")
 QUESTIONS = [problem.question for problem in generate("held_out", 3)]

@@ -6,8 +6,7 @@ import pytest
 from hub_stand_in import HubStandIn, take_for_the_hub
 
 from distill.config import run_config as configs
-from distill.config.errors import UserError
-from distill.config.progress import Stopped
+from distill.config.errors import Stopped, UserError
 from distill.config.run_config import ModelRef
 from distill.hub.fetch import fetch, fetch_models
 from distill.models.loading import load_model, load_tokenizer

@@ -11,7 +11,7 @@ import pytest
 from loopback import Loopback, Response
 
 from distill.hub import host
-from distill.models.machine import Machine
+from distill.models.hardware import Machine
 
 ROOT = Path(__file__).parents[2]
 LAPTOP = Machine(2, 23.5)

@@ -8,13 +8,12 @@ import sys
 import pytest
 import yaml
 from end_to_end_cases import ROOT, TIMEOUT, only_run
-from gguf_cases import write_gguf
 from hub_stand_in import TOKEN, HubStandIn
 
 SMALL = {
     "name": "from-the-hub",
     "student": {"model": "org/student", "revision": "v1"},
-    "teachers": [{"model": "org/teacher-GGUF", "gguf": "tiny.gguf", "name": "packed"}],
+    "teachers": [{"model": "org/teacher", "name": "fetched"}],
     "data": {"train": 8, "held_out": 4, "new_phrasing": 0, "validation": 0},
     "objectives": [{"kind": "task"}, {"kind": "geometry"}],
     "budget": {"steps": 2, "batch_size": 4},
@@ -24,12 +23,10 @@ SMALL = {
 
 
 @pytest.fixture(scope="module")
-def hub(tiny, tiny_folder, tmp_path_factory):
-    packed = tmp_path_factory.mktemp("packed")
-    write_gguf(packed / "tiny.gguf", *tiny("qwen2-tiny"))
+def hub(tiny_folder):
     with HubStandIn() as hub:
         hub.add_model("org/student", tiny_folder("student-tiny"), revision="v1", private=True)
-        hub.add_model("org/teacher-GGUF", packed)
+        hub.add_model("org/teacher", tiny_folder("qwen2-tiny"))
         hub.add_model("org/gated", tiny_folder("qwen2-tiny"), gated=True)
         yield hub
 
@@ -48,8 +45,8 @@ def test_models_of_the_hub_are_fetched_and_trained(hub, tmp_path):
     assert done.returncode == 0, done.stderr
     folder = only_run(tmp_path / "runs")
     report = json.loads((folder / "report.json").read_text())
-    assert report["steps"] == 2 and report["cka"].keys() == {"packed"}
-    assert hub.fetched("org/teacher-GGUF") and hub.fetched("org/student")
+    assert report["steps"] == 2 and report["cka"].keys() == {"fetched"}
+    assert hub.fetched("org/teacher") and hub.fetched("org/student")
     commit = hub.repositories["models", "org/student"].revisions["v1"]
     assert (tmp_path / "hf" / "hub" / "models--org--student" / "snapshots" / commit / "model.safetensors").exists()
     left = [file for file in tmp_path.rglob("*") if file.is_file() and TOKEN.encode() in file.read_bytes()]

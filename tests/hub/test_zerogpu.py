@@ -17,9 +17,9 @@ from loopback import Loopback, Response
 from zero_cases import QUESTION, RUN
 
 from distill.config import run_config as configs
-from distill.hub import slices, zerogpu
+from distill.hub import zerogpu
 from distill.models.metadata import describe_model
-from distill.runs import store
+from distill.runs import events, store
 from distill.runs.events import Status, read
 from distill.training.worker import DONE, work
 
@@ -102,7 +102,7 @@ def test_a_run_in_slices_ends_in_the_same_bytes(seen, whole):
     answers = [json.loads((f / "answers.json").read_text()) for f in (folder, whole)]
     assert answers[0] == answers[1]
     began = 1 + found["words"].count(["queued", "resumed"])
-    assert found["words"].count(["queued", slices.WAITING]) > began + 1  # between slices too
+    assert found["words"].count(["queued", events.WAITING]) > began + 1  # between slices too
 
 
 def test_the_page_leaves_cuda_alone_and_says_who_wants_a_gpu(seen):
@@ -119,7 +119,7 @@ def test_the_page_leaves_cuda_alone_and_says_who_wants_a_gpu(seen):
 def test_a_closed_tab_leaves_a_run_that_goes_on_later(seen):
     for how in ("left", "closed"):
         now = seen[0][how]
-        assert (now["state"], now["reason"], now["resumable"]) == ("stopped", slices.LEFT, True)
+        assert (now["state"], now["reason"], now["resumable"]) == ("stopped", zerogpu.LEFT, True)
     assert 2 <= seen[0]["closed"]["step"] < 32
 
 
@@ -137,7 +137,7 @@ def test_a_used_up_quota_is_said_after_shorter_slices_were_asked_for(seen):
 
 def test_stop_saves_and_a_second_resume_is_refused(seen):
     found, _ = seen
-    assert (found["stopped"]["state"], found["stopped"]["reason"]) == ("stopped", slices.ASKED)
+    assert (found["stopped"]["state"], found["stopped"]["reason"]) == ("stopped", zerogpu.ASKED)
     assert found["stopped"]["step"] > found["closed"]["step"]
     assert "is being trained by process" in found["twice"]
 
@@ -178,10 +178,10 @@ def test_elsewhere_nothing_is_sliced():
 
 def test_a_slice_ends_as_long_before_its_time_as_saving_took_and_a_step_takes(tmp_path, monkeypatch):
     now = [0.0]
-    monkeypatch.setattr(slices.time, "monotonic", lambda: now[0])
-    fresh, steps = slices.Deadline(tmp_path, 100), slices.Deadline(tmp_path, 100)
+    monkeypatch.setattr(zerogpu.time, "monotonic", lambda: now[0])
+    fresh, steps = zerogpu.Deadline(tmp_path, 100), zerogpu.Deadline(tmp_path, 100)
     (tmp_path / "slices.json").write_text('{"saving": 20}')
-    saved = slices.Deadline(tmp_path, 100)
+    saved = zerogpu.Deadline(tmp_path, 100)
 
     def asked(at):
         now[0] = at
@@ -197,7 +197,7 @@ def test_a_slice_ends_as_long_before_its_time_as_saving_took_and_a_step_takes(tm
     now[0] = 80
     assert steps()  # another step would not end in time
     (tmp_path / "STOP").touch()
-    assert slices.Deadline(tmp_path, 100)()
+    assert zerogpu.Deadline(tmp_path, 100)()
 
 
 def test_slices_that_keep_nothing_end_the_run(tmp_path, monkeypatch):

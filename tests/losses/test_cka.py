@@ -9,7 +9,6 @@ import torch
 from feature_cases import normal, related
 from torch.autograd import gradcheck
 
-from distill.config.errors import UserError
 from distill.losses.cka import (
     centre,
     check_batch,
@@ -262,7 +261,7 @@ def test_mixture_with_a_one_hot_gate_is_that_teacher():
     [check_batch, null95, lambda n: cka(torch.ones(n, 5), torch.ones(n, 5)), lambda n: u_centre(torch.ones(n, n))],
 )
 def test_fewer_than_four_texts_are_refused_in_one_sentence(n, ask):
-    with pytest.raises(UserError) as caught:
+    with pytest.raises(ValueError) as caught:
         ask(n)
     message = str(caught.value)
     assert f"this one has {n}" in message and "at least 4" in message and "batch_size" in message

@@ -8,8 +8,7 @@ import torch
 from torch.testing._internal.distributed.fake_pg import FakeStore
 
 from distill.__main__ import main
-from distill.config.errors import ConfigError
-from distill.config.progress import Stopped
+from distill.config.errors import ConfigError, Stopped
 from distill.config.run_config import RunConfig
 from distill.config.settings import BudgetConfig, LoraConfig
 from distill.models import distributed

@@ -6,21 +6,20 @@ import shutil
 
 import huggingface_hub
 import pytest
-from gguf_cases import write_gguf
 from hub_stand_in import TOKEN, HubStandIn, take_for_the_hub
 from hub_stand_in import _refusal as refused
 
 from distill.config.errors import ConfigError, UserError
 from distill.config.run_config import ModelRef, RunConfig
 from distill.models import hub_lookup as asked
+from distill.models.hardware import Machine
 from distill.models.hub_lookup import look_up
 from distill.models.loading import load_model
-from distill.models.machine import Machine
 from distill.models.metadata import describe_model
 from distill.runs.estimate import estimate
-from distill.runs.room import check_room
+from distill.runs.preflight import check_room
 from distill.ui.actions import start
-from distill.ui.owners import Visitor
+from distill.ui.auth import Visitor
 
 MACHINE = Machine(2, 24.0)
 
@@ -89,17 +88,16 @@ def test_a_revision_is_asked_for_and_told_apart(hub, folder, tiny_folder):
     assert "has no version 'v3'" in refusal(ModelRef(model="org/two", revision="v3"))
 
 
-def test_a_gguf_file_is_known_by_its_start(hub, tiny, tmp_path):
-    repository = tmp_path / "packed"
-    repository.mkdir()
-    model = tiny("qwen2-tiny")[0]
-    file = write_gguf(repository / "tiny.gguf", *tiny("qwen2-tiny"))
-    hub.add_model("org/tiny-GGUF", repository)
-    facts = look_up(ModelRef(model="org/tiny-GGUF", gguf="tiny.gguf"))
-    assert (facts.parameters, facts.width, facts.layers) == (model.num_parameters(), 128, 4)
-    assert facts.download == file.stat().st_size and facts.known
-    assert look_up("org/tiny-GGUF/tiny.gguf") == facts
-    assert "such as tiny.gguf" in refusal("org/tiny-GGUF") and "no file q4.gguf" in refusal("org/tiny-GGUF/q4.gguf")
+def test_a_repository_of_gguf_files_alone_is_refused(hub, folder, tmp_path):
+    packed = tmp_path / "packed"
+    packed.mkdir()
+    (packed / "tiny.gguf").write_bytes(b"GGUF")
+    hub.add_model("org/tiny-GGUF", packed)
+    text = refusal("org/tiny-GGUF")
+    assert text.startswith("org/tiny-GGUF on the Hub holds GGUF files alone, and only safetensors are read: name")
+    shutil.copy(packed / "tiny.gguf", folder)
+    hub.add_model("org/both", folder)
+    assert look_up("org/both").known
 
 
 def test_what_is_not_there_or_not_open_is_said_with_what_to_do(hub, folder, monkeypatch):

@@ -57,7 +57,7 @@ def with_another_config(folder):
 def of_unknown_architecture(folder):
     text = (folder / "config.json").read_text()
     (folder / "config.json").write_text(text.replace('"model_type": "qwen2"', '"model_type": "qwen99"'))
-    return "is of the architecture 'qwen99'"
+    return "has model type `qwen99` but Transformers does not recognize this architecture"
 
 
 def of_other_widths(folder):
@@ -82,7 +82,7 @@ def with_code(folder):
     auto = '{"auto_map": {"AutoConfig": "mine.C", "AutoModelForCausalLM": "mine.M"}, '
     (folder / "config.json").write_text(auto + text.lstrip()[1:])
     (folder / "mine.py").write_text(f"from pathlib import Path\nPath({str(folder / 'was-run')!r}).touch()\n")
-    return "code of its own, and code from a model's folder is never run"
+    return "contains custom code which must be executed"
 
 
 def with_an_adapter(folder):

@@ -6,11 +6,10 @@ from dataclasses import replace
 
 import torch
 
-from distill.config.objectives import GeometryConfig, TaskConfig
 from distill.losses.cka import cka
-from distill.objectives.build import Models, build_objectives
-from distill.objectives.geometry import GeometryObjective
-from distill.objectives.task import TaskObjective
+from distill.objectives.base import Models, build_objectives
+from distill.objectives.geometry import GeometryConfig, GeometryObjective
+from distill.objectives.task import TaskConfig, TaskObjective
 
 MODELS = Models(student_width=8, student_layers=8, teachers=["a", "b"], teacher_widths={"a": 6, "b": 12}, seed=3)
 

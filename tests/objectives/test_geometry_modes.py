@@ -10,7 +10,6 @@ from geometry_cases import STUDENT, WIDTHS, geometry_loss, make, make_signals, n
 from torch import nn
 
 from distill.losses.cka import centre, cka, kernel_cka, mixture_kernel, nbs, u_centre, unit_kernel
-from distill.objectives.geometry import SIMILARITIES
 
 # --- kernel ------------------------------------------------------------------------------------------------------
 
@@ -86,7 +85,7 @@ def test_kernel_has_no_heads_and_any_width_will_do():
 # --- deku and deku_frozen ----------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("similarity", SIMILARITIES)
+@pytest.mark.parametrize("similarity", ["debiased", "biased", "nbs"])
 @pytest.mark.parametrize("mode", ["deku", "deku_frozen"])
 def test_deku_is_the_cards_recipe(mode, similarity):
     signals, z = make_signals(12), normal(12, STUDENT)

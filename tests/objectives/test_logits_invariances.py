@@ -23,9 +23,9 @@ from logits_objective_cases import (
     stored,
 )
 
+from distill.losses import chunked as module
 from distill.losses.chunked import in_chunks
 from distill.losses.head import Head
-from distill.objectives import logits as module
 from distill.objectives.base import StudentOutputs
 from distill.objectives.logits import LogitsObjective
 

@@ -9,10 +9,11 @@ import torch
 from torch import Tensor
 from torch.autograd import gradcheck
 
+from distill.losses import chunked
 from distill.losses.head import Head
-from distill.objectives import base
 from distill.objectives.base import StudentOutputs
-from distill.objectives.task import ResponseObjective, TaskObjective, completion_cross_entropy
+from distill.objectives.response import ResponseObjective
+from distill.objectives.task import TaskObjective, completion_cross_entropy
 
 V = 7
 LABELS = torch.tensor([[-100, -100, 3, 1, 2], [-100, 4, 0, -100, -100], [-100, -100, -100, -100, 5]])
@@ -108,8 +109,8 @@ def test_needs_no_teacher_and_no_hidden_states():
 
 def test_logits_are_made_once_for_all_who_ask_for_the_same_labels(monkeypatch):
     made = []
-    usual = base.logprobs_of
-    monkeypatch.setattr(base, "logprobs_of", lambda *args: made.append(1) or usual(*args))
+    usual = chunked.logprobs_of
+    monkeypatch.setattr(chunked, "logprobs_of", lambda *args: made.append(1) or usual(*args))
     z = logits(3, 5, V).requires_grad_()
     outputs, batch = outputs_of(z), {"labels": LABELS, "origin": torch.tensor([0, 1, 0])}
     both = TaskObjective()(outputs, batch).total() + ResponseObjective()(outputs, batch).total()

@@ -8,7 +8,7 @@ from estimate_cases import GPU, TWO_CORES, fetch_nothing, large, of
 
 from distill.config import paths
 from distill.config.run_config import load, parse
-from distill.models.machine import Machine
+from distill.models.hardware import Machine
 from distill.models.metadata import describe_model
 from distill.runs import store, time_model
 from distill.runs.estimate import estimate, lines, text

@@ -14,7 +14,7 @@ from estimate_cases import GPU, TWO_CORES, fetch_nothing, large, of
 from distill.__main__ import main
 from distill.config import paths
 from distill.config.run_config import load, parse
-from distill.models.machine import Machine
+from distill.models.hardware import Machine
 from distill.runs.estimate import estimate, lines
 from distill.runs.preset_cards import card, cards
 

@@ -1,7 +1,7 @@
 """How presets are offered: in groups, with titles in words, tiny first."""
 
 from distill.config import paths
-from distill.models.machine import Machine
+from distill.models.hardware import Machine
 from distill.runs.preset_cards import GROUPS, cards, group, title
 
 

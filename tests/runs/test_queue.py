@@ -10,7 +10,7 @@ import time
 import pytest
 
 from distill.config import run_config as configs
-from distill.config.progress import Stopped
+from distill.config.errors import Stopped
 from distill.runs import queue, store
 
 PLAYER = """

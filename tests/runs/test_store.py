@@ -11,6 +11,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from distill.config import paths
 from distill.config.errors import UserError
 from distill.config.run_config import ConfigError, load
 from distill.runs import store
@@ -19,7 +20,7 @@ from distill.runs.process import remember
 
 ROOT = Path(__file__).parents[2]
 CLAIM = (
-    "import sys, time; from distill.runs import claim\n"
+    "import sys, time; from distill.runs.process import claim\n"
     "claim(sys.argv[1]); print('mine', flush=True); time.sleep(float(sys.argv[2]))"
 )
 
@@ -80,10 +81,10 @@ def until(condition):
 
 def test_where_runs_and_caches_live(tmp_path, monkeypatch):
     monkeypatch.setenv("DISTILL_HOME", str(tmp_path))
-    assert store.home() == (tmp_path / "runs", tmp_path / "cache")
+    assert paths.home() == (tmp_path / "runs", tmp_path / "cache")
     assert store.create(load("tiny")).parent == tmp_path / "runs"
     monkeypatch.delenv("DISTILL_HOME")
-    assert store.home() == (Path("runs"), Path.home() / ".cache" / "distill")
+    assert paths.home() == (Path("runs"), Path.home() / ".cache" / "distill")
 
 
 def test_a_new_run_is_queued_with_its_config(folder):

@@ -12,8 +12,7 @@ import pytest
 from responses_cases import DRAWN, QUESTIONS, ask, files
 from safetensors.torch import load_file, save_file
 
-from distill.config.errors import UserError
-from distill.config.progress import Stopped
+from distill.config.errors import Stopped, UserError
 from distill.models.loading import load_model
 from distill.teachers.response_cache import ResponseBank, ResponseRequest
 

@@ -12,8 +12,7 @@ import torch
 from bank_cases import TEXTS, ask, files, same
 from safetensors.torch import load_file, save_file
 
-from distill.config.errors import UserError
-from distill.config.progress import Stopped
+from distill.config.errors import Stopped, UserError
 from distill.models.loading import load_model
 from distill.teachers.signal_cache import SignalBank
 from distill.teachers.signals import Request

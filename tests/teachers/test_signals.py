@@ -6,12 +6,11 @@ import math
 import pytest
 import torch
 
-from distill.config.errors import UserError
-from distill.config.progress import Stopped
+from distill.config.errors import Stopped, UserError
 from distill.data.encoding import encode
 from distill.data.problems import generate
-from distill.losses.cka import layer_at
 from distill.models.chat_template import render
+from distill.models.pooling import layer_at
 from distill.teachers.signals import SIGNALS, WHOLE, Request, compute
 from distill.zoo.cards import TEACHERS
 

@@ -14,7 +14,7 @@ from distill.data.problems import generate
 from distill.losses import chunked
 from distill.models.chat_template import end_token
 from distill.models.loading import load_model, load_tokenizer
-from distill.teachers import tokens
+from distill.teachers import signals
 from distill.teachers.ragged import Ragged
 from distill.teachers.requests import of_train
 from distill.teachers.signal_cache import SignalBank
@@ -25,7 +25,7 @@ NAMES = [name for name, card in CARDS.items() if not card.is_student]
 TEXTS = [(p.question, p.solution) for p in generate("held_out", 9)]
 ODD = ("What is caf\u00e9 \U0001f60a?", "It is \u7b54 \U0001f60a = 2")
 ASKED = {"top_k": 5, "temperature": 2.0, "layers": (0, 2, 4)}
-EVERY = Request(frozenset(tokens.TOKENWISE), **ASKED)
+EVERY = Request(frozenset(signals.TOKENWISE), **ASKED)
 
 
 def by_hand(model, tokenizer, text):
@@ -85,8 +85,8 @@ def test_logits_that_are_no_token_count_for_nothing(tiny):
 def test_logits_in_pieces_are_the_same(tiny, monkeypatch):
     model, tokenizer = tiny("qwen2-tiny")
     whole = compute(model, tokenizer, TEXTS[:3], EVERY)
-    monkeypatch.setattr(tokens, "ELEMENTS", 7 * len(tokenizer))
-    assert chunked.ELEMENTS > tokens.ELEMENTS
+    monkeypatch.setattr(signals, "ELEMENTS", 7 * len(tokenizer))
+    assert chunked.ELEMENTS > signals.ELEMENTS
     parts = compute(model, tokenizer, TEXTS[:3], EVERY)
     for signal in ("token_logprobs", "topk_logprobs"):
         close(parts[signal].values, whole[signal].values)
@@ -103,7 +103,7 @@ def test_what_is_said_of_texts_is_the_same_to_the_bit_beside_what_is_said_of_tok
     model, tokenizer = tiny("smollm2-tiny")
     for pooling in ("rms", "mean"):
         alone = compute(model, tokenizer, TEXTS, Request(pooling=pooling), batch_size=4)
-        both = Request(frozenset({*alone, *tokens.TOKENWISE}), pooling=pooling, **ASKED)
+        both = Request(frozenset({*alone, *signals.TOKENWISE}), pooling=pooling, **ASKED)
         seen = []
         found = compute(model, tokenizer, TEXTS, both, 4, lambda *now, seen=seen: seen.append(now))
         assert all(torch.equal(found[signal], values) for signal, values in alone.items())

@@ -22,7 +22,8 @@ from distill.objectives.features import FeaturesObjective
 from distill.objectives.geometry import GeometryObjective
 from distill.objectives.gkd import GkdObjective
 from distill.objectives.logits import LogitsObjective
-from distill.objectives.task import ResponseObjective, TaskObjective
+from distill.objectives.response import ResponseObjective
+from distill.objectives.task import TaskObjective
 from distill.teachers.alignment import aligned
 from distill.teachers.live import LiveTeacher
 from distill.teachers.signals import Request, compute

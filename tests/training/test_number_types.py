@@ -12,8 +12,7 @@ from distill.config import run_config as configs
 from distill.config.run_config import LoraConfig
 from distill.models import hardware
 from distill.models.generation import generate_batch
-from distill.models.hardware import Hardware, detect
-from distill.models.machine import Machine
+from distill.models.hardware import Hardware, Machine, detect
 from distill.models.student import load_student
 from distill.runs import store
 from distill.runs.estimate import estimate

@@ -12,8 +12,7 @@ from transformers import AutoModelForCausalLM, Qwen2Config, Qwen2ForCausalLM
 
 from distill.config import paths
 from distill.config import run_config as configs
-from distill.config.errors import ConfigError, UserError
-from distill.config.progress import Stopped
+from distill.config.errors import ConfigError, Stopped, UserError
 from distill.config.run_config import LoraConfig
 from distill.evaluation.reevaluate import evaluate_run
 from distill.evaluation.side_by_side import answer_both, open_student

@@ -22,7 +22,7 @@ from distill.config.paths import ZOO
 from distill.config.settings import BudgetConfig
 from distill.data.encoding import encode_many
 from distill.data.problems import generate
-from distill.evaluation.shared import answer_together
+from distill.evaluation.answering import answer_together
 from distill.models import distributed
 from distill.models.generation import Sitting, end_tokens
 from distill.models.hardware import Hardware

@@ -4,8 +4,8 @@ from html.parser import HTMLParser
 
 import numpy as np
 
+from distill.ui.charts.lines import Series
 from distill.ui.charts.palette import teacher_style
-from distill.ui.charts.plots import Series
 
 TEACHERS = ["qwen2-tiny", "smollm2-tiny", "phi3-tiny", "gemma2-tiny", "minicpm3-tiny", "nemotron-tiny"]
 EVIL = '<script>alert(1)</script>"><img src=x onerror=alert(1)>'

@@ -11,7 +11,7 @@ from distill.config.run_config import ConfigError
 from distill.runs import index, store
 from distill.runs.events import EventWriter, Status
 from distill.ui import actions
-from distill.ui.owners import new_token, visitor
+from distill.ui.auth import new_token, visitor
 
 LOCAL = visitor(new_token(), local=True)
 STRANGER = visitor(new_token(), local=False)

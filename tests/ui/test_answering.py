@@ -11,11 +11,11 @@ from compare_cases import answers, recorded_run, text
 from distill.config.errors import ConfigError, UserError
 from distill.data.problems import showcase
 from distill.runs import index
+from distill.ui.auth import visitor
 from distill.ui.charts.palette import teacher_style
 from distill.ui.compare import answering, panes, recorded_answers
 from distill.ui.compare.answering import generate_once
 from distill.ui.compare.panes import Live
-from distill.ui.owners import visitor
 
 
 @pytest.fixture

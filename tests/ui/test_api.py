@@ -12,8 +12,8 @@ from gradio_client.exceptions import AppError
 from run_cases import made
 
 import app
+from distill.config.paths import home
 from distill.runs import store
-from distill.runs.store import home
 
 SMALL = [
     "data.train=64",
@@ -122,5 +122,5 @@ def test_what_is_wrong_is_one_sentence(client, endpoint, arguments, said):
 def test_every_endpoint_is_named_documented_and_no_other_is_public(client):
     named = {"/start", "/stop", "/resume", "/status", "/report", "/generate"}
     assert set(client.view_api(return_format="dict", print_info=False)["named_endpoints"]) == named
-    readme = (Path(app.__file__).parent / "README.md").read_text(encoding="utf-8")
-    assert set(re.findall(r'api_name="(/\w+)"', readme)) == named
+    usage = (Path(app.__file__).parent / "docs" / "usage.md").read_text(encoding="utf-8")
+    assert set(re.findall(r'api_name="(/\w+)"', usage)) == named

@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from distill.ui.charts.axes import axis, compact, say, say_step, step_of, tick_text
+from distill.ui.charts.axes import axis, compact, step_of, step_text, tick_text, value_text
 
 
 @pytest.mark.parametrize(
@@ -61,11 +61,11 @@ def test_tick_labels():
 
 
 def test_values_in_words():
-    assert [say(value) for value in (0.12345, 1.2345, 12.345, 1234.5, 2e-5, 0, None, math.nan)] == [
+    assert [value_text(value) for value in (0.12345, 1.2345, 12.345, 1234.5, 2e-5, 0, None, math.nan)] == [
         "0.123", "1.23", "12.3", "1,234", "2.0e-5", "0.000", "–", "–",
     ]  # fmt: skip
-    assert say(0.8604, percent=True) == "86.0%"
-    assert [say_step(step) for step in (100, 100000, 45.5, 267.5)] == ["100", "100,000", "45.5", "268"]
+    assert value_text(0.8604, percent=True) == "86.0%"
+    assert [step_text(step) for step in (100, 100000, 45.5, 267.5)] == ["100", "100,000", "45.5", "268"]
 
 
 @pytest.mark.parametrize(

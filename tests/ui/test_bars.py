@@ -4,7 +4,7 @@ import pytest
 from picture_cases import EVIL, Parsed
 
 from distill.evaluation.score import wilson
-from distill.ui.charts.plots import paired_bars
+from distill.ui.charts.bars import paired_bars
 
 
 def test_bars_are_as_long_as_the_shares_before_grey_after_accent():

@@ -6,12 +6,11 @@ from huggingface_hub import constants
 
 from distill.config.errors import ConfigError, UserError
 from distill.config.run_config import ModelRef
-from distill.hub import oauth
+from distill.hub import host
 from distill.hub.fetch import fetch_models
 from distill.models.loading import load_model, load_tokenizer
-from distill.ui import access
-from distill.ui.access import check_access
-from distill.ui.owners import Visitor, new_token, visitor
+from distill.ui import auth
+from distill.ui.auth import Visitor, check_access, new_token, visitor
 
 OTHERS = "hf_oauth_Of.SomebodyElse_0123456789"  # who has accepted nothing
 ADA, BOB = Visitor("name:ada", False, TOKEN), Visitor("name:bob", False, OTHERS)
@@ -25,7 +24,7 @@ def hub(monkeypatch, tmp_path, tiny_folder):
     with HubStandIn() as hub:
         take_for_the_hub(hub, monkeypatch, tmp_path)
         monkeypatch.setattr(constants, "HF_HUB_DISABLE_IMPLICIT_TOKEN", True)  # as app.py does for strangers
-        monkeypatch.setattr(oauth, "why_not", lambda: "")
+        monkeypatch.setattr(host, "why_no_sign_in", lambda: "")
         hub.tokens[OTHERS] = "bob"
         hub.add_model("org/open", folder)
         hub.add_model("org/gated", folder, gated=True)
@@ -72,7 +71,7 @@ def test_who_accepted_the_licence_may_and_nobody_else(hub):
 
 
 def test_where_nobody_can_sign_in_that_is_said(hub, monkeypatch):
-    monkeypatch.setattr(oauth, "why_not", lambda: "hf_oauth: true is not in this Space's README.md")
+    monkeypatch.setattr(host, "why_no_sign_in", lambda: "hf_oauth: true is not in this Space's README.md")
     assert "nobody can sign in on this server: choose one that is open" in refusal(STRANGER, [GATED])
 
 
@@ -82,14 +81,14 @@ def test_a_sign_in_that_has_run_out_is_said(hub):
 
 
 def test_on_zerogpu_a_gated_data_set_is_refused_with_the_reason(hub, monkeypatch):
-    monkeypatch.setattr(access, "is_zerogpu", lambda: True)
+    monkeypatch.setattr(auth, "is_zerogpu", lambda: True)
     assert check_access(ADA, [GATED]) == [GATED]
     assert "ZeroGPU" in refusal(ADA, [GATED], "org/rows")
 
 
 def test_without_the_hub_only_what_was_open_is(hub, monkeypatch):
     check_access(STRANGER, [OPEN])
-    monkeypatch.setattr(access, "_BELIEVED", 0.0)
+    monkeypatch.setattr(auth, "_FRESH", 0.0)
     monkeypatch.setattr(constants, "ENDPOINT", "http://127.0.0.1:9")
     monkeypatch.setattr("huggingface_hub.hf_api.api.endpoint", "http://127.0.0.1:9")
     assert check_access(STRANGER, [OPEN]) == []
@@ -99,7 +98,7 @@ def test_without_the_hub_only_what_was_open_is(hub, monkeypatch):
 
 def test_what_was_open_is_asked_again_and_may_be_shut_by_then(hub, monkeypatch):
     check_access(STRANGER, [OPEN])
-    monkeypatch.setattr(access, "_BELIEVED", 0.0)
+    monkeypatch.setattr(auth, "_FRESH", 0.0)
     hub.repositories["models", "org/open"].gated = True
     assert "wants its licence" in refusal(STRANGER, [OPEN])
 

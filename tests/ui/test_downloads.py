@@ -52,7 +52,7 @@ def test_copies_do_not_say_where_an_upload_lies(folder):
 
 def test_the_copies_of_a_run_can_be_forgotten(folder):
     copies = [downloads.copy(folder, what) for what in ("adapter", "report")]
-    downloads.forget(folder.name)
+    downloads.remove_copies(folder.name)
     assert not any(path.exists() for path in copies) and downloads.scratch().is_dir()
     assert downloads.copy(folder, "report").read_text() == '{"run": 1}'
 
@@ -69,8 +69,8 @@ def test_a_link_out_of_the_adapter_is_left_out(folder, tmp_path):
 
 
 def test_what_is_not_there_yet_is_said(folder):
-    assert downloads.there(folder, "config") and downloads.there(folder, "adapter")
-    assert not downloads.there(folder, "card")
+    assert downloads.available(folder, "config") and downloads.available(folder, "adapter")
+    assert not downloads.available(folder, "card")
     with pytest.raises(UserError, match=f"The model card of run {folder.name} isn't there yet"):
         downloads.copy(folder, "card")
 

@@ -6,7 +6,7 @@ from configure_cases import edited
 
 from distill.config import run_config as configs
 from distill.ui.configure.binding import draft_of, relevant, settings, values_of
-from distill.ui.configure.draft import restored
+from distill.ui.configure.draft import restored_values
 from distill.ui.configure.fields import FIELDS, OBJECTIVES
 from distill.ui.configure.form import Form
 from distill.ui.configure.validation import check
@@ -130,6 +130,7 @@ def test_what_is_wrong_is_shown_even_where_it_does_not_matter():
 
 
 def test_names_and_switches_that_a_browser_kept_are_not_believed():
-    kept = restored({"objectives.gkd.teachers": ["a", 1, None, "b" * 999], "objectives.gkd.seq_kd": "yes"}, "tiny")
+    sent = {"objectives.gkd.teachers": ["a", 1, None, "b" * 999], "objectives.gkd.seq_kd": "yes"}
+    kept = restored_values(sent, "tiny")
     assert kept["objectives.gkd.teachers"] == ["a", "b" * 200]
     assert kept["objectives.gkd.seq_kd"] is False

@@ -5,8 +5,8 @@ import re
 import pytest
 from picture_cases import EVIL, Parsed, frame_of
 
+from distill.ui.charts.heatmap import heatmap, heatmap_pair
 from distill.ui.charts.palette import heat_level
-from distill.ui.charts.plots import heatmap, heatmap_pair
 
 LABELS = {"title": "Who is listened to", "low": 0, "high": 1, "row_label": "family", "column_label": "teacher"}
 

@@ -6,7 +6,7 @@ import re
 import pytest
 from run_cases import TEACHERS, gate, made, metric, probe
 
-from distill.losses.cka import layer_at
+from distill.models.pooling import layer_at
 from distill.runs.events import Warning
 from distill.ui.insight import gate as insight_gate
 from distill.ui.insight import tab as insight

@@ -19,14 +19,14 @@ from distill.config.errors import UserError
 from distill.data.problems import generate
 from distill.runs import index, store
 from distill.ui import actions
+from distill.ui.auth import new_token, visitor
 from distill.ui.compare import answering
 from distill.ui.configure import preview
 from distill.ui.configure.binding import draft_of
-from distill.ui.configure.draft import fresh
+from distill.ui.configure.draft import initial_state
 from distill.ui.configure.fields import FIELDS
 from distill.ui.configure.form import Form
-from distill.ui.configure.handlers import Reactions
-from distill.ui.owners import new_token, visitor
+from distill.ui.configure.handlers import Handlers
 from distill.ui.page import build
 
 FIRST, OTHERS = "hf_oauth_TheFirst.SignIn_0123456789", "hf_oauth_Of.SomebodyElse_0123456789"
@@ -143,17 +143,17 @@ def test_a_licence_that_was_taken_back_ends_resuming(world, trained):
 def test_who_accepted_it_is_answered_and_previews_with_their_token(world, trained, monkeypatch, tmp_path):
     assert answering.generate_once(who("ada", VISITORS), trained, "1 + 1?")["after"]["tokens"]
     with gr.Blocks():
-        reactions = Reactions(Form(draft_of("tiny").values), public=True)
+        handlers = Handlers(Form(draft_of("tiny").values), public=True)
     child = tmp_path / "python"
     child.write_text('#!/bin/sh\nprintf %s "$HF_TOKEN" > "$0.said"; echo "[]"\n')
     child.chmod(0o700)
     monkeypatch.setattr(preview.sys, "executable", str(child))
     values = edited(student__model="org/gated").values
-    sent = (fresh("tiny"), "", *[values[key] for key in FIELDS])
+    sent = (initial_state("tiny"), "", *[values[key] for key in FIELDS])
 
     def shown(token):
         session = token and gr.OAuthToken(token, "openid", 0)
-        return list(reactions.fetch(gr.Request(session_hash="p"), session, *sent))[-1]
+        return list(handlers.show_preview(gr.Request(session_hash="p"), session, *sent))[-1]
 
     shown(VISITORS)
     assert (tmp_path / "python.said").read_text() == VISITORS

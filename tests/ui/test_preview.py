@@ -13,38 +13,38 @@ from distill.config.run_config import load, to_yaml
 from distill.data.problems import generate
 from distill.data.sources import split_of_question
 from distill.models.loading import load_tokenizer
-from distill.ui.configure.preview import _child, preview, preview_elsewhere
+from distill.ui.configure.preview import _child, preview, preview_in_child
 
 TIMEOUT = 120
 
 # A page: no torch, and a child that is started once. (Without a Python to start, only what was kept can be given.)
 PAGE = """
 import json, os, sys
-from distill.config import ConfigError, load
-from distill.ui.configure.preview import preview_elsewhere
+from distill.config.run_config import ConfigError, load
+from distill.ui.configure.preview import preview_in_child
 
 path = sys.argv[1]
 asked = ["data.source=file", f"data.path={path}", "data.held_out=20", "data.validation=10"]
-first = preview_elsewhere(load("tiny", asked), 4)
+first = preview_in_child(load("tiny", asked), 4)
 assert "torch" not in sys.modules and "transformers" not in sys.modules
 first[0]["prompt"] = "changed by whoever shows it"
 python, sys.executable = sys.executable, "/no/python"
-again = preview_elsewhere(load("tiny-ce", [*asked, "budget.steps=7", "name=other"]), 4)
+again = preview_in_child(load("tiny-ce", [*asked, "budget.steps=7", "name=other"]), 4)
 for changed in (["budget.max_length=64"], ["data.held_out=21"]):
     try:
-        preview_elsewhere(load("tiny", [*asked, *changed]), 4)
+        preview_in_child(load("tiny", [*asked, *changed]), 4)
     except OSError:
         continue
     raise AssertionError("what was kept is not what was asked for")
 os.utime(path, ns=(0, 0))
 try:
-    preview_elsewhere(load("tiny", asked), 4)
+    preview_in_child(load("tiny", asked), 4)
     raise AssertionError("the file has changed")
 except OSError:
     pass
 sys.executable = python
 try:
-    preview_elsewhere(load("tiny", [*asked, "data.columns.solution=none"]), 4)
+    preview_in_child(load("tiny", [*asked, "data.columns.solution=none"]), 4)
 except ConfigError as error:
     print(json.dumps([again, str(error)]))
 """
@@ -94,7 +94,7 @@ def test_only_rows_that_are_trained_on_are_shown(rows):
 
 
 def test_a_page_without_torch_gets_the_same_from_a_child_and_keeps_it(rows):
-    expected = preview_elsewhere(
+    expected = preview_in_child(
         load("tiny", ["data.source=file", f"data.path={rows}", "data.held_out=20", "data.validation=10"]), 4
     )
     done = subprocess.run(
@@ -109,10 +109,10 @@ def test_a_page_without_torch_gets_the_same_from_a_child_and_keeps_it(rows):
 def test_a_page_with_torch_reads_nobodys_file_itself(rows, monkeypatch):
     """What a child can't be started for is not made here instead; what ships is."""
     monkeypatch.setattr(sys, "executable", "/no/python")
-    assert "torch" in sys.modules and len(preview_elsewhere(load("tiny", ["budget.max_length=77"]), 2)) == 2
+    assert "torch" in sys.modules and len(preview_in_child(load("tiny", ["budget.max_length=77"]), 2)) == 2
     for asked in (["data.source=file", f"data.path={rows}", "data.held_out=22"], ["student=nobody/nothing"]):
         with pytest.raises(OSError, match="/no/python"):
-            preview_elsewhere(load("tiny", asked), 2)
+            preview_in_child(load("tiny", asked), 2)
 
 
 def test_a_hub_that_cannot_be_reached_is_one_sentence(monkeypatch):

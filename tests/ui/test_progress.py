@@ -6,12 +6,12 @@ import pytest
 from run_cases import made, metric
 
 from distill.data.problems import showcase
-from distill.hub.slices import LEFT, WAITING
-from distill.runs.events import Sample, Stage, Status
+from distill.hub.zerogpu import LEFT
+from distill.runs.events import WAITING, Sample, Stage, Status
 from distill.runs.store import view
 from distill.ui.charts import run_curves
 from distill.ui.html import progress, state_words, words
-from distill.ui.status import bar
+from distill.ui.page import bar
 from distill.ui.train import tab as train
 
 LOADING = Stage(name="load", text="loading student-tiny", done=0, total=1)

@@ -11,9 +11,9 @@ from safetensors.torch import save_file
 from signed_in_cases import GIVEN, SPACE, VISITORS, browser, space
 from torch import ones
 
-from distill.hub import oauth
+from distill.hub import host
 from distill.runs.store import view
-from distill.ui.owners import hand_over, new_token, visitor
+from distill.ui.auth import hand_over, new_token, visitor
 from distill.ui.page import build
 from distill.ui.runs import push
 
@@ -47,7 +47,7 @@ def test_on_a_laptop_its_own_login_is_used(home, monkeypatch):
     assert "isn't logged in to the Hub" in push.note(run, who, push.why_not(who, public=False))
     monkeypatch.setenv("HF_TOKEN", "hf_of_the_laptop")
     monkeypatch.setattr(constants, "HF_HUB_DISABLE_IMPLICIT_TOKEN", False)
-    assert push.why_not(who, public=False) == "" and push.may(run, who, "")["visible"]
+    assert push.why_not(who, public=False) == "" and push.fields_shown(run, who, "")["visible"]
     monkeypatch.setattr(constants, "HF_HUB_DISABLE_IMPLICIT_TOKEN", True)  # push would not use it either
     assert "isn't logged in to the Hub" in push.why_not(who, public=False)
 
@@ -63,7 +63,7 @@ def test_a_server_without_sign_in_says_what_is_off_and_why(home, monkeypatch):
     space(monkeypatch)
     assert push.why_not(who, public=True).startswith("Sign in with Hugging Face at the top")
     assert push.why_not(visitor(new_token(OWNER), local=False), public=True) == ""
-    monkeypatch.setattr(oauth, "_PACKAGES", ("no_such_package",))
+    monkeypatch.setattr(host, "_OAUTH_PACKAGES", ("no_such_package",))
     assert "no_such_package is not installed" in push.why_not(who, public=True)
 
 
@@ -71,11 +71,11 @@ def test_only_the_owner_of_a_run_that_is_done_may(home, monkeypatch):
     space(monkeypatch)
     ada, bob = (visitor(new_token(name), local=False) for name in (OWNER, "bob"))
     run = finished(new_token(OWNER))
-    assert push.may(run, ada, "")["visible"] and f"signed in as {OWNER}" in push.note(run, ada, "")
-    assert not push.may(run, bob, "")["visible"] and "Only whoever started" in push.note(run, bob, "")
+    assert push.fields_shown(run, ada, "")["visible"] and f"signed in as {OWNER}" in push.note(run, ada, "")
+    assert not push.fields_shown(run, bob, "")["visible"] and "Only whoever started" in push.note(run, bob, "")
     going = made(state=None)
     ada.claim(going.folder)
-    assert not push.may(going, ada, "")["visible"] and "once the run is done" in push.note(going, ada, "")
+    assert not push.fields_shown(going, ada, "")["visible"] and "once the run is done" in push.note(going, ada, "")
 
 
 def test_who_signs_in_keeps_what_they_started_before(home):
@@ -100,7 +100,7 @@ def hub(home, monkeypatch):
 
 def press(page, token, signed_in, repository="ada/student"):
     """Press the button as a browser does; what is said last, or the error's sentence."""
-    number = next(number for number, fn in page.fns.items() if fn.name == "keep")
+    number = next(number for number, fn in page.fns.items() if fn.name == "push_run")
     with browser(page, OWNER if signed_in else None) as client:
         asked = {"fn_index": number, "session_hash": "s", "data": [None, token, repository, True]}
         assert client.post("/gradio_api/queue/join", json=asked).status_code == 200

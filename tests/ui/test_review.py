@@ -7,7 +7,7 @@ from distill.config.run_config import ConfigError
 from distill.runs.estimate import Machine, estimate
 from distill.runs.preset_cards import Card
 from distill.ui.configure.cards import cards_html
-from distill.ui.configure.preview_rows import asked, rows_html
+from distill.ui.configure.preview_html import preview_config, rows_html
 from distill.ui.configure.review import review, student_facts, verdict
 from distill.ui.configure.validation import check
 
@@ -84,8 +84,8 @@ def test_the_preview_shows_both_parts_with_their_tokens_and_nothing_runs():
 
 
 def test_a_preview_depends_on_student_and_data_only():
-    assert asked(edited(budget__steps=0, lora__r=None, data__train=7)) == asked(edited())
-    assert asked(edited(data__families=["rate"])) != asked(edited())
-    assert asked(edited(student__model="smollm2-tiny")) != asked(edited())
+    assert preview_config(edited(budget__steps=0, lora__r=None, data__train=7)) == preview_config(edited())
+    assert preview_config(edited(data__families=["rate"])) != preview_config(edited())
+    assert preview_config(edited(student__model="smollm2-tiny")) != preview_config(edited())
     with pytest.raises(ConfigError, match="max_length"):
-        asked(edited(budget__max_length=1))
+        preview_config(edited(budget__max_length=1))

@@ -11,11 +11,10 @@ from distill.runs import store
 from distill.runs.events import Status
 from distill.runs.store import view
 from distill.ui import actions
-from distill.ui.owners import Visitor
-from distill.ui.runs import downloads
+from distill.ui.auth import Visitor
+from distill.ui.runs import downloads, table
 from distill.ui.runs import tab as runs_tab
-from distill.ui.runs import table as runs_text
-from distill.ui.runs.table import Row, accuracy, details, row, table, worked
+from distill.ui.runs.table import Row, accuracy, details, row_of, runs_table, worked
 from distill.ui.session import recent_runs
 
 MINE, STRANGER, HERE = Visitor("me", local=False), Visitor("you", local=False), Visitor("", local=True)
@@ -41,9 +40,9 @@ def no_runs_yet(tmp_path, monkeypatch):
 
 def test_a_row_says_preset_state_accuracy_and_time():
     run = made("tiny", evaluation("before", 14), evaluation("after", 95, step=140))
-    text = plain(table([row(run)], 1, ""))
+    text = plain(runs_table([row_of(run)], 1, ""))
     assert run.id[:6] in text and "14.0% → 95.0% of 100" in text and "tiny" in text and "done" in text
-    assert f'href="?run={run.id}"' in table([row(run)], 1, "")
+    assert f'href="?run={run.id}"' in runs_table([row_of(run)], 1, "")
 
 
 def test_before_and_after_of_other_splits_are_not_mixed_in():
@@ -73,23 +72,23 @@ def test_a_run_that_broke_off_worked_until_its_last_word():
 
 def test_only_the_open_run_is_marked():
     rows = [Row("a" * 12, "tiny", "done", None, 5.0, 0.0), Row("b" * 12, "tiny", "failed", None, None, 0.0)]
-    marked = re.findall(r'<tr data-run="(\w+)" aria-current="true"', table(rows, 2, "b" * 12))
+    marked = re.findall(r'<tr data-run="(\w+)" aria-current="true"', runs_table(rows, 2, "b" * 12))
     assert marked == ["b" * 12]
 
 
 def test_every_box_has_a_name_and_every_column_a_heading():
-    text = table([Row("abcdef012345", 'x"><script>', "done", None, 5.0, 0.0)], 1, "")
+    text = runs_table([Row("abcdef012345", 'x"><script>', "done", None, 5.0, 0.0)], 1, "")
     assert 'aria-label="compare run abcdef, x&quot;&gt;&lt;script&gt;"' in text and "<script>" not in text
-    assert text.count('<th scope="col">') == 7
+    assert text.count("<th scope=col>") == 7
 
 
 def test_of_very_many_runs_the_newest_are_shown_and_all_are_counted():
-    assert "The newest 100 of 1,234 runs." in plain(runs_text.count(100, 1234))
-    assert runs_text.count(1, 1) == "One run." and runs_text.count(7, 7).startswith("7 runs")
+    assert "The newest 100 of 1,234 runs." in plain(table.count(100, 1234))
+    assert table.count(1, 1) == "One run." and table.count(7, 7).startswith("7 runs")
 
 
 def test_the_table_has_at_most_a_hundred_rows(monkeypatch):
-    monkeypatch.setattr(runs_text, "SHOWN", 2)
+    monkeypatch.setattr(table, "SHOWN", 2)
     for _ in range(3):
         made("tiny")
     recent_runs(fresh=True)
@@ -98,18 +97,18 @@ def test_the_table_has_at_most_a_hundred_rows(monkeypatch):
 
 
 def test_no_run_yet_says_how_to_get_one():
-    assert "press Start" in plain(table([], 0, "")) and "<table" not in table([], 0, "")
+    assert "press Start" in plain(runs_table([], 0, "")) and "<table" not in runs_table([], 0, "")
 
 
 def test_the_table_changes_with_a_state_and_not_with_a_step():
     run = made("tiny", *sat(("preparing", 1), ("training", 2)), metric(1), state=None)
-    before = row(run)
+    before = row_of(run)
     with store.EventWriter(run.folder / "events.jsonl") as writer:
         writer.write(metric(2))
-    assert row(view(run.folder)) == before  # or the whole table would be sent at every step
+    assert row_of(view(run.folder)) == before  # or the whole table would be sent at every step
     with store.EventWriter(run.folder / "events.jsonl") as writer:
         writer.write(Status(state="done"))
-    assert row(view(run.folder)) != before
+    assert row_of(view(run.folder)) != before
 
 
 # --- the open run ---------------------------------------------------------------------------------------------------
@@ -135,30 +134,30 @@ def test_a_reason_is_shown_and_inert():
 
 def test_whose_run_it_is_and_what_that_allows():
     run = made("tiny")
-    assert "Started from the command line: you may stop" in plain(runs_text.ownership(run, HERE)).replace(" :", ":")
-    assert "you may watch" in plain(runs_text.ownership(run, STRANGER))
+    assert "Started from the command line: you may stop" in plain(table.ownership(run, HERE)).replace(" :", ":")
+    assert "you may watch" in plain(table.ownership(run, STRANGER))
     MINE.claim(run.folder)
-    assert "Yours" in runs_text.ownership(run, MINE)
-    assert "Started by another visitor" in runs_text.ownership(run, STRANGER)
+    assert "Yours" in table.ownership(run, MINE)
+    assert "Started by another visitor" in table.ownership(run, STRANGER)
 
 
 def test_a_run_that_goes_on_must_be_stopped_first():
     going = made("tiny", *sat(("training", 1)), state=None)
-    assert "stop it before you delete it" in plain(runs_text.ownership(going, HERE))
-    assert "stop it before" not in plain(runs_text.ownership(made("tiny"), HERE))
+    assert "stop it before you delete it" in plain(table.ownership(going, HERE))
+    assert "stop it before" not in plain(table.ownership(made("tiny"), HERE))
 
 
 def test_config_is_shown_as_text_and_inert():
     run = made("tiny", overrides=["description='<b>&'"])
-    assert "steps: 140" in runs_text.config_text(run) and "&lt;b&gt;&amp;" in runs_text.config_text(run)
+    assert "steps: 140" in table.config_text(run) and "&lt;b&gt;&amp;" in table.config_text(run)
     (run.folder / "config.yaml").unlink()
-    assert "can't be read" in plain(runs_text.config_text(run))
+    assert "can't be read" in plain(table.config_text(run))
 
 
 def test_nobody_sees_where_an_upload_lies():
     stored = actions.uploads() / f"{'ab' * 32}.csv"
     run = made("tiny", overrides=["data.source=file", f"data.path={stored}"])
-    text = plain(runs_text.config_text(run))
+    text = plain(table.config_text(run))
     assert "path: upload abababab.csv" in text and str(stored.parent) not in text
 
 
@@ -235,4 +234,4 @@ def test_a_path_is_no_run_of_the_page(tmp_path):
 
 def test_the_question_names_the_run():
     run = made("tiny")
-    assert f"Delete run {run.id[:6]} (tiny, done)?" in plain(runs_text.question(run))
+    assert f"Delete run {run.id[:6]} (tiny, done)?" in plain(table.question(run))

@@ -8,9 +8,9 @@ import pytest
 from distill.config import run_config as configs
 from distill.runs import store
 from distill.runs.events import EventWriter, Status
-from distill.ui import session as shell
-from distill.ui.owners import new_token, visitor
-from distill.ui.session import AT_REST, FASTEST, SLOWEST, WATCHERS_A_SECOND, Shell, Watchers, shown
+from distill.ui import session
+from distill.ui.auth import new_token, visitor
+from distill.ui.session import AT_REST, FASTEST, SLOWEST, WATCHERS_A_SECOND, PageSession, Watchers, find_run
 
 
 @pytest.fixture(autouse=True)
@@ -28,8 +28,8 @@ def make(state):
 
 
 def newest():
-    shell.recent_runs(fresh=True)
-    run = shown("")
+    session.recent_runs(fresh=True)
+    run = find_run("")
     return run.id if run else None
 
 
@@ -46,15 +46,15 @@ def test_the_front_page_shows_what_trains_else_what_waits_else_the_newest():
 
 def test_a_path_is_no_run(tmp_path):
     run = make("done")
-    assert shown(run).id == shown(run[:5]).id == run
+    assert find_run(run).id == find_run(run[:5]).id == run
     for asked in (str(tmp_path / "runs" / run), f"../runs/{run}", "/", "zz"):
-        assert shown(asked) is None
+        assert find_run(asked) is None
 
 
 def arrive(token, **session):
     request = SimpleNamespace(query_params={}, request=SimpleNamespace(scope={"session": session}))
     with gr.Blocks():
-        return Shell(public=True)._arrive(request, token)[1]
+        return PageSession(public=True)._arrive(request, token)[1]
 
 
 def test_a_visitor_keeps_their_token_and_a_forged_one_is_replaced():

@@ -7,10 +7,10 @@ import pytest
 from distill.config.run_config import ConfigError
 from distill.runs.estimate import describe_model
 from distill.ui.charts.palette import teacher_style
-from distill.ui.configure.draft import fresh
+from distill.ui.configure.draft import initial_state
 from distill.ui.configure.teachers import act, add, facts_line, rows_html, size
 
-SIX = fresh("tiny")["teachers"]
+SIX = initial_state("tiny")["teachers"]
 
 
 def names(teachers):

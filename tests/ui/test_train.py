@@ -5,17 +5,17 @@ import pytest
 
 from distill.config import run_config as configs
 from distill.config.errors import UserError
-from distill.ui.session import Shell
+from distill.ui.session import PageSession
 from distill.ui.train import log
 from distill.ui.train import tab as train
 
 
 def built(public):
     with gr.Blocks() as page:
-        shell = Shell(public)
-        with gr.Tabs() as shell.tabs, gr.Tab("Train"):
-            train.build(shell)
-    return page, shell
+        session = PageSession(public)
+        with gr.Tabs() as session.tabs, gr.Tab("Train"):
+            train.build(session)
+    return page, session
 
 
 def component(page, **wanted):
@@ -58,10 +58,10 @@ def test_strangers_are_not_shown_what_the_program_printed(public):
 
 
 def test_another_run_is_a_press_away():
-    page, shell = built(False)
+    page, session = built(False)
     button = component(page, elem_id="another")
     (pressed,) = [fn for fn in page.fns.values() if (button._id, "click") in fn.targets]
     tabs, tab, *timers = pressed.fn()
-    assert pressed.outputs == [shell.tabs, shell.tab, *shell.timers.values()]
+    assert pressed.outputs == [session.tabs, session.tab, *session.timers.values()]
     assert tabs.selected == tab == "configure" and button.interactive
-    assert [timer.active for timer in timers] == [name == "configure" for name in shell.timers]
+    assert [timer.active for timer in timers] == [name == "configure" for name in session.timers]

@@ -11,7 +11,7 @@ from configure_cases import edited
 
 from distill.config.errors import UserError
 from distill.ui.actions import upload_name, uploads
-from distill.ui.configure.uploads import keep, trial
+from distill.ui.configure.uploads import store_upload, trial
 from distill.ui.configure.validation import FILE, check
 
 GUESS = {"question": "question", "solution": "solution", "answer": None, "family": None, "messages": None}
@@ -22,20 +22,20 @@ def uploaded(tmp_path, text, name="mine.csv", **values):
     """A draft with such a file uploaded, its likely columns chosen."""
     path = tmp_path / name
     path.write_text(text)
-    found = keep(path)
+    found = store_upload(path)
     columns = {f"data__columns__{part}": column or "" for part, column in found.guess.items()}
     return edited("tiny-ce", data__source="file", upload=found.stored, file=name, **{**columns, **values})
 
 
 def test_a_file_is_kept_by_what_is_in_it(tmp_path):
     (tmp_path / "a.csv").write_text("question;solution;topic\n" + ROWS)
-    found = keep(tmp_path / "a.csv")
+    found = store_upload(tmp_path / "a.csv")
     assert (uploads() / found.stored).read_bytes() == (tmp_path / "a.csv").read_bytes()
     assert upload_name(uploads() / found.stored) == found.stored
     assert found.columns == ("question", "solution", "topic")
     assert found.guess == {**GUESS, "family": "topic"}
     (tmp_path / "b.CSV").write_bytes((tmp_path / "a.csv").read_bytes())
-    assert keep(tmp_path / "b.CSV").stored == found.stored
+    assert store_upload(tmp_path / "b.CSV").stored == found.stored
     assert not list(uploads().glob("*.csv.*"))
 
 
@@ -55,7 +55,7 @@ def test_what_is_no_table_is_not_kept(tmp_path, name, content, said):
     path.write_bytes(content)
     before = set(uploads().glob("*"))
     with pytest.raises(UserError, match=said):
-        keep(path)
+        store_upload(path)
     assert set(uploads().glob("*")) == before
 
 
@@ -70,7 +70,7 @@ def test_the_same_file_from_two_visitors_at_once(tmp_path, monkeypatch):
 
     monkeypatch.setattr(shutil, "copyfile", slowly)
     with ThreadPoolExecutor(2) as pool:
-        first, second = pool.map(keep, [path, path])
+        first, second = pool.map(store_upload, [path, path])
     assert first == second and (uploads() / first.stored).read_bytes() == path.read_bytes()
     assert not list(uploads().glob("*.csv.*"))
 
@@ -85,7 +85,7 @@ def test_nothing_is_left_of_an_upload_that_fails(tmp_path, monkeypatch):
     monkeypatch.setattr(shutil, "copyfile", full)
     before = set(uploads().glob("*"))
     with pytest.raises(OSError, match="No space"):
-        keep(tmp_path / "a.csv")
+        store_upload(tmp_path / "a.csv")
     assert set(uploads().glob("*")) == before
 
 

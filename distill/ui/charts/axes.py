@@ -1,4 +1,4 @@
-"""Scales, ticks and numbers as pictures show them: pure arithmetic and text. It knows nothing of SVG."""
+"""Scales, ticks and numbers as pictures show them: pure arithmetic and text."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Axis:
 
 
 def missing(value: float | None) -> bool:
-    """Is there no number to show?"""
+    """Whether there is no number to show."""
     return value is None or not math.isfinite(value)
 
 
@@ -96,8 +96,8 @@ def _plain(value: float) -> str:
     return f"{rounded:,.10f}".rstrip("0").rstrip(".")
 
 
-def say(value: float | None, percent: bool = False) -> str:
-    """A value for people: three digits or so, a percentage with one decimal, "–" where there is none."""
+def value_text(value: float | None, percent: bool = False) -> str:
+    """A value with about three digits, a percentage with one decimal, "–" where there is none."""
     if missing(value):
         return "–"
     if percent:
@@ -110,8 +110,8 @@ def say(value: float | None, percent: bool = False) -> str:
     return f"{value:,.{0 if size >= 100 else 1 if size >= 10 else 2 if size >= 1 else 3}f}"
 
 
-def say_step(value: float) -> str:
-    """A place on the x axis for people, as the read-out has it: thousands parted, a fraction only below 100."""
+def step_text(value: float) -> str:
+    """A place on the x axis, as the read-out shows it: thousands separated, a fraction only below 100."""
     return f"{value:,.0f}" if value == round(value) or abs(value) >= 100 else f"{value:,.1f}"
 
 

@@ -1,17 +1,14 @@
-"""Paired bars: a share before and after for each row, with what chance alone might do to it as a thin line.
-
-Numbers in, HTML with an SVG out. It knows nothing of problems or families.
-"""
+"""Paired bars: a share before and after for each row, each with its 95% interval. Numbers in, HTML with an SVG out."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
 from distill.evaluation.score import wilson
-from distill.ui.charts.axes import compact, missing, say
-from distill.ui.charts.figure import Frame, clip, figure, table
+from distill.ui.charts.axes import compact, missing, value_text
+from distill.ui.charts.figure import Frame, clip, figure
 from distill.ui.charts.palette import AFTER, BEFORE, Style
-from distill.ui.html import words
+from distill.ui.html import table, table_row, words
 
 Row = tuple[str, int, float | None, float | None]  # label, n, share before, share after
 
@@ -38,7 +35,7 @@ def paired_bars(
     gaps = "".join(f'<line x1="{x}%" x2="{x}%" y2="{height}"/>' for x in (0, 25, 50, 75, 100))
     marks = "".join(f'<text x="{x}%" y="{height + 16}">{x}%</text>' for x in (0, 50, 100))
     body = f'<g class="picture-rows">{gaps}</g><g class="picture-columns">{marks}</g>'
-    body += "".join(_row(row, _ROW * place) for place, row in enumerate(rows))
+    body += "".join(_pair(one, _ROW * place) for place, one in enumerate(rows))
     frame = Frame(body, _in_words(rows), height, left=_LEFT, bottom=24, top=4, right=48, reads=False)
     return figure(
         name or title,
@@ -52,8 +49,8 @@ def paired_bars(
     )
 
 
-def _row(row: Row, y: int) -> str:
-    label, n, *shares = row
+def _pair(one: Row, y: int) -> str:
+    label, n, *shares = one
     parts = [
         f'<g class="picture-beside"><text x="-10" y="{y + 15}">{words(clip(label, _LABEL))}</text>'
         f'<text class="picture-muted" x="-10" y="{y + 31}">n = {n:,}</text></g>'
@@ -87,20 +84,20 @@ def _swatch(style: Style) -> str:
 
 
 def _numbers(rows: Sequence[Row], row_label: str) -> str:
-    """Shares as people read them; what the CSV takes is in data-v."""
+    """Shares as text; the values for the CSV are in data-v."""
     lines = []
     for label, n, *shares in rows:
         line = [words(label), f'<span data-v="{n}">{n:,}</span>']
         for share in shares:
             low, high = (None, None) if missing(share) else _interval(share, n)
             ends = "–" if low is None else f"{low:.1%} to {high:.1%}"
-            line += [f'<span data-v="{compact(share)}">{say(share, percent=True)}</span>', ends]
-        lines.append(line)
-    return table([row_label, "n", "before", "95% interval", "after", "95% interval"], lines)
+            line += [f'<span data-v="{compact(share)}">{value_text(share, percent=True)}</span>', ends]
+        lines.append(table_row(*line))
+    return table([words(row_label), "n", "before", "95% interval", "after", "95% interval"], lines)
 
 
 def _in_words(rows: Sequence[Row]) -> str:
     return " ".join(
-        f"{label}: {say(before, percent=True)} before, {say(after, percent=True)} after, of {n:,}."
+        f"{label}: {value_text(before, percent=True)} before, {value_text(after, percent=True)} after, of {n:,}."
         for label, n, before, after in rows
     )

@@ -1,14 +1,14 @@
 """What every picture has around it: a heading, download buttons, a frame, a legend and its numbers in a table.
 
-Strings in, one HTML string out; whatever comes from outside goes through `words` and is inert. assets/pictures.css and
-assets/pictures.js know these classes. This module knows nothing of what is drawn.
+Strings in, one HTML string out; whatever comes from outside is escaped with `words`. assets/pictures.css and
+assets/pictures.js know these classes.
 """
 
 from __future__ import annotations
 
 import re
 import zlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from distill.ui.html import words
@@ -25,8 +25,8 @@ def slug(name: str) -> str:
 class Frame:
     """One drawing: `body` is what stands inside its SVG, `height` its height in pixels without the margins.
 
-    `left`, `bottom` and `right` are the margins in pixels that labels need; `text` says in words what is to be seen;
-    `caption` stands above one of several drawings. `attributes` go on the frame, ready made.
+    `left`, `bottom` and `right` are the margins in pixels that labels need; `text` describes in words what it shows;
+    `caption` stands above one of several drawings. `attributes`: more of the frame, as HTML.
     """
 
     body: str
@@ -54,8 +54,8 @@ def figure(
 ) -> str:
     """A whole picture. `empty`: the sentence to show while there is nothing to draw. `below`: HTML under the frames.
 
-    `kind` is lines, heat or bars; `numbers` the HTML of the tables. Everything but `title`, `name`, `empty` and the
-    frames' words is HTML already.
+    `kind` is lines, heat or bars; `numbers` the HTML of the tables. All but `title`, `name`, `empty` and the frames'
+    text and captions is HTML already.
     """
     key, title = slug(name or title), words(title)
     off = " disabled" if empty is not None else ""
@@ -89,17 +89,6 @@ def _frame(key: str, title: str, frame: Frame, empty: str | None) -> str:
         f'<title id="{key}-t">{name}</title><desc id="{key}-d">{words(frame.text if empty is None else empty)}</desc>'
         f"{frame.body}</svg>{note}</div></div>"
     )
-
-
-def table(head: Iterable[str], rows: Iterable[Iterable[str]], caption: str = "") -> str:
-    """A table; a row's first cell is its heading. `head` and `caption` are made inert here, cells are HTML already.
-
-    End tags that HTML lets one leave out are left out: a table goes over the wire at every change.
-    """
-    top = "".join(f"<th scope=col>{words(text)}" for text in head)
-    body = "".join(f"<tr><th scope=row>{'<td>'.join(row)}" for row in rows)
-    above = f"<caption>{words(caption)}</caption>" if caption else ""
-    return f"<table>{above}<thead><tr>{top}<tbody>{body}</table>"
 
 
 def clip(text: str, most: int) -> str:

@@ -1,7 +1,7 @@
 """Heat maps: a cell for each row and column, stronger blue for more, with its number in it where that fits.
 
 Numbers in, HTML with an SVG out. The ramp's colours are classes (h0 to h15) of assets/pictures.css, which has one ramp
-for light and one for dark. It knows nothing of gates, families or layers.
+for light and one for dark.
 """
 
 from __future__ import annotations
@@ -10,11 +10,11 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from distill.ui.charts.axes import compact, missing, say
-from distill.ui.charts.figure import Frame, clip, figure, slug, table
+from distill.ui.charts.axes import compact, missing, value_text
+from distill.ui.charts.figure import Frame, clip, figure, slug
 from distill.ui.charts.palette import HEAT_LEVELS, heat_level
 from distill.ui.charts.svg_paths import cells, mesh
-from distill.ui.html import words
+from distill.ui.html import table, table_row, words
 
 Values = Sequence[Sequence[float | None]]
 
@@ -95,12 +95,12 @@ def _picture(maps: Sequence[tuple[Values | None, str]], shared: _Map, empty: str
     head = [f"{shared.row_label} / {shared.column_label}", *columns]
     tables = (
         table(
-            head,
+            map(words, head),
             (
-                (words(label), *(_number(value, shared.decimals + 2) for value in row))
-                for label, row in zip(rows, grid, strict=True)
+                table_row(words(label), *(_number(value, shared.decimals + 2) for value in line))
+                for label, line in zip(rows, grid, strict=True)
             ),
-            caption,
+            caption=words(caption),
         )
         for grid, caption in grids
     )
@@ -229,4 +229,4 @@ def _in_words(grid: Values, rows: Sequence[str], columns: Sequence[str]) -> str:
         return "No values yet."
     (most, top), (least, bottom) = max(known), min(known)
     size = f"{len(rows)} rows by {len(columns)} columns."
-    return f"{size} Highest {say(most)} ({top}), lowest {say(least)} ({bottom})."
+    return f"{size} Highest {value_text(most)} ({top}), lowest {value_text(least)} ({bottom})."

@@ -1,8 +1,7 @@
 """Curves over steps: one line a series, in its colour and dash pattern. Numbers in, HTML with an SVG out.
 
-The curve's own coordinates are stretched to whatever width the page has, texts and line widths are not; so a picture is
-as legible on a telephone as on a wall. The points' values ride along in data-x and data-y for the read-out and the CSV.
-It knows nothing of runs, events or teachers.
+The curve's coordinates are stretched to whatever width the page has, texts and line widths are not, so a picture is as
+legible on a phone as on a wall. The points' values are in data-x and data-y, for the read-out and the CSV.
 """
 
 from __future__ import annotations
@@ -12,11 +11,11 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from distill.ui.charts.axes import Axis, axis, compact, missing, say, say_step, tick_text
-from distill.ui.charts.figure import Frame, figure, table
+from distill.ui.charts.axes import Axis, axis, compact, missing, step_text, tick_text, value_text
+from distill.ui.charts.figure import Frame, figure
 from distill.ui.charts.palette import Style
 from distill.ui.charts.svg_paths import Points, area, dots, line, lonely
-from distill.ui.html import words
+from distill.ui.html import table, table_row, words
 
 WIDTH = 600  # pixels across the plot as it is drawn, in tenths; the page stretches it
 POINTS = 120  # drawn a series; more can't be told apart and cost bytes at every update
@@ -149,7 +148,7 @@ def _curves(drawn: Sequence[Series], across: Axis, up: Axis, height: int, marker
         data = f' data-s="{index}" data-y="{_values(one.ys)}"'
         if one.band:
             data += f' data-lo="{_values(one.band[0])}" data-hi="{_values(one.band[1])}"'
-        if one.xs != last_xs:  # most series share their xs: said once
+        if one.xs != last_xs:  # most series share their xs: sent once
             data += f' data-x="{",".join(compact(x, 6) for x in one.xs)}"'
             last_xs = one.xs
         dash = f' stroke-dasharray="{one.style.dash}"' if one.style.dash else ""
@@ -204,7 +203,7 @@ def _legend(drawn: Sequence[Series], percent: bool) -> str:
     items = ""
     for one in drawn:
         last = _latest(one)
-        items += f"<li>{swatch(one.style)}<span>{words(one.name)}</span> <b>{say(last and last[1], percent)}</b>"
+        items += f"<li>{swatch(one.style)}<span>{words(one.name)}</span> <b>{value_text(last and last[1], percent)}</b>"
     return f'<ul class="picture-legend">{items}</ul>'
 
 
@@ -213,13 +212,13 @@ def _in_words(drawn: Sequence[Series], x_label: str, null_line: tuple[float, str
     ends = [(one.name, *last) for one in drawn if (last := _latest(one))]
     steps = {x for _, x, _ in ends}
     if len(steps) == 1:
-        at = f"Last values, at {x_label} {say_step(*steps)}: "
-        text = at + ", ".join(f"{name} {say(y, percent)}" for name, _, y in ends)
+        at = f"Last values, at {x_label} {step_text(*steps)}: "
+        text = at + ", ".join(f"{name} {value_text(y, percent)}" for name, _, y in ends)
     else:
         text = "Last values: " + ", ".join(
-            f"{name} {say(y, percent)} at {x_label} {say_step(x)}" for name, x, y in ends
+            f"{name} {value_text(y, percent)} at {x_label} {step_text(x)}" for name, x, y in ends
         )
-    return f"{text}." + (f" {null_line[1]}: {say(null_line[0], percent)}." if null_line else "")
+    return f"{text}." + (f" {null_line[1]}: {value_text(null_line[0], percent)}." if null_line else "")
 
 
 def _numbers(drawn: Sequence[Series], x_label: str, percent: bool) -> str:
@@ -230,9 +229,9 @@ def _numbers(drawn: Sequence[Series], x_label: str, percent: bool) -> str:
     together = all(one.xs == drawn[0].xs for one in drawn)
     note = "" if together else f"Each value is the last one known by that {x_label}."
     return table(
-        [x_label, *(one.name for one in drawn)],
-        ((say_step(x), *(column[k] for column in columns)) for k, x in enumerate(rows.tolist())),
-        note,
+        map(words, [x_label, *(one.name for one in drawn)]),
+        (table_row(step_text(x), *(column[k] for column in columns)) for k, x in enumerate(rows.tolist())),
+        caption=words(note),
     )
 
 
@@ -242,8 +241,8 @@ def _known_by(one: Series, rows: np.ndarray, percent: bool) -> list[str]:
     for x in rows.tolist():
         place = int(np.searchsorted(one.xs, x, side="right")) - 1
         inside = place >= 0 and x <= one.xs[-1]
-        text = say(one.ys[place], percent) if inside else "–"
+        text = value_text(one.ys[place], percent) if inside else "–"
         if inside and one.band and not missing(one.band[0][place]):
-            text += f" ({say(one.band[0][place], percent)} to {say(one.band[1][place], percent)})"
+            text += f" ({value_text(one.band[0][place], percent)} to {value_text(one.band[1][place], percent)})"
         cells.append(text)
     return cells

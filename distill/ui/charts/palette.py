@@ -1,8 +1,7 @@
 """Colours and dash patterns: who is drawn how, everywhere on the page.
 
-Teachers have the Okabe-Ito colours in a fixed order, each with a dash pattern of its own for those who don't see the
-colour. The student, before and after are CSS variables, so that they follow light and dark. This module knows nothing
-of what is drawn.
+Teachers have the Okabe-Ito colours in a fixed order, each with a dash pattern of its own for those who cannot tell the
+colours apart. The student, before and after are CSS variables, so that they follow light and dark.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""The curves of the Train tab, from a run's columns of numbers. Pure: a view in, pictures out.
+"""A run's curves, from its columns of numbers. Pure: a view in, pictures out.
 
-A curve is drawn again only when a new point would be seen, so a long run sends little.
+A curve is drawn again only when a new point would be visible, so a long run sends little.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from collections.abc import Callable, Hashable
 
 import numpy as np
 
-from distill.config.describe import called
+from distill.objectives import called
 from distill.runs.events import Evaluation
 from distill.runs.store import RunView
 from distill.ui.charts.lines import Series, line_chart, thin
@@ -18,7 +18,7 @@ from distill.ui.charts.palette import Style, teacher_style
 INK = Style("var(--ink)")
 ACCENT = Style("var(--accent)")
 POINTS = 120
-_TERMS = {  # what is no method of its own
+_TERMS = {  # parts of the loss that are not methods
     "gate": "gate (trained apart)",
     "shadow": "shadow heads (a check)",
     "shadow_gate": "shadow gate (a check)",
@@ -44,7 +44,7 @@ def loss(run: RunView | None) -> str:
 
 
 def during(run: RunView) -> list[Evaluation]:
-    """What was right while it trained, by step."""
+    """The evaluations made while it trained, by step."""
     return [event for event in run.series(Evaluation) if event.phase == "during" and event.accuracy is not None]
 
 
@@ -85,7 +85,7 @@ def pace(run: RunView | None) -> str:
 
 
 def moment(points: int = POINTS) -> Callable[[RunView], Hashable]:
-    """What of a run decides its curves of so many points: for `Frame.mark`."""
+    """What of a run its curves of so many points depend on: for `LivePart.mark`."""
 
     def mark(run: RunView) -> Hashable:
         steps, _ = run.timeline.columns("loss")
@@ -95,7 +95,7 @@ def moment(points: int = POINTS) -> Callable[[RunView], Hashable]:
 
 
 def answered(run: RunView) -> Hashable:
-    """What of a run decides its curve of accuracy: for `Frame.mark`."""
+    """What of a run its curve of accuracy depends on: for `LivePart.mark`."""
     return run.steps, len(run.series(Evaluation)), run.state
 
 
@@ -107,7 +107,7 @@ def column(run: RunView, column: str, name: str, style: Style, points: int = POI
 
 
 def _settled(steps: np.ndarray, run: RunView, points: int) -> np.ndarray:
-    """The steps up to the last that a picture of so many points would show anew; all of a run that has ended."""
+    """The steps up to the last that would change a picture of so many points; all of them once the run has ended."""
     quantum = max(1, run.steps // (2 * points))
     if quantum == 1 or not len(steps) or run.final or steps[-1] >= run.steps:
         return steps

@@ -1,4 +1,4 @@
-"""Points as SVG path data, in as few characters as can be. It knows nothing of axes, values or colours."""
+"""Points as SVG path data, in as few characters as possible."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ Points = Sequence[Point | None]  # None breaks the line
 
 
 def numbers(*values: int) -> str:
-    """Numbers as a path has them: a minus parts two as well as a space does."""
+    """Numbers as a path has them: a minus separates two as well as a space does."""
     return "".join(f" {value}" if k and value >= 0 else str(value) for k, value in enumerate(values))
 
 

@@ -22,13 +22,11 @@ from distill.evaluation.coverage import outside
 from distill.hub.fetch import fetch_models
 from distill.models.hardware import is_zerogpu
 from distill.runs.store import RunView
-from distill.ui.access import check_access
+from distill.ui.auth import Visitor, check_access
 from distill.ui.compare import panes, recorded_answers
 from distill.ui.compare.panes import Live
 from distill.ui.html import words
-from distill.ui.owners import Visitor
-from distill.ui.session import meant
-from distill.ui.status import going
+from distill.ui.session import going, require_run
 
 _EVERY = 0.1  # seconds between two looks at an answer that grows
 _LONGEST, _LONGEST_ANSWER = 8_000, 200  # characters that a visitor may type
@@ -47,7 +45,7 @@ def answer(
     teachers: bool,
 ) -> Iterator[Heard]:
     """What a visitor sees while the question they chose is answered. Raises UserError where it can't be."""
-    run = meant(run_id)
+    run = require_run(run_id)
     known = recorded_answers.chosen(run, source, example, judged)
     if source == "own":
         known = _typed(own.strip(), own_answer.strip())

@@ -1,7 +1,6 @@
 """What a run recorded of its student's answers: each judged problem before and after, the fixed problems by step.
 
-Read from answers.json (kept while the file is the same) and from the run's sample events. Nothing is generated here,
-and nothing here knows how it is shown.
+Read from answers.json (cached while the file is the same) and from the run's sample events. Nothing is generated here.
 """
 
 from __future__ import annotations
@@ -113,7 +112,7 @@ def _pair(key: int, first: dict[str, Any], then: dict[str, Any] | None) -> Pair:
 def flips(every: Sequence[Pair], most: int = 40) -> list[Pair]:
     """The problems whose answer changed, fixed first, then broken; held-out ones first and the families in turn.
 
-    At most `most`; where there are more, a quarter of them is kept for the broken ones.
+    At most `most`; where there are more, a quarter of the places is kept for the broken ones.
     """
     fixed, broken = ([pair for pair in every if pair.change == change] for change in (FIXED, BROKEN))
     room = most - min(len(broken), max(most // 4, most - len(fixed)))

@@ -28,10 +28,9 @@ from distill.ui.compare.answer_markdown import LATEX
 from distill.ui.compare.answering import answer
 from distill.ui.compare.panes import SIDES, Live
 from distill.ui.compare.recorded_answers import Chosen
-from distill.ui.errors import plainly
+from distill.ui.errors import catch_errors
 from distill.ui.html import NO_RUN, words
-from distill.ui.session import Shell, shown
-from distill.ui.status import going
+from distill.ui.session import PageSession, find_run, going
 
 SOURCES = [("Showcase", "showcase"), ("Held out", "judged"), ("My own", "own")]
 _EXAMPLES = [(outcome.short(problem.question, 70), problem.id) for problem in showcase()]
@@ -99,23 +98,23 @@ class Parts:
         return [self.question, *self.heads.values(), *self.texts.values(), self.teachers]
 
 
-def build(shell: Shell) -> None:
+def build(session: PageSession) -> None:
     """The tab."""
     with gr.Column(elem_id="compare"):
-        parts = _top(shell)
+        parts = _top(session)
         with gr.Column(elem_id="compare-below"):
-            shell.frame("compare-summary", gr.HTML(outcome.summary(None)), outcome.summary, tab="compare")
+            session.live("compare-summary", gr.HTML(outcome.summary(None)), outcome.summary, tab="compare")
             with gr.Row(elem_classes="wide-gap"):
                 with gr.Column(min_width=300, scale=4):
-                    shell.frame("compare-families", gr.HTML(outcome.families(None)), outcome.families, tab="compare")
+                    session.live("compare-families", gr.HTML(outcome.families(None)), outcome.families, tab="compare")
                 with gr.Column(min_width=320, scale=7):
                     flips = gr.HTML(outcome.flipped(None), elem_id="compare-flips", js_on_load=_CHOOSE)
-                    shell.frame("compare-flips", flips, outcome.flipped, tab="compare")
-    _follow(shell, parts)
-    _wire(shell, parts, flips)
+                    session.live("compare-flips", flips, outcome.flipped, tab="compare")
+    _follow(session, parts)
+    _wire(session, parts, flips)
 
 
-def _top(shell: Shell) -> Parts:
+def _top(session: PageSession) -> Parts:
     """Choice, buttons and panes."""
     gr.HTML(_LEAD, elem_id="compare-top")
     with gr.Row(elem_id="compare-choice", equal_height=False):
@@ -133,19 +132,19 @@ def _top(shell: Shell) -> Parts:
                     own_answer = gr.Textbox(
                         label="Right answer, if you know it", max_lines=1, min_width=220, placeholder="such as 62"
                     )
-                shell.frame("compare-learnt", gr.HTML(learnt(None), elem_id="compare-learnt"), learnt, tab="compare")
+                session.live("compare-learnt", gr.HTML(learnt(None), elem_id="compare-learnt"), learnt, tab="compare")
                 with gr.Row(elem_id="compare-examples"):
                     gr.HTML("<span class='quiet'>Or take an example:</span>")
                     presses = [gr.Button(_title(problem.id), size="sm", min_width=0) for problem in examples()]
     for name, component in (("showcase", example), ("judged", listed), ("own", typed)):
-        shell.frame(f"compare-{name}", component, _shows(name), tab="compare", inputs=[source])
+        session.live(f"compare-{name}", component, _shows(name), tab="compare", inputs=[source])
     with gr.Row(elem_id="compare-buttons"):
         go = gr.Button(
             "Answer with both", variant="primary", elem_id="compare-go", interactive=False, scale=0, min_width=180
         )
         stop = gr.Button("Stop", elem_id="compare-stop", interactive=False, scale=0, min_width=90)
         also = gr.Checkbox(label="Ask the teachers too, one after another", elem_id="compare-also", container=False)
-    shell.frame("compare-hint", gr.HTML(hint(None), elem_id="compare-hint"), hint, tab="compare", key=going)
+    session.live("compare-hint", gr.HTML(hint(None), elem_id="compare-hint"), hint, tab="compare", key=going)
     said = gr.HTML(_status(""), elem_id="compare-said")
     question = gr.Markdown(elem_id="compare-question", latex_delimiters=LATEX, elem_classes="model-text")
     heads, texts = {}, {}
@@ -171,7 +170,7 @@ def _shows(name: str) -> Callable[..., dict]:
     return lambda run, source: gr.update(visible=source == name)
 
 
-def _follow(shell: Shell, parts: Parts) -> None:
+def _follow(session: PageSession, parts: Parts) -> None:
     """The parts above that follow the run and what is chosen."""
     inputs = [*parts.choice, parts.live]
 
@@ -180,16 +179,16 @@ def _follow(shell: Shell, parts: Parts) -> None:
             known = panes.seen(run, *choice)
             return gr.skip() if isinstance(known, Live) and known.going else draw(known, choice[0])
 
-        shell.frame(f"compare-{name}", component, drawn, tab="compare", inputs=inputs)
+        session.live(f"compare-{name}", component, drawn, tab="compare", inputs=inputs)
 
     follow("question", parts.question, panes.question)
     follow("teachers", parts.teachers, lambda known, _: panes.teachers(known))
     for side in SIDES:
         follow(f"head-{side}", parts.heads[side], lambda known, _, side=side: panes.head(known, side))
         follow(f"text-{side}", parts.texts[side], lambda known, _, side=side: panes.text(known, side))
-    shell.frame("compare-choices", parts.judged, choices, tab="compare", inputs=[parts.judged])
-    shell.frame("compare-ready", parts.go, lambda run: gr.Button(interactive=ready(run)), tab="compare")
-    shell.frame("compare-also", parts.also, can_ask, tab="compare")
+    session.live("compare-choices", parts.judged, choices, tab="compare", inputs=[parts.judged])
+    session.live("compare-ready", parts.go, lambda run: gr.Button(interactive=ready(run)), tab="compare")
+    session.live("compare-also", parts.also, can_ask, tab="compare")
 
 
 def choices(run: RunView | None, judged: str | None) -> dict:
@@ -261,24 +260,24 @@ def _status(text: str) -> str:
 # --- what happens ----------------------------------------------------------------------------------------------------
 
 
-def _wire(shell: Shell, parts: Parts, flips: gr.HTML) -> None:
+def _wire(session: PageSession, parts: Parts, flips: gr.HTML) -> None:
     """Ask, Stop, and choosing another problem, which stops too."""
 
-    def answered(session: gr.OAuthToken | None, *values: Any) -> Iterator[dict[Any, Any]]:
-        for text, live in answer(shell.who(None, session), *values):
+    def answered(oauth_token: gr.OAuthToken | None, *values: Any) -> Iterator[dict[Any, Any]]:
+        for text, live in answer(session.who(None, oauth_token), *values):
             yield _updates(parts, text, live)
 
     def again(event: gr.EventData) -> tuple[str, str, str]:
         return _status(_WAITING), "judged", str(event.key)
 
     quiet = {"api_visibility": "private", "show_progress": "hidden"}
-    inputs = [shell.run_id, *parts.choice, parts.own, parts.own_answer, parts.also]
+    inputs = [session.run_id, *parts.choice, parts.own, parts.own_answer, parts.also]
     outputs = [parts.said, parts.stop, parts.live, *parts.answers]
     model = {"concurrency_id": "model", "concurrency_limit": 1, "trigger_mode": "multiple", **quiet}
     asks = [parts.go.click, parts.own.submit, parts.own_answer.submit]
     asked = gr.on(asks, lambda: _status(_WAITING), None, parts.said, queue=False, **quiet)
     picked = flips.select(again, None, [parts.said, parts.source, parts.judged], queue=False, **quiet)
-    running = [event.then(plainly(answered), inputs, outputs, **model) for event in (asked, picked)]
+    running = [event.then(catch_errors(answered), inputs, outputs, **model) for event in (asked, picked)]
     gr.on([*asks, flips.select], None, cancels=running)  # whatever is still being answered: this visitor asks anew
     # In the queue their outcome could be lost together with what they cancel.
     cancel = {"cancels": running, "queue": False, **quiet}
@@ -290,17 +289,17 @@ def _wire(shell: Shell, parts: Parts, flips: gr.HTML) -> None:
     def forget(live: Live | None, run_id: str, *choice: Any) -> dict[Any, Any]:
         if live and live.going:
             time.sleep(_SETTLE)
-        known = panes.seen(shown(run_id), *choice, None)
+        known = panes.seen(find_run(run_id), *choice, None)
         quiet = {parts.live: None, parts.said: _status(""), parts.stop: gr.Button(interactive=False)}
         return quiet | _panes(parts, known, choice[0])
 
     parts.stop.click(stopped, parts.live, outputs, **cancel)
-    chosen = [parts.source.input, parts.example.input, parts.judged.input, shell.run_id.change]
+    chosen = [parts.source.input, parts.example.input, parts.judged.input, session.run_id.change]
     for button, problem in zip(parts.presses, examples(), strict=True):
         fill = partial(tuple, (problem.question, problem.answer))
         button.click(fill, None, [parts.own, parts.own_answer], queue=False, **quiet)
     chosen += [button.click for button in parts.presses]
-    gr.on(chosen, forget, [parts.live, shell.run_id, *parts.choice], outputs, **cancel)
+    gr.on(chosen, forget, [parts.live, session.run_id, *parts.choice], outputs, **cancel)
 
 
 def _updates(parts: Parts, text: str, live: Live) -> dict[Any, Any]:

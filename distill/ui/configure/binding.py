@@ -15,14 +15,13 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import PydanticUndefined
 
 from distill.config import run_config as configs
-from distill.config.objectives import ObjectiveConfig
 from distill.config.run_config import DataConfig, RunConfig
 from distill.config.settings import MADE_HERE, Name
+from distill.objectives import KINDS
 from distill.ui.actions import uploads
 from distill.ui.configure.fields import AUTOMATIC, FIELDS, OBJECTIVES, Field
 
 FIRST = "tiny"  # the preset that is chosen when the page opens
-MODELS = {get_args(kind.model_fields["kind"].annotation)[0]: kind for kind in get_args(get_args(ObjectiveConfig)[0])}
 
 PREFILL, BREAK = "objectives.response.prefill", "\\n"  # a field of one line: a line break is typed as \n
 
@@ -110,7 +109,7 @@ def _owner(key: str) -> tuple[type[BaseModel], str]:
     owner: type[BaseModel] = RunConfig
     parts = key.split(".")
     if parts[0] == "objectives":
-        owner, parts = MODELS[parts[1]], parts[2:]
+        owner, parts = KINDS[parts[1]], parts[2:]
     for part in parts[:-1]:
         owner = next(kind for kind in _unwrap(owner.model_fields[part].annotation)[0] if issubclass(kind, BaseModel))
     return owner, parts[-1] if parts else ""
@@ -132,7 +131,7 @@ def relevant(dial: Field, values: Values) -> bool:
     kind = dial.key.split(".")[1] if dial.key.startswith("objectives.") else None
     if kind and dial.key.count(".") > 1 and not values.get(f"objectives.{kind}"):
         return False
-    return dial.when is None or dial.when(values)
+    return dial.when is None or dial.when(values.get)
 
 
 # --- from a config to values, and back -------------------------------------------------------------------------------
@@ -147,11 +146,7 @@ def preset(name: str) -> RunConfig:
 def draft_of(name: str) -> Draft:
     """A preset as a visitor finds it filled in."""
     config = preset(name)
-    teachers = tuple(
-        # A row has one name for a model, which may end in the file it is in.
-        teacher.model_dump(exclude={"gguf"}) | {"model": "/".join(filter(None, (teacher.model, teacher.gguf)))}
-        for teacher in config.teachers
-    )
+    teachers = tuple(teacher.model_dump() for teacher in config.teachers)
     return Draft(preset=name, values=values_of(config), teachers=teachers)
 
 
@@ -161,7 +156,7 @@ def values_of(config: RunConfig) -> Values:
     chosen = {objective.kind: objective for objective in config.objectives}
     values: Values = {}
     for objective in OBJECTIVES:
-        model = chosen.get(objective.kind) or MODELS[objective.kind]()
+        model = chosen.get(objective.kind) or KINDS[objective.kind]()
         values[objective.key] = objective.kind in chosen
         for dial in objective.fields[1:]:
             value = get(model.model_dump(mode="json"), dial.key.split(".")[2:])

@@ -1,7 +1,4 @@
-"""The cards of the presets: what each does, how long here, how much memory, and why one can't be had here.
-
-Pure: HTML from estimates. The estimates are estimate.py's.
-"""
+"""The preset cards: what each does, its time and memory on this machine, and why one is not available here."""
 
 from __future__ import annotations
 
@@ -9,20 +6,20 @@ import threading
 import time
 from collections.abc import Sequence
 
-from distill.models.machine import Machine
+from distill.models.hardware import Machine
 from distill.runs import preset_cards
 from distill.runs.preset_cards import GROUPS, Card
 from distill.ui.configure.binding import FIRST
 from distill.ui.html import words
 
-_FRESH = 30.0  # seconds: estimates follow the runs that were done here, but need not do so at once
+_FRESH = 30.0  # seconds: estimates follow the runs done here, but need not do so at once
 
 _lock = threading.Lock()
 _latest: tuple[float, list[Card]] = (0.0, [])
 
 
 def cards_here() -> list[Card]:
-    """A card for every preset, as of at most half a minute ago."""
+    """A card for every preset, at most half a minute old."""
     global _latest
     with _lock:
         when, cards = _latest
@@ -33,7 +30,7 @@ def cards_here() -> list[Card]:
 
 
 def cards_html(cards: Sequence[Card], chosen: str) -> str:
-    """The cards by group, each a button, the chosen one pressed; the first can be started at once."""
+    """The cards by group, each a button, the chosen one pressed; the first has a button that starts it at once."""
     return "".join(_group(group, [card for card in cards if card.group == group], chosen) for group in GROUPS)
 
 

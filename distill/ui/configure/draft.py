@@ -1,6 +1,6 @@
-"""What a visitor's browser holds of Configure besides the fields: preset, teachers, file. And making a draft of both.
+"""What a browser keeps of Configure besides the fields (preset, teachers, file), and the draft made from both.
 
-It comes back from the browser, so nothing in it is believed. Pure: this module knows nothing of components.
+It comes back from the browser, so all of it is validated. Pure: no components.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from distill.ui.configure.binding import FIRST, Draft, Values, draft_of, spec
 from distill.ui.configure.fields import FIELDS
 from distill.ui.configure.teachers import MOST
 
-Held = dict[str, Any]  # "preset", "teachers", "upload", "file", "columns"
+DraftState = dict[str, Any]  # "preset", "teachers", "upload", "file", "columns"
 
 _LONGEST = 200  # characters of a name
 _COLUMNS = 200  # columns of a file that are offered
@@ -22,29 +22,29 @@ _LISTS, _NUMBERS = ("choices", "several", "names"), ("whole", "number")
 _KINDS = {"switch": bool, **dict.fromkeys(_LISTS, list), **dict.fromkeys(_NUMBERS, (int, float))}
 
 
-def fresh(preset: str = FIRST) -> Held:
-    """What is held right after a preset was chosen."""
+def initial_state(preset: str = FIRST) -> DraftState:
+    """The state right after a preset was chosen."""
     return {"preset": preset, "teachers": list(draft_of(preset).teachers), "upload": "", "file": "", "columns": []}
 
 
-def trusted(held: Any) -> Held:
-    """What a browser sent, with all that can't be ours left out."""
-    if not isinstance(held, dict) or held.get("preset") not in paths.preset_names():
-        return fresh()
-    kept = fresh(held["preset"])
-    if isinstance(held.get("teachers"), list):
-        kept["teachers"] = [teacher for item in held["teachers"][:MOST] if (teacher := _teacher(item))]
-    upload = held.get("upload")
+def validated(state: Any) -> DraftState:
+    """The state that a browser sent, without anything that this page cannot have put there."""
+    if not isinstance(state, dict) or state.get("preset") not in paths.preset_names():
+        return initial_state()
+    kept = initial_state(state["preset"])
+    if isinstance(state.get("teachers"), list):
+        kept["teachers"] = [teacher for item in state["teachers"][:MOST] if (teacher := _teacher(item))]
+    upload = state.get("upload")
     if isinstance(upload, str) and UPLOAD.fullmatch(upload) and (uploads() / upload).is_file():
-        columns = held.get("columns")
-        kept |= {"upload": upload, "file": _text(held.get("file"))}
+        columns = state.get("columns")
+        kept |= {"upload": upload, "file": _text(state.get("file"))}
         kept["columns"] = [_text(name) for name in columns[:_COLUMNS]] if isinstance(columns, list) else []
     return kept
 
 
-def drafted(held: Any, name: Any, values: Sequence[Any]) -> Draft:
-    """The draft of what the browser holds; `values` in the order of FIELDS."""
-    kept = trusted(held)
+def to_draft(state: Any, name: Any, values: Sequence[Any]) -> Draft:
+    """The draft from a browser's state; `values` in the order of FIELDS."""
+    kept = validated(state)
     return Draft(
         preset=kept["preset"],
         values=dict(zip(FIELDS, values, strict=True)),
@@ -55,8 +55,8 @@ def drafted(held: Any, name: Any, values: Sequence[Any]) -> Draft:
     )
 
 
-def restored(values: Any, preset: str) -> Values:
-    """The values a browser kept, and the preset's where it kept none that a component could hold."""
+def restored_values(values: Any, preset: str) -> Values:
+    """The values that a browser kept, and the preset's where it kept none that a component can hold."""
     kept = draft_of(preset).values
     if not isinstance(values, Mapping):
         return kept

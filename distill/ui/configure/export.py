@@ -1,29 +1,27 @@
-"""A config said in other ways: as a command line with the differences from its preset, and as a config.yaml.
-
-Pure but for the file it writes to be downloaded. This module knows nothing of components.
-"""
+"""A config as a command line with its differences from a preset, and as a config.yaml to download."""
 
 from __future__ import annotations
 
 import hashlib
-import secrets
 import shlex
 from typing import Any
 
 import yaml
 
-from distill.config import run_config as configs
+from distill.config import run_config
+from distill.config.files import write_atomically
 from distill.config.run_config import ConfigError, ModelRef, RunConfig
 from distill.hub import jobs
-from distill.runs.estimate import text as spoken
-from distill.ui.configure.binding import MODELS, preset
+from distill.objectives import KINDS
+from distill.runs import estimate
+from distill.ui.configure.binding import preset
 from distill.ui.runs.downloads import scratch
 
-_ROUNDS = 4  # of adding what the overrides so far have not said
+_ROUNDS = 4  # of adding what the overrides so far leave different
 
 
 def overrides(config: RunConfig, name: str) -> list[str] | None:
-    """What `--set` must say for preset `name` to become `config`, as little as will do; None where it can't be said."""
+    """The fewest `--set` items that turn preset `name` into `config`; None where overrides cannot."""
     found: list[str] = []
     for _ in range(_ROUNDS):
         reached = _load(name, found)
@@ -36,17 +34,17 @@ def overrides(config: RunConfig, name: str) -> list[str] | None:
 
 
 def command(config: RunConfig, name: str, file: str = "config.yaml") -> str:
-    """The command line that starts this very run; of the file where overrides can't say it."""
-    said = overrides(config, name)
-    if said is None:
+    """The command line that starts this very run; of `file` where overrides cannot express it."""
+    items = overrides(config, name)
+    if items is None:
         return f"python -m distill run {file}"
-    sets = "".join(f" --set {shlex.quote(item)}" for item in said)
+    sets = "".join(f" --set {shlex.quote(item)}" for item in items)
     return f"python -m distill run {name}{sets}"
 
 
 def elsewhere(config: RunConfig, name: str) -> str:
-    """The command line that does the run as a Job of Hugging Face, on the cheapest machine that can, under a line that
-    says which; "" where none can, or where the config needs what lies on this machine only."""
+    """The command line that does the run as a Hugging Face Job, on the cheapest machine that can, under a comment that
+    names it; "" where none can, or where the config needs files of this machine."""
     try:
         jobs.refuse_local(config)
     except ConfigError:
@@ -57,39 +55,37 @@ def elsewhere(config: RunConfig, name: str) -> str:
     flavor, cost = found
     on = f"{flavor.gpu}, {flavor.machine.gpu_gb:.0f} GB" if flavor.gpu else f"{flavor.machine.cores} cores"
     submit = command(config, name).replace(" run ", " submit ", 1) + f" --flavor {flavor.name}"
-    return f"# on a machine of Hugging Face, paid by the minute ({on}; {spoken(cost.seconds)}):\n{submit}"
+    return f"# on a machine of Hugging Face, paid by the minute ({on}; {estimate.text(cost.seconds)}):\n{submit}"
 
 
 def yaml_file(config: RunConfig) -> str:
-    """The path of a config.yaml to be downloaded, in this process's own temporary folder: one file a config."""
-    text = configs.to_yaml(config)
+    """The path of a config.yaml to download, in this process's own temporary folder: one file for each config."""
+    text = run_config.to_yaml(config)
     file = scratch() / "configs" / hashlib.sha256(text.encode()).hexdigest() / "config.yaml"
     if not file.exists():
         file.parent.mkdir(parents=True, exist_ok=True)
-        part = file.with_name(f"{secrets.token_hex(8)}.part")  # two visitors may ask for the same at once
-        part.write_text(text, encoding="utf-8")
-        part.replace(file)
+        write_atomically(file, text)  # two visitors may ask for the same at once
     return str(file)
 
 
-def _load(name: str, said: list[str]) -> RunConfig | None:
+def _load(name: str, items: list[str]) -> RunConfig | None:
     try:
-        return configs.load(name, said) if said else preset(name)
+        return run_config.load(name, items) if items else preset(name)
     except ConfigError:
         return None
 
 
-def _shortest(said: list[str], config: RunConfig, name: str) -> list[str]:
-    """Without what follows from the rest, such as a measure of likeness from a mode."""
-    for item in reversed(said):
-        fewer = [other for other in said if other is not item]
+def _shortest(items: list[str], config: RunConfig, name: str) -> list[str]:
+    """Drop items that follow from the rest, such as a similarity that follows from a mode."""
+    for item in reversed(items):
+        fewer = [other for other in items if other is not item]
         if _load(name, fewer) == config:
-            said = fewer
-    return said
+            items = fewer
+    return items
 
 
 def _dump(config: RunConfig) -> dict[str, Any]:
-    """The settings as short as they may be said: a model by its name alone, an objective without its defaults."""
+    """The settings in their shortest form: a model by its name alone, an objective without its defaults."""
     dump = config.model_dump(mode="json")
     dump["student"] = _short_model(config.student)
     dump["teachers"] = [_short_model(teacher) for teacher in config.teachers]
@@ -120,8 +116,8 @@ def _differences(old: dict[str, Any], new: dict[str, Any], above: str = "") -> l
 
 
 def _short_objective(dump: dict[str, Any]) -> dict[str, Any]:
-    """The objective without what it would be anyway."""
-    model, short = MODELS[dump["kind"]], dict(dump)
+    """The objective without its defaults."""
+    model, short = KINDS[dump["kind"]], dict(dump)
     whole = model.model_validate(dump)
     for key in [key for key in dump if key != "kind"]:
         fewer = {name: value for name, value in short.items() if name != key}

@@ -1,7 +1,4 @@
-"""The fields of Configure as components: built from fields.py, shown, hidden and marked by what is filled in.
-
-This module knows nothing of runs, and of no field by name.
-"""
+"""The fields of Configure as Gradio components, built from configure/fields: shown, hidden and marked by value."""
 
 from __future__ import annotations
 
@@ -23,7 +20,7 @@ class Form:
     """Every field's component, in the order of FIELDS once all steps are built.
 
     `values`: what they show at first. `groups`: the columns with a heading, and the fields in each. `folds`: the
-    accordions of rare dials, and theirs.
+    accordions of rare fields, and the fields in each.
     """
 
     def __init__(self, values: Values):
@@ -43,7 +40,7 @@ class Form:
             self.folds.append((fold, rare))
 
     def add_objective(self, objective: Objective) -> None:
-        """The switch of an objective, and its dials where it is on."""
+        """The switch of an objective, and its other fields where it is on."""
         switch, *dials = objective.fields
         with gr.Column(elem_classes="aim"):
             self._group([switch])
@@ -72,8 +69,8 @@ class Form:
         return [*[column for column, _ in self.groups], *[fold for fold, _ in self.folds], *self.all]
 
     def show(self, values: Values, faults: Mapping[str, str], teachers: Sequence[str] = ()) -> list[dict[str, Any]]:
-        """Updates for `shown`: what matters is visible, what is wrong says so and is not folded away; `teachers`: names
-        to choose from."""
+        """Updates for `shown`: relevant fields are visible, faulty ones are marked and unfolded; `teachers`: names to
+        choose from."""
         shown = {key for key, field in FIELDS.items() if relevant(field, values) or key in faults}
         groups = [gr.update(visible=any(f.key in shown for f in members)) for _, members in self.groups]
         folds = [
@@ -126,7 +123,7 @@ def info(field: Field) -> str | None:
 
 
 def _marked(field: Field, values: Values, fault: str | None, teachers: Sequence[str]) -> dict[str, Any]:
-    visible = relevant(field, values) or bool(fault)  # what is wrong must be found, even where it no longer matters
+    visible = relevant(field, values) or bool(fault)  # a fault must be visible even where the field is not relevant
     more = {"choices": list(teachers)} if field.widget == "teachers" else {}
     return gr.update(info=fault or info(field), elem_classes=_classes(field, bool(fault)), visible=visible, **more)
 
@@ -137,5 +134,5 @@ def _classes(field: Field, amiss: bool = False) -> list[str]:
 
 
 def _step(kind: str, default: float | None) -> float:
-    """How far the arrow keys take a number: about a tenth of what is usual."""
+    """How far the arrow keys move a number: about a tenth of its default."""
     return 1 if kind == "whole" else 10.0 ** math.floor(math.log10((default or 0.1) / 2))

@@ -1,7 +1,4 @@
-"""What happens when something in Configure is used: from what is filled in to what its parts show, and Start.
-
-What the parts look like and what is wrong with a field are other modules'; this one knows which of them to ask.
-"""
+"""The event handlers of Configure: from what is filled in to what its parts show, and Start."""
 
 from __future__ import annotations
 
@@ -15,17 +12,16 @@ from distill.config.errors import UserError
 from distill.config.run_config import ConfigError, RunConfig
 from distill.runs.estimate import Estimate, Machine, estimate
 from distill.ui import actions
-from distill.ui.configure import export, preview_rows, review, teachers, uploads
+from distill.ui.auth import Visitor, visitor
+from distill.ui.configure import export, preview_html, review, teachers, uploads
 from distill.ui.configure.binding import FIRST, Draft, draft_of, file_of, preset
 from distill.ui.configure.cards import cards_here, cards_html
-from distill.ui.configure.draft import Held, drafted, fresh, restored, trusted
+from distill.ui.configure.draft import DraftState, initial_state, restored_values, to_draft, validated
 from distill.ui.configure.fields import STEPS
 from distill.ui.configure.form import Form
-from distill.ui.configure.preview import preview_elsewhere
+from distill.ui.configure.preview import preview_in_child
 from distill.ui.configure.validation import FILE, NAME, OBJECTIVES, TEACHERS, Checked, check, plain, step_of
-from distill.ui.html import words
-from distill.ui.owners import Visitor, visitor
-from distill.ui.press import pressed
+from distill.ui.html import clicked, words
 from distill.ui.session import recent_runs
 
 NAME_INFO = "Empty: the name that stands there in grey."
@@ -36,8 +32,8 @@ _TABS = 1000  # browser tabs whose last preview is remembered
 _COLUMNS = ("question", "solution", "answer", "family", "messages")
 
 
-class Reactions:
-    """`form`: the fields. `public`: strangers use this server. Each reaction lists updates in the order
+class Handlers:
+    """`form`: the fields. `public`: strangers use this server. Each handler returns updates in the order in which
     ui/configure/tab.py wires them; `values` come in the order of FIELDS."""
 
     def __init__(self, form: Form, public: bool):
@@ -45,76 +41,76 @@ class Reactions:
         self._previews: dict[str, object] = {}  # browser tab -> the preview it asked for last
         self.add_info = _ADD.format(folder="" if public else ", or a folder")
 
-    def arrive(self, held: Any, saved: Any) -> list[Any]:
-        """A page was opened: what this browser had filled in before, if anything."""
-        kept = trusted(held)
-        cards = cards_html(cards_here(), kept["preset"])
-        if not held:
-            return [kept, gr.skip(), cards, None, *[gr.skip() for _ in self.form.all]]
-        values = restored(saved, kept["preset"])
+    def load(self, state: Any, saved: Any) -> list[Any]:
+        """The page was opened: what this browser had filled in before, if anything."""
+        new, state = not state, validated(state)
+        cards = cards_html(cards_here(), state["preset"])
+        if new:
+            return [state, gr.skip(), cards, None, *[gr.skip() for _ in self.form.all]]
+        values = restored_values(saved, state["preset"])
         name = saved.get("name", "") if isinstance(saved, dict) else ""
-        return [kept, str(name)[:80], cards, None, *self.form.filled(values, kept["columns"])]
+        return [state, str(name)[:80], cards, None, *self.form.filled(values, state["columns"])]
 
     def choose(self, event: gr.EventData) -> list[Any]:
-        """A card was pressed: everything as its preset has it."""
-        name = pressed(event, "name")
+        """A card was clicked: everything as its preset has it."""
+        name = clicked(event, "name")
         card = next((card for card in cards_here() if card.name == name), None)
         if card is None or not card.available:
             raise ConfigError(f"There is no card {name!r} that can be had here: press another.")
-        return [fresh(name), "", cards_html(cards_here(), name), None, *self.form.filled(draft_of(name).values)]
+        return [initial_state(name), "", cards_html(cards_here(), name), None, *self.form.filled(draft_of(name).values)]
 
     def go(self, event: gr.EventData) -> tuple[Any, str]:
-        """To the step that a button names."""
-        step = pressed(event, "step")
+        """Go to the step that a button names."""
+        step = clicked(event, "step")
         step = step if step in STEPS else next(iter(STEPS))
         return gr.Tabs(selected=step), step
 
-    def change_row(self, held: Held, event: gr.EventData) -> Held:
-        """A teacher moves up or down, or goes."""
-        kept = trusted(held)
-        return {**kept, "teachers": teachers.act(kept["teachers"], pressed(event, "act"), pressed(event, "name"))}
+    def change_row(self, state: DraftState, event: gr.EventData) -> DraftState:
+        """Move a teacher up or down, or remove it."""
+        state = validated(state)
+        return {**state, "teachers": teachers.act(state["teachers"], clicked(event, "act"), clicked(event, "name"))}
 
-    def add(self, held: Held, model: str | None) -> tuple[Any, Any]:
-        """One more teacher; what is wrong with it is said where it was typed."""
-        kept = trusted(held)
+    def add(self, state: DraftState, model: str | None) -> tuple[Any, Any]:
+        """Add a teacher; what is wrong with it is shown where it was typed."""
+        state = validated(state)
         try:
-            more = teachers.add(kept["teachers"], model or "", self.public)
+            more = teachers.add(state["teachers"], model or "", self.public)
         except UserError as error:
             return gr.skip(), gr.update(info=str(error), elem_classes=["field", "amiss"])
-        return {**kept, "teachers": more}, gr.update(value="", info=self.add_info, elem_classes=["field"])
+        return {**state, "teachers": more}, gr.update(value="", info=self.add_info, elem_classes=["field"])
 
-    def upload(self, path: str, held: Held) -> list[Any]:
-        """A file is there: its columns are offered, and the likely ones chosen."""
-        kept = {**trusted(held), "upload": "", "file": "", "columns": []}
+    def upload(self, path: str, state: DraftState) -> list[Any]:
+        """A file was uploaded: offer its columns, the likely ones chosen."""
+        state = {**validated(state), "upload": "", "file": "", "columns": []}
         try:
-            found = uploads.keep(path)
+            found = uploads.store_upload(path)
         except UserError as error:
-            return [{**kept, "said": str(error)}, *[gr.skip() for _ in _COLUMNS]]
-        kept |= {"upload": found.stored, "file": uploads.called(path), "columns": list(found.columns)}
+            return [{**state, "said": str(error)}, *[gr.skip() for _ in _COLUMNS]]
+        state |= {"upload": found.stored, "file": uploads.called(path), "columns": list(found.columns)}
         choices = ["", *found.columns]
-        return [kept, *[gr.update(choices=choices, value=found.guess[part] or "") for part in _COLUMNS]]
+        return [state, *[gr.update(choices=choices, value=found.guess[part] or "") for part in _COLUMNS]]
 
-    def forget(self, held: Held) -> list[Any]:
-        """The file was taken away again."""
-        return [{**trusted(held), "upload": "", "file": "", "columns": []}, *[gr.skip() for _ in _COLUMNS]]
+    def clear_upload(self, state: DraftState) -> list[Any]:
+        """The file was removed."""
+        return [{**validated(state), "upload": "", "file": "", "columns": []}, *[gr.skip() for _ in _COLUMNS]]
 
-    def _judge(self, draft: Draft) -> tuple[Checked, Estimate | None]:
+    def _check(self, draft: Draft) -> tuple[Checked, Estimate | None]:
         checked = check(draft, self.public)
         found = estimate(checked.config, Machine.here(), recent_runs()) if checked.config else None
         return checked, found
 
-    def look(self, marks: list[str] | None, held: Held, name: str, *values: Any) -> list[Any]:
-        """Everything that follows from what is filled in, where it differs from what `marks` say is shown already; and
-        the new marks."""
-        parts = self._parts(held, name, values)
+    def refresh(self, marks: list[str] | None, state: DraftState, name: str, *values: Any) -> list[Any]:
+        """Updates for everything that depends on what is filled in, where it differs from what `marks` say is shown
+        already; and the new marks."""
+        parts = self._parts(state, name, values)
         now = [hashlib.blake2b(repr(part).encode(), digest_size=6).hexdigest() for part in parts]
         before = marks if marks and len(marks) == len(now) else [""] * len(now)
         changed = [gr.skip() if old == new else part for part, old, new in zip(parts, before, now, strict=True)]
         return [*changed, now]
 
-    def _parts(self, held: Held, name: str, values: Sequence[Any]) -> list[Any]:
-        draft = drafted(held, name, values)
-        checked, found = self._judge(draft)
+    def _parts(self, state: DraftState, name: str, values: Sequence[Any]) -> list[Any]:
+        draft = to_draft(state, name, values)
+        checked, found = self._check(draft)
         faults = checked.faults
         student = (draft.values["student.model"] or "").strip() or FIRST
         return [
@@ -124,7 +120,7 @@ class Reactions:
                 draft.teachers, faults.get(TEACHERS, ""), "" if {"student.model", TEACHERS} & {*faults} else student
             ),
             gr.update(visible=draft.values["data.source"] == "file"),
-            self._file_note(draft, held, faults.get(FILE)),
+            self._file_note(draft, state, faults.get(FILE)),
             f'<p class="wrong" role="status">{words(faults[OBJECTIVES])}</p>' if OBJECTIVES in faults else "",
             self._name(checked, draft),
             {**draft.values, "name": draft.name},
@@ -140,29 +136,29 @@ class Reactions:
         )
 
     @staticmethod
-    def _file_note(draft: Draft, held: Held, fault: str | None) -> str:
-        failed = held.get("said") if isinstance(held, dict) and not draft.upload else None
+    def _file_note(draft: Draft, state: DraftState, fault: str | None) -> str:
+        failed = state.get("said") if isinstance(state, dict) and not draft.upload else None
         if failed or fault:
             return f'<p class="wrong" role="status">{words(failed or fault)}</p>'
         return f'<p class="quiet" role="status">Read: {words(draft.file)}.</p>' if draft.upload else ""
 
-    def renew_review(self, step: str, held: Held, name: str, *values: Any) -> list[Any]:
-        """The review, where it is open: what is asked and costs, how else to say it, and whether it can start."""
+    def refresh_review(self, step: str, state: DraftState, name: str, *values: Any) -> list[Any]:
+        """The review, where it is open: the run and its costs, its command line and YAML, and whether it can start."""
         if step != "review":
             return [gr.skip() for _ in range(4)]
-        draft = drafted(held, name, values)
-        checked, found = self._judge(draft)
+        draft = to_draft(state, name, values)
+        checked, found = self._check(draft)
         config = checked.config
         if config is None:
             closed = gr.update(interactive=False)
             return [review.review(draft, checked, found), "", closed, closed]
-        notes, said_no = uploads.trial(config, draft.file) if config.data.source == "file" else ([], "")
+        notes, refusal = uploads.trial(config, draft.file) if config.data.source == "file" else ([], "")
         public = self._publishable(config, draft)
         return [
-            review.review(draft, checked, found, notes, said_no),
+            review.review(draft, checked, found, notes, refusal),
             self._commands(public, draft, found),
             gr.update(value=export.yaml_file(public), interactive=True),
-            gr.update(interactive=not found.obstacle and not said_no),
+            gr.update(interactive=not found.obstacle and not refusal),
         ]
 
     @staticmethod
@@ -180,67 +176,72 @@ class Reactions:
             update={"data": config.data.model_copy(update={"path": draft.file or "problems.jsonl"})}
         )
 
-    def renew_preview(
-        self, request: gr.Request, session: gr.OAuthToken | None, step: str, held: Held, name: str, *values: Any
+    def refresh_preview(
+        self,
+        request: gr.Request,
+        oauth_token: gr.OAuthToken | None,
+        step: str,
+        state: DraftState,
+        name: str,
+        *values: Any,
     ) -> Iterator[Any]:
-        """The preview, where it is open; nothing is fetched from the Hub unless it is asked for."""
+        """The preview, where it is open; nothing is fetched from the Hub before the visitor asks for it."""
         if step != "problems":
             yield gr.skip()
-        elif drafted(held, name, values).values["data.source"] == "hub":
-            yield preview_rows.later(_FETCH)
+        elif to_draft(state, name, values).values["data.source"] == "hub":
+            yield preview_html.later(_FETCH)
         else:
-            yield from self.fetch(request, session, held, name, *values)
+            yield from self.show_preview(request, oauth_token, state, name, *values)
 
-    def fetch(
-        self, request: gr.Request, session: gr.OAuthToken | None, held: Held, name: str, *values: Any
+    def show_preview(
+        self, request: gr.Request, oauth_token: gr.OAuthToken | None, state: DraftState, name: str, *values: Any
     ) -> Iterator[str]:
-        """The preview, with a message first as it takes seconds. Where another was asked for since, this one is not
-        shown."""
+        """The preview, after a message as it takes seconds. Not shown if the visitor has since asked for another."""
         newest = self._newest(request)
-        draft = drafted(held, name, values)
+        draft = to_draft(state, name, values)
         if draft.values["data.source"] == "file" and not file_of(draft):
-            yield preview_rows.later("The first ten appear here when there is a file.")
+            yield preview_html.later("The first ten appear here when there is a file.")
             return
         try:
             asked = self._previewed(draft)
-            yield preview_rows.waiting(asked.student.name)
-            who = visitor(None, not self.public, session.token if session else None)
+            yield preview_html.waiting(asked.student.name)
+            who = visitor(None, not self.public, oauth_token.token if oauth_token else None)
             actions.check_opened(asked, who)
-            made = preview_rows.rows_html(preview_elsewhere(asked, token=who.hub_token), asked.student.name)
+            made = preview_html.rows_html(preview_in_child(asked, token=who.hub_token), asked.student.name)
         except UserError as error:
-            made = preview_rows.failed(plain(str(error).replace(draft.upload or "\0", draft.file)))
+            made = preview_html.failed(plain(str(error).replace(draft.upload or "\0", draft.file)))
         if newest():
             yield made
 
     def _previewed(self, draft: Draft) -> RunConfig:
-        """What a preview is made of. Raises ConfigError with what is wrong with it; other faults don't matter here."""
+        """The config that a preview is made from. Raises ConfigError for a fault in it; other faults don't matter."""
         faults = check(draft, self.public).faults
         wrong = next((text for key, text in faults.items() if step_of(key) in ("student", "problems")), None)
         if wrong:
             raise ConfigError(wrong)
-        return preview_rows.asked(draft)
+        return preview_html.preview_config(draft)
 
     def _newest(self, request: gr.Request) -> Callable[[], bool]:
-        """Note that this visitor's tab asks for a preview; whether it has not asked for another since."""
-        session, mark = str(request.session_hash), object()
-        self._previews.pop(session, None)
-        self._previews[session] = mark
+        """Note that a browser tab asks for a preview; the function tells whether it is still its latest request."""
+        session_hash, mark = str(request.session_hash), object()
+        self._previews.pop(session_hash, None)
+        self._previews[session_hash] = mark
         while len(self._previews) > _TABS:
             self._previews.pop(next(iter(self._previews)), None)
-        return lambda: self._previews.get(session) is mark
+        return lambda: self._previews.get(session_hash) is mark
 
     def start_first(self, visitor: Visitor, run_id: str) -> str:
         """Start the first card as it is."""
         return actions.start(preset(FIRST), visitor, self.public)
 
-    def start(self, visitor: Visitor, run_id: str, held: Held, name: str, *values: Any) -> str:
+    def start(self, visitor: Visitor, run_id: str, state: DraftState, name: str, *values: Any) -> str:
         """Start what is filled in. Raises UserError with the first thing wrong."""
-        draft = drafted(held, name, values)
+        draft = to_draft(state, name, values)
         checked = check(draft, self.public)
         if checked.config is None:
             raise ConfigError(next(iter(checked.faults.values())))
         if checked.config.data.source == "file":
-            _, said_no = uploads.trial(checked.config, draft.file)
-            if said_no:
-                raise UserError(said_no)
+            _, refusal = uploads.trial(checked.config, draft.file)
+            if refusal:
+                raise UserError(refusal)
         return actions.start(checked.config, visitor, self.public)

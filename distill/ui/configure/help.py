@@ -1,4 +1,4 @@
-"""What each step of Configure means, for those who have never done this. Plain HTML, nothing but text."""
+"""What each step of Configure means, for beginners: plain HTML."""
 
 STUDENT = """
 <h3>The student</h3>

@@ -1,7 +1,7 @@
 """What the student will read: the first training problems in its own chat template, and how many tokens they are.
 
-`python -m distill.ui.configure.preview N` reads a config (YAML) on stdin and prints the preview as JSON, so that a page
-can show it without ever loading torch. This module imports nothing slow before it is asked, and knows nothing of pages.
+`python -m distill.ui.configure.preview N` reads a config (YAML) on stdin and prints the preview as JSON, so that the
+page can show it without ever loading torch. This module imports nothing slow before it is called.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from distill.config.paths import ROOT
 from distill.config.run_config import ConfigError, DataConfig, RunConfig
 from distill.config.secrets import guard_output
 from distill.config.settings import MADE_HERE
+from distill.models import references
 from distill.models.hub_errors import acting_for
 from distill.models.references import absolute
 
@@ -31,7 +32,7 @@ ROWS = 10
 TIMEOUT = 120.0  # seconds: a data set of the Hub may have to be fetched
 
 _KEPT = 32  # previews
-_BROKE_OFF = 3  # the child's exit status for what is no user's error
+_BROKE_OFF = 3  # the child's exit status for an error that is not the user's
 
 _kept: OrderedDict[tuple, str] = OrderedDict()
 _one_at_a_time = threading.Lock()  # a child holds torch: many visitors must not mean many children
@@ -46,15 +47,15 @@ def preview(config: RunConfig, n: int = ROWS) -> list[dict[str, Any]]:
     from distill.data.sources import problems_for
 
     counts = {"train": min(n, config.data.train)}
-    if config.data.source not in MADE_HERE:  # rows may be too few to judge by: better said here than by a run
+    if config.data.source not in MADE_HERE:  # there may be too few rows to judge by: better known now than in a run
         counts |= {"held_out": config.data.held_out, "validation": config.data.validation}
     problems = problems_for(config, lambda code, text: None, counts)["train"]
 
-    from distill.data.encoding import encode_many  # seconds, once the data are known to be good
+    from distill.data.encoding import encode_many  # takes seconds, so only once the data are known to be good
     from distill.models.chat_template import end_token, template_of
     from distill.models.loading import load_tokenizer
 
-    tokenizer = load_tokenizer(configs.model_path(config.student), config.student.revision, config.student.name)
+    tokenizer = load_tokenizer(references.model_path(config.student), config.student.revision, config.student.name)
     template, closing = template_of(tokenizer), tokenizer.decode([end_token(tokenizer)])
     texts = [(problem.question, problem.solution) for problem in problems]
     encoded = encode_many(tokenizer, texts, config.budget.max_length, keep_unlabelled=True)
@@ -77,23 +78,22 @@ def preview(config: RunConfig, n: int = ROWS) -> list[dict[str, Any]]:
     return rows
 
 
-def preview_elsewhere(config: RunConfig, n: int = ROWS, token: str | None = None) -> list[dict[str, Any]]:
-    """`preview`, made by a child process; the latest are kept. Only what reads nobody's file and no Hub, and so can't
-    take long, is made here, if torch is loaded here anyway.
+def preview_in_child(config: RunConfig, n: int = ROWS, token: str | None = None) -> list[dict[str, Any]]:
+    """`preview`, made by a child process; the latest are cached. Where torch is loaded here anyway, a preview that
+    reads no file and asks no Hub, and so is quick, is made in this process.
 
-    One child at a time, at most 120 seconds each; it asks the Hub with `token` in place of this machine's own. What is
-    kept is given to whoever asks: whether they may have it is the caller's to know. Raises UserError or ConfigError as
-    `preview` does.
+    One child at a time, at most 120 seconds each; it asks the Hub with `token` in place of this machine's own. Whoever
+    asks gets what is cached: the caller checks whether they may. Raises UserError or ConfigError like `preview`.
     """
-    asked = _essentials(config)
-    key = (asked, n, _stamp(config.data))
+    essentials = _essentials(config)
+    key = (essentials, n, _stamp(config.data))
     found = _kept.get(key)
     if found is None:
         with _one_at_a_time:
             found = _kept.get(key)  # somebody else may have asked meanwhile
             if found is None:
                 here = "torch" in sys.modules and _is_quick(config)
-                found = json.dumps(preview(config, n)) if here else _child(asked, n, token)
+                found = json.dumps(preview(config, n)) if here else _child(essentials, n, token)
                 _kept[key] = found
                 if len(_kept) > _KEPT:
                     _kept.popitem(last=False)
@@ -101,18 +101,18 @@ def preview_elsewhere(config: RunConfig, n: int = ROWS, token: str | None = None
 
 
 def _is_quick(config: RunConfig) -> bool:
-    return config.data.source in MADE_HERE and Path(configs.model_path(config.student)).is_dir()
+    return config.data.source in MADE_HERE and Path(references.model_path(config.student)).is_dir()
 
 
 def _essentials(config: RunConfig) -> str:
-    """The config as YAML with all at its default that makes no difference to a preview."""
+    """The config as YAML, with everything that makes no difference to a preview at its default."""
     fields = {"student": True, "data": True, "budget": {"max_length"}}
     kept = absolute(config).model_dump(mode="json", include=fields)
     return configs.to_yaml(configs.parse({**kept, "objectives": ["task"]}))
 
 
 def _stamp(data: DataConfig) -> tuple[int, int] | None:
-    """What tells a file from another that had its name before."""
+    """Tells a file from an earlier one of the same name."""
     place = data.path or data.dataset
     try:
         found = place and Path(os.path.expanduser(place)).stat()
@@ -121,13 +121,13 @@ def _stamp(data: DataConfig) -> tuple[int, int] | None:
     return (found.st_mtime_ns, found.st_size) if found else None
 
 
-def _child(asked: str, n: int, token: str | None = None) -> str:
+def _child(config: str, n: int, token: str | None = None) -> str:
     """The preview as JSON from a process of its own."""
     path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
     try:
         done = subprocess.run(
             [sys.executable, "-m", "distill.ui.configure.preview", str(n)],
-            input=asked,
+            input=config,
             capture_output=True,
             encoding="utf-8",
             errors="replace",
@@ -139,7 +139,7 @@ def _child(asked: str, n: int, token: str | None = None) -> str:
         raise UserError(
             f"The preview was not ready after {TIMEOUT:.0f} seconds: try again, or start without."
         ) from error
-    said = (done.stderr.strip().splitlines() or ["it said nothing"])[-1]  # libraries may have said more before
+    said = (done.stderr.strip().splitlines() or ["it said nothing"])[-1]  # libraries may have printed more before
     if done.returncode == ConfigError.exit_code:
         raise ConfigError(said)
     if done.returncode == UserError.exit_code:

@@ -7,13 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from distill.config import describe
 from distill.config.messages import listed
+from distill.config.method import describe
 from distill.config.run_config import BudgetConfig, RunConfig
 from distill.data.families import FAMILIES
 from distill.runs.estimate import Estimate, describe_model, lines, text
 from distill.ui.configure.binding import Draft
-from distill.ui.configure.fields import OBJECTIVES, STEPS
+from distill.ui.configure.fields import STEPS
 from distill.ui.configure.teachers import size, tokenizer
 from distill.ui.configure.validation import Checked, step_of
 from distill.ui.html import words
@@ -80,12 +80,11 @@ def student_facts(model: str) -> str:
 
 def _asked(config: RunConfig, draft: Draft) -> list[tuple[str, str]]:
     """The run in a few lines, by step."""
-    called = {objective.kind: objective.short for objective in OBJECTIVES}
     names = [teacher.name for teacher in config.teachers]
     aims = []
     for item in config.objectives:
-        how = describe.settings(item, names)
-        aims.append(f"{called[item.kind]} × {item.weight:g}{f' ({how})' if how else ''}")
+        how = describe(item, names)
+        aims.append(f"{item.short} × {item.weight:g}{f' ({how})' if how else ''}")
     budget = config.budget
     return [
         ("Student", config.student.model),

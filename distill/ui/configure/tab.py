@@ -1,7 +1,7 @@
-"""Configure: cards to press, six steps to fill in, a review, and Start. It builds and wires, and decides nothing.
+"""Configure: preset cards, six steps to fill in, a review, and Start: components and wiring, the handlers are apart.
 
-What happens when something is used is reactions.py's. Whatever is filled in is in the browser, and all of it is sent at
-each change, so that no two changes can lose each other.
+Whatever is filled in is in the browser, and all of it is sent at each change, so that no two changes can lose each
+other.
 """
 
 from __future__ import annotations
@@ -12,54 +12,54 @@ import gradio as gr
 from gradio.context import Context
 
 from distill.config import paths
-from distill.ui.configure import help, preview_rows, teachers
+from distill.ui.configure import help, preview_html, teachers
 from distill.ui.configure.binding import FIRST, draft_of
 from distill.ui.configure.cards import cards_here, cards_html
 from distill.ui.configure.fields import BUDGET, OBJECTIVES, PROBLEMS, STEPS, STUDENT
 from distill.ui.configure.form import Form
-from distill.ui.configure.handlers import NAME_INFO, Reactions
+from distill.ui.configure.handlers import NAME_INFO, Handlers
 from distill.ui.configure.uploads import KINDS
-from distill.ui.errors import plainly
-from distill.ui.press import pressing
-from distill.ui.session import QUIET, Shell
+from distill.ui.errors import catch_errors
+from distill.ui.html import click_script
+from distill.ui.session import QUIET, PageSession
 
-_LATEST = {**QUIET, "trigger_mode": "always_last"}  # while one answer is awaited only the newest change counts
+_LATEST = {**QUIET, "trigger_mode": "always_last"}  # while a handler runs, only the newest change waits
 _SLOW = {**_LATEST, "queue": True, "concurrency_limit": 4, "concurrency_id": "preview"}
-# The tabs follow a moment after the answer.
+# The tabs change a moment after the handler has answered.
 _FOCUS = "() => { setTimeout(() => document.querySelector('#steps [role=tab][aria-selected=true]')?.focus(), 80); }"
 
 
-def build(shell: Shell) -> None:
+def build(session: PageSession) -> None:
     """The tab."""
-    tab = Configure(shell)
+    tab = Configure(session)
     tab.build()
     tab.wire()
 
 
 class Configure:
-    """The tab's components, and what happens when they are used."""
+    """The tab's components and their events."""
 
-    def __init__(self, shell: Shell):
-        self.shell = shell
+    def __init__(self, session: PageSession):
+        self.session = session
         self.form = Form(draft_of(FIRST).values)
-        self.reactions = Reactions(self.form, shell.public)
+        self.handlers = Handlers(self.form, session.public)
 
     # --- building ----------------------------------------------------------------------------------------------------
 
     def build(self) -> None:
         """Cards, the line that says what is wrong, and the steps."""
-        self.held = gr.BrowserState(None, storage_key="distill-configure", secret="distill")
+        self.state = gr.BrowserState(None, storage_key="distill-configure", secret="distill")
         self.saved = gr.BrowserState(None, storage_key="distill-values", secret="distill")
         self.step = gr.State("student")
         self.marks = gr.State(None)  # what this tab shows already
         gr.HTML("<h2>Choose what to run</h2>")
-        self.cards = gr.HTML(cards_html(cards_here(), FIRST), js_on_load=pressing("choose", "start"))
+        self.cards = gr.HTML(cards_html(cards_here(), FIRST), js_on_load=click_script("choose", "start"))
         gr.HTML(
             "<h2>Look inside, and change what you like</h2>"
             "<p class='quiet'>The card you chose has filled in every step.</p>",
             elem_classes="section",
         )
-        self.verdict = gr.HTML("", js_on_load=pressing("go"), elem_id="verdict")
+        self.verdict = gr.HTML("", js_on_load=click_script("go"), elem_id="verdict")
         parts = {
             "student": self._student,
             "teachers": self._teachers,
@@ -89,14 +89,14 @@ class Configure:
 
     def _teachers(self) -> None:
         rows = teachers.rows_html(draft_of(FIRST).teachers)
-        self.rows = gr.HTML(rows, js_on_load=pressing("change_row", then=teachers.KEEP_FOCUS))
+        self.rows = gr.HTML(rows, js_on_load=click_script("change_row", then=teachers.KEEP_FOCUS))
         with gr.Row(elem_id="add-teacher"):
             self.adder = gr.Dropdown(
                 paths.zoo_names(),
                 value="",
                 allow_custom_value=True,
                 label="Another teacher",
-                info=self.reactions.add_info,
+                info=self.handlers.add_info,
                 elem_classes="field",
                 scale=4,
             )
@@ -119,7 +119,7 @@ class Configure:
         with gr.Row(elem_classes="preview-head"):
             gr.HTML("<h3>As the student will see them</h3>")
             self.show = gr.Button("Show the problems", scale=0, min_width=170)
-        self.preview = gr.HTML(preview_rows.later("The first ten appear here."), elem_id="preview")
+        self.preview = gr.HTML(preview_html.later("The first ten appear here."), elem_id="preview")
 
     def _method(self) -> None:
         self.aims = gr.HTML("")
@@ -154,65 +154,71 @@ class Configure:
 
     def wire(self) -> None:
         """Which event does what."""
-        reactions = self.reactions
-        self.inputs = [self.held, self.name, *self.form.all]
-        self.looks = [self.verdict, self.facts, self.rows, self.file_part, self.file_note, self.aims]
-        self.looks += [self.name, self.saved, *self.form.shown, self.marks]
-        fills = [self.held, self.name, self.cards, self.marks, *self.form.all]
-        self._looked(Context.root_block.load(reactions.arrive, [self.held, self.saved], fills, **QUIET))
-        self._looked(self.cards.choose(plainly(reactions.choose), None, fills, **QUIET))
-        self._looked(self.rows.change_row(plainly(reactions.change_row), self.held, self.held, **QUIET))
-        self._looked(self.add.click(plainly(reactions.add), [self.held, self.adder], [self.held, self.adder], **QUIET))
-        uploads = [self.held, *[self.form.widgets[field.key] for field in PROBLEMS if field.widget == "column"]]
+        handlers = self.handlers
+        self.inputs = [self.state, self.name, *self.form.all]
+        self.outputs = [self.verdict, self.facts, self.rows, self.file_part, self.file_note, self.aims]
+        self.outputs += [self.name, self.saved, *self.form.shown, self.marks]
+        fills = [self.state, self.name, self.cards, self.marks, *self.form.all]
+        self._refreshed(Context.root_block.load(handlers.load, [self.state, self.saved], fills, **QUIET))
+        self._refreshed(self.cards.choose(catch_errors(handlers.choose), None, fills, **QUIET))
+        self._refreshed(self.rows.change_row(catch_errors(handlers.change_row), self.state, self.state, **QUIET))
+        self._refreshed(
+            self.add.click(catch_errors(handlers.add), [self.state, self.adder], [self.state, self.adder], **QUIET)
+        )
+        uploads = [self.state, *[self.form.widgets[field.key] for field in PROBLEMS if field.widget == "column"]]
         loud = {"show_progress": "minimal", "api_visibility": "private"}
-        self._looked(self.file.upload(plainly(reactions.upload), [self.file, self.held], uploads, **loud))
-        self._looked(self.file.clear(plainly(reactions.forget), self.held, uploads, **QUIET))
+        self._refreshed(self.file.upload(catch_errors(handlers.upload), [self.file, self.state], uploads, **loud))
+        self._refreshed(self.file.clear(catch_errors(handlers.clear_upload), self.state, uploads, **QUIET))
         self._typing()
         self._moving()
-        self.show.click(plainly(reactions.fetch), self.inputs, self.preview, **_SLOW)
-        self.shell.act(self.cards.start, reactions.start_first, opens="train", trains=True)
-        self.shell.act(self.start.click, reactions.start, self.inputs, opens="train", trains=True)
+        self.show.click(catch_errors(handlers.show_preview), self.inputs, self.preview, **_SLOW)
+        self.session.act(self.cards.start, handlers.start_first, opens="train", trains=True)
+        self.session.act(self.start.click, handlers.start, self.inputs, opens="train", trains=True)
 
     def _typing(self) -> None:
         """What follows every change of a field."""
-        look = {"fn": plainly(self.reactions.look), "inputs": [self.marks, *self.inputs], "outputs": self.looks}
+        refresh = {
+            "fn": catch_errors(self.handlers.refresh),
+            "inputs": [self.marks, *self.inputs],
+            "outputs": self.outputs,
+        }
         seen = [field.key for field in (*STUDENT, *PROBLEMS)]
         unseen = [widget.input for key, widget in self.form.widgets.items() if key not in seen]
-        gr.on(unseen, **look, **_LATEST)
-        self._preview_anew(gr.on([self.form.widgets[key].input for key in seen], **look, **_LATEST))
-        self._review_anew(gr.on([self.name.input], **look, **_LATEST))
+        gr.on(unseen, **refresh, **_LATEST)
+        self._refresh_preview(gr.on([self.form.widgets[key].input for key in seen], **refresh, **_LATEST))
+        self._refresh_review(gr.on([self.name.input], **refresh, **_LATEST))
 
     def _moving(self) -> None:
         """From step to step."""
         where = [self.steps, self.step]
         for step, tab in self.tabs.items():
             opened = tab.select(lambda step=step: step, None, self.step, **QUIET)
-            self._renewed(opened, step)
+            self._refresh_step(opened, step)
         for button, to in self.moves:
             moved = button.click(lambda to=to: (gr.Tabs(selected=to), to), None, where, **QUIET)
-            self._renewed(self._focused(moved), to)
-        gone = self._focused(self.verdict.go(plainly(self.reactions.go), None, where, **QUIET))
-        self._preview_anew(self._review_anew(gone))
+            self._refresh_step(self._focused(moved), to)
+        gone = self._focused(self.verdict.go(catch_errors(self.handlers.go), None, where, **QUIET))
+        self._refresh_preview(self._refresh_review(gone))
 
-    def _renewed(self, event: Any, step: str) -> None:
-        """After a step was opened."""
+    def _refresh_step(self, event: Any, step: str) -> None:
+        """A step was opened."""
         if step == "review":
-            self._review_anew(event)
+            self._refresh_review(event)
         if step == "problems":
-            self._preview_anew(event)
+            self._refresh_preview(event)
 
-    def _looked(self, event: Any) -> None:
-        """After a change of many things at once: look at all of them, and renew what is open."""
-        looked = event.then(plainly(self.reactions.look), [self.marks, *self.inputs], self.looks, **_LATEST)
-        self._preview_anew(self._review_anew(looked))
+    def _refreshed(self, event: Any) -> None:
+        """After a change of many things at once: refresh all of them, and what is open."""
+        refreshed = event.then(catch_errors(self.handlers.refresh), [self.marks, *self.inputs], self.outputs, **_LATEST)
+        self._refresh_preview(self._refresh_review(refreshed))
 
-    def _review_anew(self, event: Any) -> Any:
+    def _refresh_review(self, event: Any) -> Any:
         parts = [self.summary, self.command, self.download, self.start]
-        return event.then(plainly(self.reactions.renew_review), [self.step, *self.inputs], parts, **_LATEST)
+        return event.then(catch_errors(self.handlers.refresh_review), [self.step, *self.inputs], parts, **_LATEST)
 
-    def _preview_anew(self, event: Any) -> Any:
-        return event.then(plainly(self.reactions.renew_preview), [self.step, *self.inputs], self.preview, **_SLOW)
+    def _refresh_preview(self, event: Any) -> Any:
+        return event.then(catch_errors(self.handlers.refresh_preview), [self.step, *self.inputs], self.preview, **_SLOW)
 
     def _focused(self, event: Any) -> Any:
-        """The step's own button gets the focus, as the one that was pressed is gone."""
+        """Focus the step's own button, as the one that was clicked is gone."""
         return event.then(None, None, None, js=_FOCUS, **QUIET)

@@ -1,7 +1,4 @@
-"""The list of teachers: a row each with its number, colour, width, tokenizer and size; and what changes the list.
-
-Pure: lists in, lists and HTML out.
-"""
+"""The list of teachers as rows with number, colour, width, tokenizer and size; and the functions that change it."""
 
 from __future__ import annotations
 
@@ -18,8 +15,8 @@ MOST = 36  # teachers: as many as there are styles to tell them apart
 
 Teachers = list[dict[str, Any]]
 
-# After a press the same button of the same teacher keeps the focus, wherever its row is now; after a removal the next
-# row's button gets it. A button that can do no more hands it to its neighbour.
+# After a click the same button of the same teacher keeps the focus, wherever its row is now; after a removal the next
+# row's button gets it. A button that is disabled by then hands it to its neighbour.
 KEEP_FOCUS = """
 let last = null;
 element.addEventListener('click', (event) => {
@@ -40,7 +37,7 @@ watch('value', () => {
 
 
 def add(teachers: Sequence[dict[str, Any]], model: str, public: bool) -> Teachers:
-    """The list with one more. Raises ConfigError where the model can't be used or is there already."""
+    """The list with one more. Raises ConfigError where the model cannot be used or is in it already."""
     model = model.strip()
     if not model:
         raise ConfigError("There is nothing to add yet: choose a model of the zoo or give a Hub id.")
@@ -58,7 +55,7 @@ def add(teachers: Sequence[dict[str, Any]], model: str, public: bool) -> Teacher
 
 
 def act(teachers: Sequence[dict[str, Any]], what: str, name: str) -> Teachers:
-    """The list after "up", "down" or "remove" of the teacher called `name`; unchanged where that can't be done."""
+    """The list after "up", "down" or "remove" of the teacher called `name`; unchanged where that is not possible."""
     found = list(teachers)
     at = next((index for index, teacher in enumerate(found) if teacher["name"] == name), None)
     if at is None:
@@ -118,7 +115,7 @@ def _facts(teacher: dict[str, Any], student: str) -> str:
 def _shares_tokenizer(student: str, teacher: dict[str, Any]) -> bool:
     try:
         return bool(student) and same_tokenizer(student, ModelRef(**teacher)) is True
-    except ConfigError:  # what is wrong with the student is said where the student is chosen
+    except ConfigError:  # a fault of the student is shown where it is chosen
         return False
 
 
@@ -132,13 +129,13 @@ def facts_line(facts: ModelFacts) -> str:
 
 
 def tokenizer(facts: ModelFacts) -> str:
-    """ "qwen-bpe, 512 tokens", or "" where that isn't known."""
+    """ "qwen-bpe, 512 tokens", or "" where it isn't known."""
     tokens = f"{facts.vocabulary:,} tokens" if facts.vocabulary else ""
     return ", ".join(part for part in (facts.tokenizer or "", tokens) if part)
 
 
 def size(parameters: int | None) -> str:
-    """ "0.85 million parameters", or "" where that isn't known."""
+    """ "0.85 million parameters", or "" where it isn't known."""
     if parameters is None:
         return ""
     for unit, name in ((1e9, "billion"), (1e6, "million")):

@@ -1,21 +1,19 @@
-"""Files that visitors upload: kept by their digest where the page serves nothing from, and looked at row by row.
+"""Files that visitors upload: stored by their digest in a folder that the page does not serve, and checked row by row.
 
-What is wrong with a file names the line, and calls the file as its visitor does. This module knows nothing of
-components.
+What is wrong with a file names the line, and calls the file as its visitor does.
 """
 
 from __future__ import annotations
 
-import hashlib
 import json
-import secrets
 import shutil
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
-from distill.config import run_config as configs
+from distill.config import run_config
 from distill.config.errors import UserError
+from distill.config.files import replacing, sha256_of
 from distill.config.run_config import ColumnsConfig, RunConfig
 from distill.data.sources import problems_for
 from distill.data.tables import MAX_BYTES, columns_of, guess_columns, read_rows
@@ -23,7 +21,7 @@ from distill.ui.actions import uploads
 
 MOST_KEPT = 2_000_000_000  # bytes of all uploads together
 KINDS = (".jsonl", ".csv", ".parquet")
-_READ_FOR = {"data", "probe", "budget", "teachers", "objectives"}  # what rows are read for decides how many are
+_READ_FOR = {"data", "probe", "budget", "teachers", "objectives"}  # the settings that decide how many rows are read
 
 
 @dataclass(frozen=True)
@@ -35,8 +33,8 @@ class Uploaded:
     guess: dict[str, str | None]
 
 
-def keep(path: str | Path) -> Uploaded:
-    """Copy an uploaded file to the folder of uploads. Raises UserError where it can't be read as a table."""
+def store_upload(path: str | Path) -> Uploaded:
+    """Copy an uploaded file to the folder of uploads. Raises UserError where it cannot be read as a table."""
     path = Path(path)
     kind = path.suffix.lower()
     if kind not in KINDS:
@@ -45,21 +43,16 @@ def keep(path: str | Path) -> Uploaded:
         )
     if path.stat().st_size > MAX_BYTES:
         raise UserError(f"{path.name} has {path.stat().st_size / 1e6:,.0f} MB, more than {MAX_BYTES / 1e6:.0f}.")
-    columns = columns_of(path)  # what is no table is not kept
+    columns = columns_of(path)  # a file that is no table is not stored
     folder = uploads()
     folder.mkdir(parents=True, exist_ok=True)
-    with path.open("rb") as stream:
-        stored = f"{hashlib.file_digest(stream, 'sha256').hexdigest()}{kind}"
+    stored = f"{sha256_of(path)}{kind}"
     if not (folder / stored).exists():
         kept = sum(file.stat().st_size for file in folder.iterdir() if file.suffix in KINDS)
         if kept + path.stat().st_size > MOST_KEPT:
             raise UserError("This server keeps as many uploaded files as it may: ask whoever runs it to delete some.")
-        part = folder / f"{stored}.{secrets.token_hex(8)}"  # two visitors may upload the same file at once
-        try:
+        with replacing(folder / stored) as part:  # two visitors may upload the same file at once
             shutil.copyfile(path, part)
-            part.replace(folder / stored)
-        finally:
-            part.unlink(missing_ok=True)
     return Uploaded(stored, tuple(columns.names), guess_columns(columns.names))
 
 
@@ -77,7 +70,7 @@ def fault(config: RunConfig, file: str) -> str:
 
 @lru_cache(maxsize=64)
 def _fault(path: Path, columns: ColumnsConfig) -> str:
-    """A file is called by its digest, so what is found once holds."""
+    """Cached, as a file is named by its digest."""
     try:
         read_rows(path, columns)
     except UserError as error:
@@ -86,7 +79,7 @@ def _fault(path: Path, columns: ColumnsConfig) -> str:
 
 
 def trial(config: RunConfig, file: str) -> tuple[list[str], str]:
-    """(what a run of this config would warn of in its file, why it could not use it or ""); reads the whole file."""
+    """(what a run of this config would warn about in its file, why it could not use it or ""); reads the whole file."""
     notes, said = _trial(config.model_dump_json(include=_READ_FOR))
     stored = Path(config.data.path).name
     return [note.replace(stored, file or "the file") for note in notes], said.replace(stored, file or "the file")
@@ -94,7 +87,7 @@ def trial(config: RunConfig, file: str) -> tuple[list[str], str]:
 
 @lru_cache(maxsize=64)
 def _trial(dump: str) -> tuple[tuple[str, ...], str]:
-    config = configs.parse({"student": "student-tiny", **json.loads(dump)})
+    config = run_config.parse({"student": "student-tiny", **json.loads(dump)})
     notes: list[str] = []
     try:
         problems_for(config, lambda code, text: notes.append(text))

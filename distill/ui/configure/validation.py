@@ -1,7 +1,6 @@
-"""What is wrong with what a visitor filled in: each fault at its field, in config.py's own sentences.
+"""What is wrong with what a visitor filled in: each fault at its field, in the sentences of run_config.parse.
 
-config.parse says the first thing wrong; here that is mended for the moment, so that the next comes up too. Pure: this
-module has no rules of its own about settings, and knows nothing of components.
+run_config.parse raises for the first fault; here that is repaired for the moment, so that the next one shows up too.
 """
 
 from __future__ import annotations
@@ -12,12 +11,13 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from distill.config import run_config as configs
+from distill.config import run_config
 from distill.config.run_config import ConfigError, RunConfig
+from distill.objectives import KINDS
 from distill.runs.estimate import describe_model
 from distill.runs.preflight import foreseen
 from distill.ui.actions import check_public_dataset, check_public_model, check_public_trackers
-from distill.ui.configure.binding import FIRST, MODELS, Draft, draft_of, file_of, get, preset, put, settings, spec
+from distill.ui.configure.binding import FIRST, Draft, draft_of, file_of, get, preset, put, settings, spec
 from distill.ui.configure.fields import FIELDS, STEPS
 from distill.ui.configure.fields.steps import GYM
 from distill.ui.configure.uploads import fault
@@ -28,7 +28,7 @@ NO_FAMILY = "No kind of problem is chosen: choose at least one."
 NO_AIM = "Nothing is switched on for the student to learn from: switch on at least one."
 NO_FILE = "There is no file yet: upload one: JSONL, CSV or Parquet."
 
-_MOST_FAULTS = 20  # looked for before one gives up
+_MOST_FAULTS = 20  # looked for at most
 _KEY = re.compile(r"[a-z_]+(?:\.[a-z_0-9]+)*")
 _GROUPS = {TEACHERS: "the list of teachers", OBJECTIVES: "the aims", FILE: "the file", NAME: "the name of the run"}
 _STEPS = {TEACHERS: "teachers", OBJECTIVES: "method", FILE: "problems", NAME: "review", ELSEWHERE: "method"}
@@ -43,27 +43,27 @@ class Checked:
 
 
 def check(draft: Draft, public: bool) -> Checked:
-    """Everything wrong with a draft. A file that was uploaded is read once for each choice of its columns."""
+    """Everything wrong with a draft. An uploaded file is read once for each choice of its columns."""
     faults: dict[str, str] = {}
-    for key, sentence in [*_places(draft, public), *_left_empty(draft)]:
+    for key, sentence in [*_refusals(draft, public), *_left_empty(draft)]:
         faults.setdefault(key, sentence)
     asked = settings(draft)
     for key in (FILE, OBJECTIVES):
         if key in faults:
-            _mend(asked, key, draft)
+            _repair(asked, key, draft)
     config = None
     for _ in range(_MOST_FAULTS):
         try:
-            config = configs.parse(asked)
+            config = run_config.parse(asked)
             break
         except ConfigError as error:
             key, before = field_of(str(error)), copy.deepcopy(asked)
             faults.setdefault(key, plain(str(error)))
-            _mend(asked, key, draft)
+            _repair(asked, key, draft)
             if asked == before:
                 break
-    mended = any(key == "student.model" or key.endswith(TEACHERS) for key in faults)
-    if config is not None and not mended:  # else these models are not the draft's
+    repaired = any(key == "student.model" or key.endswith(TEACHERS) for key in faults)
+    if config is not None and not repaired:  # else these models are not the draft's
         for sentence in foreseen(config):
             faults.setdefault(field_of(sentence), plain(sentence))
     if faults or config is None:
@@ -78,7 +78,7 @@ def check(draft: Draft, public: bool) -> Checked:
 
 
 def check_model(model: str, public: bool) -> None:
-    """Raises ConfigError unless the reference means a model this server may use, and its folder holds a whole one."""
+    """Raises ConfigError unless the reference is a model that this server may use, complete in its folder."""
     if public:
         check_public_model(model)
     facts = describe_model(model)
@@ -87,7 +87,7 @@ def check_model(model: str, public: bool) -> None:
 
 
 def automatic_name(config: RunConfig, name: str) -> str:
-    """A run's name where its visitor gave none: the preset's, and whether it was edited."""
+    """A run's name where its visitor gave none: the preset's, with ", edited" where it was."""
     base = preset(name)
     return base.name if config.model_copy(update={"name": base.name}) == base else f"{base.name}, edited"
 
@@ -123,7 +123,7 @@ def plain(sentence: str) -> str:
 
 
 def _left_empty(draft: Draft) -> Iterator[tuple[str, str]]:
-    """What would mean something else to the config than to whoever left it empty."""
+    """Fields that mean something else to the config when empty than to whoever left them empty."""
     source = draft.values["data.source"]
     if source == "problems" and not draft.values["data.families"]:
         yield "data.families", NO_FAMILY
@@ -135,11 +135,11 @@ def _left_empty(draft: Draft) -> Iterator[tuple[str, str]]:
         yield OBJECTIVES, NO_AIM
 
 
-def _places(draft: Draft, public: bool) -> Iterator[tuple[str, str]]:
+def _refusals(draft: Draft, public: bool) -> Iterator[tuple[str, str]]:
     wanted = [("student.model", draft.values["student.model"])]
     wanted += [(TEACHERS, teacher["model"]) for teacher in draft.teachers]
     for key, model in wanted:
-        if model:  # that it is missing is for config.py to say
+        if model:  # run_config.parse reports a missing one
             yield from _refusal(key, lambda model=model: check_model(str(model).strip(), public))
     if public and draft.values["report_to"]:
         yield from _refusal("report_to", lambda: check_public_trackers(draft.values["report_to"]))
@@ -155,12 +155,12 @@ def _refusal(key: str, look: Callable[[], None]) -> Iterator[tuple[str, str]]:
         yield key, str(error)
 
 
-def _mend(asked: dict[str, Any], key: str, draft: Draft) -> None:
-    """Put something right, in place, where something is wrong: the preset's own value, or the default."""
+def _repair(asked: dict[str, Any], key: str, draft: Draft) -> None:
+    """Replace a faulty setting, in place, by the preset's own value or the default."""
     if key == TEACHERS:
         own = draft_of(draft.preset).teachers or draft_of(FIRST).teachers
         asked["teachers"] = [dict(teacher) for teacher in own]
-        for objective in asked["objectives"]:  # those it names may be gone now
+        for objective in asked["objectives"]:  # the teachers that it names may be gone now
             objective.pop("teachers", None)
     elif key == OBJECTIVES:
         asked["objectives"] = ["task"]
@@ -172,7 +172,7 @@ def _mend(asked: dict[str, Any], key: str, draft: Draft) -> None:
         kind, parts = key.split(".")[1], key.split(".")[2:]
         for objective in asked["objectives"]:
             if objective["kind"] == kind:
-                put(objective, parts, get(MODELS[kind]().model_dump(mode="json"), parts))
+                put(objective, parts, get(KINDS[kind]().model_dump(mode="json"), parts))
     elif key in FIELDS:
         value = get(preset(draft.preset).model_dump(mode="json"), key.split("."))
         put(asked, key.split("."), value if value is not None else spec(key).default)

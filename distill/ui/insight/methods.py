@@ -11,9 +11,10 @@ from typing import Any
 
 import numpy as np
 
-from distill.config.describe import called
-from distill.config.objectives import GkdConfig
+from distill.config.method import Rollout
 from distill.config.requirements import wants_answers
+from distill.objectives import METHODS, called
+from distill.runs.format import percent
 from distill.runs.store import RunView
 from distill.ui.charts.lines import Series, line_chart, thin
 from distill.ui.charts.palette import STUDENT
@@ -21,27 +22,14 @@ from distill.ui.charts.run_curves import column, step_range
 from distill.ui.html import words
 from distill.ui.insight.parts import LINE, POINTS, explained, teachers
 from distill.ui.insight.text import bold
-from distill.ui.numbers import percent
 
-KINDS = ("logits", "features", "gkd", "cross_tokenizer")  # those with a loss for each teacher
+DISTANCES = {method.of_kind(): method.distance for method in METHODS if method.distance}  # a loss with each teacher
 _LATELY = 10  # steps of a mean
-
-_TITLES = {
-    "logits": "probabilities",
-    "features": "inner states",
-    "gkd": "corrections",
-    "cross_tokenizer": "likelihoods",
-}
-_MEANS = {
-    "logits": "how far the student's next words are from a teacher's likely ones",
-    "features": "how far the student's inner states are from a teacher's",
-    "gkd": "how far the student's next words are from a teacher's likely ones, on the texts of a step",
-    "cross_tokenizer": "how far the student is from finding pieces of text as likely as a teacher does",
-}
 
 
 def distances(kind: str) -> Callable[[RunView | None], str]:
     """What draws a method's loss with each of several teachers; with one, that is the loss under Train."""
+    what, meaning = DISTANCES[kind]
 
     def draw(run: RunView | None) -> str:
         by_teacher = teachers(run, kind)
@@ -50,7 +38,7 @@ def distances(kind: str) -> Callable[[RunView | None], str]:
         lines = [column(run, f"metric:{kind}/{name}", name, style, POINTS) for name, style in by_teacher.items()]
         picture = line_chart(
             [line for line in lines if len(line.xs)],
-            title=f"How far from each teacher: {_TITLES[kind]}",
+            title=f"How far from each teacher: {what}",
             x_label="step",
             y_label="loss",
             x_range=step_range(run),
@@ -62,7 +50,7 @@ def distances(kind: str) -> Callable[[RunView | None], str]:
             [_moved({line.name: line.ys for line in lines if len(line.xs)})],
             [],
             f"A line is the loss of <dfn>{called(kind)}</dfn> with one teacher, whatever that teacher's share: "
-            f"{_MEANS[kind]}. {LINE}",
+            f"{meaning}. {LINE}",
             "If nothing were learned, the lines would run level. Heights of two teachers say little: some are harder "
             "to follow whoever follows them.",
         )
@@ -92,9 +80,10 @@ def _moved(values: dict[str, Any]) -> str:
 
 def own(run: RunView | None) -> str:
     """How many steps learnt from the student's own answers, and how many of these had no end."""
-    gkd = run.config.objective("gkd") if run and run.config else None
-    if gkd is None or not gkd.lmbda:
+    asked = [one.rollout for one in run.config.objectives if one.rollout] if run and run.config else []
+    if not asked or not asked[0].share:
         return ""
+    rollout = asked[0]
     steps, missing = _known(run, "metric:gkd/unfinished")
     line = Series("without an end", *thin(steps, missing, POINTS), STUDENT)
     picture = line_chart(
@@ -110,22 +99,22 @@ def own(run: RunView | None) -> str:
     )
     return explained(
         picture,
-        [_own(run, gkd, missing)],
+        [_own(run, rollout, missing)],
         [],
         "At some steps the student answers problems itself, and teachers correct these answers (<dfn>on-policy</dfn>, "
-        f"GKD). An answer that isn't over after {gkd.max_new_tokens:,} tokens is cut: it has no end.",
+        f"GKD). An answer that isn't over after {rollout.max_new_tokens:,} tokens is cut: it has no end.",
         "A line that stays high means that the student never learned to stop, or that its longest answer is too short.",
     )
 
 
-def _own(run: RunView, gkd: GkdConfig, missing: np.ndarray) -> str:
+def _own(run: RunView, rollout: Rollout, missing: np.ndarray) -> str:
     steps, owns = _known(run, "metric:gkd/own")
     if not len(steps):
         return ""
     count = int(owns.sum())
     text = (
         f"{count:,} of {len(steps):,} steps so far learnt from the student's own answers "
-        f"({percent(count / len(steps))}; {percent(gkd.lmbda)} was asked for)."
+        f"({percent(count / len(steps))}; {percent(rollout.share)} was asked for)."
     )
     if len(missing):
         lately = missing[-_LATELY:]

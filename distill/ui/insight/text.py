@@ -1,7 +1,7 @@
-"""What the Insight tab says: pure functions from a run's probes to sentences, as HTML in which every name is inert.
+"""The sentences of the Insight tab: pure functions from a run's probes to HTML in which every name is escaped.
 
-Numbers are as measured, and what chance would do stands beside them. Nothing here claims that agreement with teachers
-makes the student right more often. It knows nothing of pictures or of the page.
+Numbers are as measured, beside what chance alone would give. Nothing here claims that agreement with teachers makes the
+student right more often.
 """
 
 from __future__ import annotations
@@ -10,12 +10,12 @@ import math
 from collections.abc import Sequence
 
 from distill.config.messages import listed
-from distill.config.objectives import GeometryConfig
 from distill.config.requirements import heard
+from distill.objectives.geometry import GeometryConfig
 from distill.runs.events import Probe, Warning
+from distill.runs.format import decimals
 from distill.runs.store import RunView
 from distill.ui.html import NO_RUN, words
-from distill.ui.numbers import decimals
 
 _USUAL = GeometryConfig().layer
 _FEW = 3  # teachers named one by one before the rest are named more briefly
@@ -46,7 +46,7 @@ def nothing_here(run: RunView | None) -> str:
 
 
 def when(run: RunView | None) -> str:
-    """When the first numbers come, for pictures that have none yet."""
+    """When the first numbers appear, for pictures that have none yet."""
     if run is None or run.config is None:
         return "It appears here when a run trains."
     if run.final:
@@ -55,21 +55,11 @@ def when(run: RunView | None) -> str:
     return f"It appears here when training begins: a look at step 0, then every {probe.every} steps."
 
 
-_TAKES = {
-    "response": "it learns to write what they answered",
-    "logits": "it learns which next words they find likely",
-    "features": "it learns to have in mind what they have, layer by layer",
-    "geometry": "it learns which problems they find <i>alike</i>",
-    "gkd": "they correct its own answers, word by word",
-    "cross_tokenizer": "it learns how likely they find each piece of a solution",
-}
-
-
 def summary(run: RunView) -> str:
-    """The first lines of the tab: who teaches, what is taken from them, and what came of it so far."""
+    """The first lines of the tab: how many teachers, what is learnt from them, and the outcome so far."""
     count = len(heard(run.config))
     who = "One teacher shapes" if count == 1 else f"{count} teachers shape"
-    takes = listed([_TAKES[one.kind] for one in run.config.objectives if one.kind in _TAKES])
+    takes = listed([one.takes for one in run.config.objectives if one.takes])
     return (
         f"{who} <b>{words(run.config.student.name)}</b> here: {takes}. The pictures show what they ask of it, and "
         f"whether it comes to agree. {in_short(run.series(Probe))}"
@@ -77,7 +67,7 @@ def summary(run: RunView) -> str:
 
 
 def in_short(probes: Sequence[Probe]) -> str:
-    """With how many teachers agreement rose and fell, and its mean, in a sentence; "" before there are two looks."""
+    """With how many teachers agreement rose and fell, and its mean, in a sentence; "" before there are two probes."""
     if len(probes) < 2:
         return ""
     first, last, line = finite(probes[0].cka), finite(probes[-1].cka), probes[-1].null95 or 0.0
@@ -99,7 +89,7 @@ def in_short(probes: Sequence[Probe]) -> str:
 
 
 def agreement(probes: Sequence[Probe]) -> list[str]:
-    """Whom the student agrees with, before and now, as sentences: those who gained, lost, stayed, and are at chance.
+    """Which teachers the student agrees with, before and now: sentences on those gained, lost, steady, and at chance.
 
     A change counts as one where it is larger than what chance alone reaches (`null95`).
     """
@@ -131,7 +121,7 @@ def agreement(probes: Sequence[Probe]) -> list[str]:
 
 
 def _sentences(groups: list, first: dict, now: dict, moves: dict, about: str) -> list[str]:
-    """One sentence a group; the first says what the numbers are."""
+    """One sentence for each group; the first explains the numbers."""
     said = []
     for place, (group, text) in enumerate(groups):
         head, rest = group[0], group[1:]
@@ -159,14 +149,14 @@ def _at_first(now: dict[str, float], about: str) -> str:
 
 
 def trained_layer(fraction: float, layers: int) -> int:
-    """The student's layer that geometry trains: as `losses.cka.layer_at`, which needs torch and so stays out here."""
+    """The student's layer that geometry trains: as `models.pooling.layer_at`, which needs torch and stays out here."""
     return max(1, round(fraction * layers))
 
 
 def layers(teacher: str, before: list | None, after: list | None, fraction: float | None) -> str:
     """Which of the teacher's layers matches the one looked at best, before and now. Maps: [student's][teacher's].
 
-    `fraction`: the depth that geometry trains at, None where it isn't trained; then looks are taken at its usual depth.
+    `fraction`: the depth that geometry trains at, None where it isn't trained; then probes are at its default depth.
     """
     if not before:
         return ""

@@ -1,6 +1,6 @@
 """Several runs side by side: accuracies with intervals, curves in one picture each, and the settings that differ.
 
-Pure: views in, HTML out. What can't be compared is said, not drawn. It knows nothing of who ticked which run, or how.
+Pure: views in, HTML out. Where curves cannot be compared, a sentence says so.
 """
 
 from __future__ import annotations
@@ -8,18 +8,16 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from distill.config.describe import NAMES
-from distill.config.objectives import KINDS
 from distill.config.run_config import RunConfig, teachers_of
+from distill.objectives import KINDS
 from distill.runs.events import Evaluation, Probe
+from distill.runs.format import score
 from distill.runs.store import RunView
 from distill.ui.actions import published
 from distill.ui.charts import run_curves
-from distill.ui.charts.lines import swatch
+from distill.ui.charts.lines import Series, line_chart, swatch, thin
 from distill.ui.charts.palette import Style, teacher_style
-from distill.ui.charts.plots import Series, line_chart, thin
-from distill.ui.html import words
-from distill.ui.numbers import score
+from distill.ui.html import table, table_row, words
 
 MOST = 6  # runs: there are six colours
 _POINTS = 60  # of a curve: all are sent with every update
@@ -45,22 +43,21 @@ def results(runs: Sequence[RunView]) -> str:
 
 
 def styled(runs: Sequence[RunView]) -> list[tuple[RunView, str, Style]]:
-    """(run, what it is called, how it is drawn): one colour a run, in the order in which they were ticked."""
+    """(run, its label, its style): one colour for each run, in the order in which they were ticked."""
     return [(run, f"{run.id[:6]} {run.name}", teacher_style(place)) for place, run in enumerate(runs)]
 
 
-# --- what came of them ----------------------------------------------------------------------------------------------
+# --- results --------------------------------------------------------------------------------------------------------
 
 
 def _accuracies(runs: Sequence[RunView]) -> str:
     head = ("Run", "State", "Right before", "Right after", "After, new wordings")
-    rows = ""
+    rows = []
     for run, name, style in styled(runs):
         found = {(e.phase, e.split): vars(e) for e in run.series(Evaluation)}
         before, after = found.get(("before", "held_out")), found.get(("after", "held_out"))
         new = found.get(("after", "new_phrasing"))
-        cells = (words(run.state), _score(before), _score(after), _score(new))
-        rows += f'<tr><th scope="row">{_key(name, style)}</th>{"".join(f"<td>{cell}</td>" for cell in cells)}</tr>'
+        rows.append(table_row(_key(name, style), words(run.state), _score(before), _score(after), _score(new)))
     return _table("Right answers to held-out problems, with 95% intervals", head, rows)
 
 
@@ -72,7 +69,7 @@ def _score(part: Mapping[str, Any] | None) -> str:
 
 
 def _asked(runs: Sequence[RunView]) -> str:
-    """A caution where the runs weren't asked the same problems."""
+    """A caution where the runs were not asked the same problems."""
     asked = [{name: getattr(run.config.data, name) for name in _SAME_PROBLEMS} for run in runs if run.config]
     same = len(asked) == len(runs) and all(one == asked[0] for one in asked)
     return "" if same else " These runs were not asked the same problems, so their accuracies compare roughly at best."
@@ -82,11 +79,11 @@ def _asked(runs: Sequence[RunView]) -> str:
 
 
 def loss(runs: Sequence[RunView]) -> str:
-    """The loss of each; where their objectives differ, a part that all have, the loss on worked solutions first."""
+    """The loss of each run; where objectives differ, a part that all have, preferably the loss on worked solutions."""
     trained_on = [run.config.objectives if run.config else None for run in runs]
     alike = all(one == trained_on[0] for one in trained_on)
     shared = next((kind for kind in KINDS if not alike and _comparable(runs, kind)), None)
-    name, title = (f"term:{shared}", f"Loss: {NAMES[shared]}") if shared else ("loss", "Loss")
+    name, title = (f"term:{shared}", f"Loss: {KINDS[shared].name}") if shared else ("loss", "Loss")
     note = ""
     if not alike:
         note = "These runs train on different objectives. " + (
@@ -111,7 +108,7 @@ def loss(runs: Sequence[RunView]) -> str:
 
 
 def _comparable(runs: Sequence[RunView], kind: str) -> bool:
-    """Whether all of the runs have a method, set alike but for its weight and with the same teachers: one loss."""
+    """Whether all runs have a method with the same settings (but for its weight) and teachers, so one loss."""
     settings = []
     for run in runs:
         found = run.config.objective(kind) if run.config else None
@@ -123,7 +120,7 @@ def _comparable(runs: Sequence[RunView], kind: str) -> bool:
 
 
 def during(runs: Sequence[RunView]) -> str:
-    """How many validation problems each gets right while it trains."""
+    """The share of validation problems that each run gets right while it trains."""
     series, asked = [], set()
     for run, called, style in styled(runs):
         points = run_curves.during(run)
@@ -150,7 +147,7 @@ def during(runs: Sequence[RunView]) -> str:
 
 
 def agreement(runs: Sequence[RunView]) -> str:
-    """The mean over a run's teachers of the student's CKA with them."""
+    """The student's CKA, averaged over a run's teachers."""
     series, chance = [], set()
     for run, called, style in styled(runs):
         looks = [(p, [v for v in p.cka.values() if v is not None]) for p in run.series(Probe)]
@@ -188,33 +185,31 @@ def _note(text: str) -> str:
 
 
 def settings(runs: Sequence[RunView]) -> str:
-    """Their configs side by side: what differs as a table, what is equal folded."""
+    """The runs' configs side by side: what differs in a table, what is equal folded away."""
     known = [(run, called, style) for run, called, style in styled(runs[:MOST]) if run.config]
     if len(known) < 2:
         return ""
     flats = [flat(run.config) for run, _, _ in known]
     keys = list(dict.fromkeys(key for one in flats for key in one))
-    # What only some have goes with an objective that the others lack, and the list of objectives says that.
+    # Settings that only some have belong to an objective that the others lack, which the list of objectives shows.
     differing = [key for key in keys if len({one[key] for one in flats if key in one}) > 1]
     equal = [key for key in keys if key not in differing]
-    rows = "".join(_setting(key, [one.get(key) for one in flats]) for key in differing)
+    rows = [_setting(key, [one.get(key) for one in flats]) for key in differing]
     head = ["Setting", *(_key(called, style) for _, called, style in known)]
-    table = _table("Settings that differ; bold where they are not as in the first run", head, rows)
+    differ = _table("Settings that differ; bold where they are not as in the first run", head, rows)
     none = '<p class="quiet">Every setting is the same.</p>'
-    same = "".join(f'<tr><th scope="row">{words(key)}</th><td>{words(_any(flats, key))}</td></tr>' for key in equal)
+    same = [table_row(words(key), words(_any(flats, key))) for key in equal]
     folded = _table("The same in every run that has them", ["Setting", "Value"], same)
     return (
-        f"<h3>Settings</h3>{table if differing else none}"
+        f"<h3>Settings</h3>{differ if differing else none}"
         f"<details><summary>{len(equal)} settings that are equal</summary>{folded}</details>"
     )
 
 
 def _setting(key: str, values: Sequence[str | None]) -> str:
-    cells = ""
-    for value in values:
-        text = "–" if value is None else words(value)
-        cells += f"<td>{text}</td>" if value == values[0] else f"<td><b>{text}</b></td>"
-    return f'<tr><th scope="row">{words(key)}</th>{cells}</tr>'
+    texts = ["–" if value is None else words(value) for value in values]
+    cells = [text if value == values[0] else f"<b>{text}</b>" for text, value in zip(texts, values, strict=True)]
+    return table_row(words(key), *cells)
 
 
 def _any(flats: Sequence[Mapping[str, str]], key: str) -> str:
@@ -249,10 +244,6 @@ def _key(name: str, style: Style) -> str:
     return f'<span class="runs-key">{swatch(style)} {words(name)}</span>'
 
 
-def _table(title: str, head: Sequence[str], rows: str) -> str:
+def _table(title: str, head: Sequence[str], rows: Sequence[str]) -> str:
     """A table with its title above, which scrolls by itself where it is wider than the page. All HTML but the title."""
-    titles = "".join(f'<th scope="col">{one}</th>' for one in head)
-    return (
-        f'<p class="runs-caption">{title}</p><div class="runs-wide" tabindex="0" role="region" aria-label="{title}">'
-        f'<table aria-label="{title}"><thead><tr>{titles}</tr></thead><tbody>{rows}</tbody></table></div>'
-    )
+    return f'<p class="runs-caption">{title}</p>' + table(head, rows, label=title, scroll="runs-wide")

@@ -1,7 +1,4 @@
-"""What a visitor may take home of a run, as copies in a temporary folder: a run's own folder is never served.
-
-It knows nothing of the page, and copies only the files named here.
-"""
+"""What a visitor may download of a run, as copies in a temporary folder: a run's own folder is never served."""
 
 from __future__ import annotations
 
@@ -14,9 +11,10 @@ from functools import cache
 from pathlib import Path
 
 from distill.config.errors import UserError
+from distill.config.files import replacing, write_atomically
 from distill.ui.actions import published
 
-# what -> (where it lies in a run's folder, how the copy's name ends, what people call it)
+# what -> (its path in a run's folder, the end of the copy's name, what the page calls it)
 FILES = {
     "adapter": ("adapter", "adapter.zip", "The adapter"),
     "report": ("report.json", "report.json", "The report"),
@@ -33,23 +31,23 @@ def _scratch() -> tempfile.TemporaryDirectory[str]:
 
 
 def scratch() -> Path:
-    """The folder, from which the page may serve files: nobody but this process's user can write there."""
+    """The folder from which the page may serve files: only this process's user can write there."""
     return Path(_scratch().name)
 
 
-def forget(run_id: str) -> None:
+def remove_copies(run_id: str) -> None:
     """Remove all copies of a run."""
     with _lock:
         shutil.rmtree(scratch() / Path(run_id).name, ignore_errors=True)
 
 
-def there(folder: Path, what: str) -> bool:
+def available(folder: Path, what: str) -> bool:
     """Whether the run at `folder` has it yet."""
     return (folder / FILES[what][0]).exists()
 
 
 def copy(folder: Path, what: str) -> Path:
-    """A copy of `what` (one of FILES) of the run at `folder`, named after the run; made anew only where that changed.
+    """A copy of `what` (one of FILES) of the run at `folder`, named after the run; made anew only if that changed.
 
     Raises UserError where the run has none, or the disk is full.
     """
@@ -78,11 +76,10 @@ def _files(source: Path) -> list[Path]:
 
 
 def _write(source: Path, parts: list[Path], target: Path) -> None:
-    unfinished = target.with_name(target.name + ".part")
     if source.is_dir():
-        with zipfile.ZipFile(unfinished, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
+        how = {"compression": zipfile.ZIP_DEFLATED, "compresslevel": 1}
+        with replacing(target) as unfinished, zipfile.ZipFile(unfinished, "w", **how) as archive:
             for path in parts:
                 archive.write(path, path.relative_to(source.parent))
     else:
-        unfinished.write_text(published(parts[0].read_text(encoding="utf-8", errors="replace")), encoding="utf-8")
-    unfinished.replace(target)
+        write_atomically(target, published(parts[0].read_text(encoding="utf-8", errors="replace")))

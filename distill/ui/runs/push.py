@@ -1,7 +1,7 @@
-"""Keep it on the Hub: a finished run's adapter, card and report in a repository of the visitor's own.
+"""Keep it on the Hub: push a finished run's adapter, card and report to a repository of the visitor's own.
 
-On a public server that is done with the token of whoever signed in, never with the server's; on somebody's own machine
-with the one that the machine is logged in with. What is uploaded is push.py's; this module wires and says what is off.
+On a public server with the token of whoever signed in, never with the server's; on a machine of one's own with the
+token that the machine is logged in with.
 """
 
 from __future__ import annotations
@@ -12,21 +12,21 @@ import gradio as gr
 
 from distill.config.errors import UserError
 from distill.config.secrets import redacted
-from distill.hub import oauth
+from distill.hub import host
 from distill.hub.push import push
 from distill.models.hub_errors import own_token
 from distill.runs.store import RunView
-from distill.ui.errors import plainly
+from distill.ui.auth import Visitor
+from distill.ui.errors import catch_errors
 from distill.ui.html import words
-from distill.ui.owners import Visitor
-from distill.ui.session import QUIET, Shell, meant
+from distill.ui.session import QUIET, PageSession, require_run
 
 _LEAD = "<h3>Keep it on the Hub</h3>"
 _WHAT = "Adapter, model card, report, settings and gate go into a repository of yours, in one commit."
 _BY_HAND = "Download the adapter instead; <code>hf upload</code> takes it to the Hub from your own machine."
 
 
-def build(shell: Shell) -> None:
+def build(session: PageSession) -> None:
     """The part of the open run's column."""
     gr.HTML(_LEAD)
     about = gr.HTML(note(None, None, ""), elem_id="runs-keep-about")
@@ -36,22 +36,23 @@ def build(shell: Shell) -> None:
         button = gr.Button("Keep it there", size="sm", elem_id="runs-keep-go")
     said = gr.HTML("", elem_id="runs-kept")
 
-    def stands(run: RunView | None, token: str) -> tuple[RunView | None, Visitor, str]:
-        visitor = shell.who(token)
-        return run, visitor, why_not(visitor, shell.public)
+    def context(run: RunView | None, token: str) -> tuple[RunView | None, Visitor, str]:
+        visitor = session.who(token)
+        return run, visitor, why_not(visitor, session.public)
 
-    shell.frame("runs-keep", about, lambda run, token: note(*stands(run, token)), "runs", [shell.token], key=_logged_in)
-    shell.frame("runs-keep-it", fields, lambda *seen: may(*stands(*seen)), "runs", [shell.token], key=_logged_in)
+    watched = {"tab": "runs", "inputs": [session.token], "key": _logged_in}
+    session.live("runs-keep", about, lambda *seen: note(*context(*seen)), **watched)
+    session.live("runs-keep-it", fields, lambda *seen: fields_shown(*context(*seen)), **watched)
 
-    def keep(
-        session: gr.OAuthToken | None, run_id: str, token: str, repository: str | None, hidden: bool
+    def push_run(
+        oauth_token: gr.OAuthToken | None, run_id: str, token: str, repository: str | None, hidden: bool
     ) -> Iterator[str]:
-        run = meant(run_id)
-        visitor = shell.who(token, session)
+        run = require_run(run_id)
+        visitor = session.who(token, oauth_token)
         visitor.check(run.folder, "push")
         yield _status(f"Run {run.id[:6]} is being uploaded …")
         try:
-            if shell.public and not visitor.hub_token:
+            if session.public and not visitor.hub_token:
                 raise UserError("Your sign-in has run out: sign in again with the button at the top of the page.")
             url = words(push(run.folder, (repository or "").strip(), visitor.hub_token, bool(hidden)))
         except UserError as error:
@@ -61,13 +62,13 @@ def build(shell: Shell) -> None:
         yield _status(f"Run {run.id[:6]} is kept at {link}.")
 
     quiet = {"show_progress": "hidden", "api_visibility": "private", "concurrency_id": "hub", "concurrency_limit": 4}
-    inputs = [shell.run_id, shell.token, name, private]
-    gr.on([button.click, name.submit], plainly(keep), inputs, said, **quiet)
-    shell.run_id.change(lambda: "", None, said, **QUIET)
+    inputs = [session.run_id, session.token, name, private]
+    gr.on([button.click, name.submit], catch_errors(push_run), inputs, said, **quiet)
+    session.run_id.change(lambda: "", None, said, **QUIET)
 
 
 def why_not(visitor: Visitor, public: bool) -> str:
-    """Why this visitor can keep no run on the Hub from here, a sentence of HTML; "" where they can."""
+    """Why this visitor cannot push a run to the Hub from here, a sentence of HTML; "" where they can."""
     if not public:
         if _logged_in():
             return ""
@@ -75,7 +76,7 @@ def why_not(visitor: Visitor, public: bool) -> str:
             "This machine isn't logged in to the Hub: run <code>hf auth login</code>, or set HF_TOKEN and start the "
             "page anew."
         )
-    missing = oauth.why_not()
+    missing = host.why_no_sign_in()
     if missing:
         return f"Off, as nobody can sign in on this server: {words(missing)}. {_BY_HAND}"
     if not visitor.name:
@@ -87,7 +88,7 @@ def why_not(visitor: Visitor, public: bool) -> str:
 
 
 def note(run: RunView | None, visitor: Visitor | None, why: str) -> str:
-    """What the part says above its fields."""
+    """The text above the fields."""
     if why:
         text = why
     elif run is None or visitor is None or run.state != "done":
@@ -99,8 +100,8 @@ def note(run: RunView | None, visitor: Visitor | None, why: str) -> str:
     return f"<p class='quiet'>{text}</p>"
 
 
-def may(run: RunView | None, visitor: Visitor, why: str) -> dict:
-    """The fields, where they are of use."""
+def fields_shown(run: RunView | None, visitor: Visitor, why: str) -> dict:
+    """The fields, visible where this visitor can push this run."""
     return gr.update(visible=run is not None and run.state == "done" and visitor.owns(run.folder) and not why)
 
 

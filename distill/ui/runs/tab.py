@@ -1,7 +1,6 @@
-"""Runs: all of them in a table; the open one's details, downloads and end; two or more compared.
+"""Runs: all of them in a table; details, downloads and deletion of the open one; two or more compared.
 
-What a visitor ticks and opens in the table is a value of its own, so that new rows never take a tick away. This module
-wires; what is said is runs_text.py's and comparison.py's.
+What a visitor ticks and opens in the table is a value of its own, so that new rows never remove a tick.
 """
 
 from __future__ import annotations
@@ -15,11 +14,10 @@ from distill.config.errors import UserError
 from distill.config.paths import ROOT
 from distill.runs.store import RunView
 from distill.ui import actions
-from distill.ui.errors import plainly
-from distill.ui.owners import Visitor
-from distill.ui.runs import comparison, downloads, push
-from distill.ui.runs import table as runs_text
-from distill.ui.session import QUIET, Shell, meant, recent_runs
+from distill.ui.auth import Visitor
+from distill.ui.errors import catch_errors
+from distill.ui.runs import comparison, downloads, push, table
+from distill.ui.session import QUIET, PageSession, recent_runs, require_run
 
 _SCRIPT = ROOT / "assets" / "runs.js"
 _CHOSEN = '<span id="runs-chosen" hidden></span>'
@@ -32,44 +30,44 @@ _SAVE = "() => setTimeout(() => document.querySelector('#runs-file')?.click(), 5
 _FOCUS = "() => setTimeout(() => document.querySelector('{}')?.focus(), 150)"
 
 
-def build(shell: Shell) -> None:
+def build(session: PageSession) -> None:
     """The tab."""
     script = _SCRIPT.read_text(encoding="utf-8")
     with gr.Row(elem_classes="runs-row"):
         with gr.Column(scale=7, min_width=300):
             gr.HTML("<h2>Runs</h2>", elem_classes="runs-title")
-            table = gr.HTML(runs_text.table([], 0, ""), js_on_load=script, elem_id="runs-table")
+            listing = gr.HTML(table.runs_table([], 0, ""), js_on_load=script, elem_id="runs-table")
             # What the visitor chose in the table: {"ticked": [run ids], "open": the id of the run last clicked, or ""}.
             chosen = gr.HTML({"ticked": [], "open": ""}, html_template=_CHOSEN, js_on_load=_CHOOSE)
             results = gr.HTML(comparison.results([]), elem_id="runs-compared")
             settings = gr.HTML("", elem_id="runs-settings")
         with gr.Column(scale=4, min_width=300, elem_id="runs-open"):
-            details = gr.HTML(runs_text.details(None), js_on_load=script, elem_id="runs-details")
-            _downloads(shell)
-            push.build(shell)
-            _delete(shell)
+            details = gr.HTML(table.details(None), js_on_load=script, elem_id="runs-details")
+            _downloads(session)
+            push.build(session)
+            _delete(session)
             config = gr.HTML("", elem_id="runs-config")
-    shell.frame("runs-table", table, _table, tab="runs", key=_marks)
-    shell.frame("runs-details", details, runs_text.details, tab="runs")
-    shell.frame("runs-config", config, runs_text.config_text, tab="runs")
+    session.live("runs-table", listing, _table, tab="runs", key=_marks)
+    session.live("runs-details", details, table.details, tab="runs")
+    session.live("runs-config", config, table.config_text, tab="runs")
     for name, component, draw in (
         ("results", results, comparison.results),
         ("settings", settings, comparison.settings),
     ):
-        shell.frame(f"runs-{name}", component, partial(_compared, draw), tab="runs", inputs=[chosen], key=_marks)
-    shell.act(chosen.select, _open, [chosen])
+        session.live(f"runs-{name}", component, partial(_compared, draw), tab="runs", inputs=[chosen], key=_marks)
+    session.act(chosen.select, _open, [chosen])
 
 
 # --- the table ------------------------------------------------------------------------------------------------------
 
 
 def _marks() -> tuple:
-    return tuple((run.id, run.mark) for run in recent_runs()[: runs_text.SHOWN])
+    return tuple((run.id, run.mark) for run in recent_runs()[: table.SHOWN])
 
 
 def _table(run: RunView | None) -> str:
     every = recent_runs()
-    return runs_text.table([runs_text.row(one) for one in every[: runs_text.SHOWN]], len(every), run.id if run else "")
+    return table.runs_table([table.row_of(one) for one in every[: table.SHOWN]], len(every), run.id if run else "")
 
 
 def _open(_: Visitor, __: str, asked: Any) -> str:
@@ -80,7 +78,7 @@ def _open(_: Visitor, __: str, asked: Any) -> str:
 
 
 def ticked(asked: Any, runs: list[RunView]) -> list[RunView]:
-    """The runs that are ticked, in the order of ticking; what is no run (any more) is left out."""
+    """The runs that are ticked, in the order of ticking; those that are gone are left out."""
     known = {run.id: run for run in runs}
     wanted = asked.get("ticked") if isinstance(asked, dict) else None
     wanted = [str(run) for run in wanted] if isinstance(wanted, list) else []
@@ -94,35 +92,35 @@ def _compared(draw: Any, _: RunView | None, asked: Any) -> str:
 # --- downloads ------------------------------------------------------------------------------------------------------
 
 
-def _downloads(shell: Shell) -> None:
-    """A button a file; the copy that it makes is handed to the browser by a button that nobody sees."""
+def _downloads(session: PageSession) -> None:
+    """A button for each file; a hidden button hands the copy that it makes to the browser."""
     gr.HTML("<h3>Download</h3>")
     file = gr.DownloadButton(visible="hidden", elem_id="runs-file")
     with gr.Row(elem_classes="runs-downloads"):
         for what, title in _BUTTONS.items():
             button = gr.Button(title, size="sm", min_width=130, interactive=False, elem_id=f"runs-get-{what}")
-            shell.frame(f"runs-get-{what}", button, partial(_may_get, what), tab="runs")
-            button.click(
-                plainly(partial(_get, what)), shell.run_id, file, api_visibility="private", show_progress="hidden"
-            ).success(None, None, None, js=_SAVE)
+            session.live(f"runs-get-{what}", button, partial(_may_get, what), tab="runs")
+            get = catch_errors(partial(_get, what))
+            made = button.click(get, session.run_id, file, api_visibility="private", show_progress="hidden")
+            made.success(None, None, None, js=_SAVE)
 
 
 def _may_get(what: str, run: RunView | None) -> dict:
-    return gr.update(interactive=run is not None and downloads.there(run.folder, what))
+    return gr.update(interactive=run is not None and downloads.available(run.folder, what))
 
 
 def _get(what: str, run_id: str) -> str:
-    return str(downloads.copy(meant(run_id).folder, what))
+    return str(downloads.copy(require_run(run_id).folder, what))
 
 
 # --- delete ---------------------------------------------------------------------------------------------------------
 
 
-def _delete(shell: Shell) -> None:
-    """Whose run it is; Delete, which asks first, naming the run."""
+def _delete(session: PageSession) -> None:
+    """The run's owner, and Delete, which asks first and names the run."""
     owner = gr.HTML("", elem_id="runs-owner")
     delete = gr.Button("Delete this run", size="sm", interactive=False, elem_id="runs-delete")
-    condemned = gr.State("")  # the run that is asked about
+    to_delete = gr.State("")  # the id of the run that the question is about
     with gr.Column(visible=False, elem_id="runs-confirm") as confirm:
         question = gr.HTML("")
         with gr.Row():
@@ -130,34 +128,34 @@ def _delete(shell: Shell) -> None:
             no = gr.Button("Keep it", size="sm", min_width=100, elem_id="runs-delete-no")
 
     def may_delete(run: RunView | None, token: str) -> dict:
-        return gr.update(interactive=run is not None and run.final and shell.who(token).owns(run.folder))
+        return gr.update(interactive=run is not None and run.final and session.who(token).owns(run.folder))
 
     def ask(run_id: str, token: str) -> tuple[dict, str, str]:
-        run = meant(run_id)
-        shell.who(token).check(run.folder, "delete")
-        return gr.update(visible=True), runs_text.question(run), run.id
+        run = require_run(run_id)
+        session.who(token).check(run.folder, "delete")
+        return gr.update(visible=True), table.question(run), run.id
 
     def asking(run: RunView | None, about: str) -> dict:
         return gr.update(visible=run is not None and run.id == about)
 
     def whose(run: RunView | None, token: str) -> str:
-        return runs_text.ownership(run, shell.who(token))
+        return table.ownership(run, session.who(token))
 
-    shell.frame("runs-owner", owner, whose, "runs", [shell.token])
-    shell.frame("runs-may-delete", delete, may_delete, "runs", [shell.token])
-    shell.frame("runs-confirm", confirm, asking, "runs", [condemned])
-    delete.click(plainly(ask), [shell.run_id, shell.token], [confirm, question, condemned], **QUIET).success(
+    session.live("runs-owner", owner, whose, "runs", [session.token])
+    session.live("runs-may-delete", delete, may_delete, "runs", [session.token])
+    session.live("runs-confirm", confirm, asking, "runs", [to_delete])
+    delete.click(catch_errors(ask), [session.run_id, session.token], [confirm, question, to_delete], **QUIET).success(
         None, None, None, js=_FOCUS.format("#runs-delete-no")
     )
-    no.click(lambda: (gr.update(visible=False), ""), None, [confirm, condemned], **QUIET).then(
+    no.click(lambda: (gr.update(visible=False), ""), None, [confirm, to_delete], **QUIET).then(
         None, None, None, js=_FOCUS.format("#runs-delete")
     )
-    shell.act(yes.click, _deleted, [condemned])
+    session.act(yes.click, _deleted, [to_delete])
     yes.click(None, None, None, js=_FOCUS.format("#runs-table a"))
 
 
-def _deleted(who: Visitor, run_id: str, condemned: str) -> str:
-    """Delete the run that was asked about; another is shown then."""
-    downloads.forget(actions.delete(condemned, who))
+def _deleted(who: Visitor, run_id: str, to_delete: str) -> str:
+    """Delete the run that the question was about; then another is shown."""
+    downloads.remove_copies(actions.delete(to_delete, who))
     recent_runs(fresh=True)
-    return "" if run_id == condemned else run_id
+    return "" if run_id == to_delete else run_id

@@ -1,6 +1,6 @@
-"""What the Runs tab says of runs: the table of all, and the details of the one that is open. Pure: views in, HTML out.
+"""The table of all runs and the details of the open one. Pure: views in, HTML out.
 
-Names and reasons are others' words and are made inert. This module knows nothing of components or of who looks.
+Names and reasons come from others and are escaped.
 """
 
 from __future__ import annotations
@@ -8,15 +8,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from distill.config.describe import called
 from distill.config.messages import listed
+from distill.objectives import called
 from distill.runs.events import FINAL, Evaluation, Status
-from distill.runs.format import duration
+from distill.runs.format import duration, moment, moment_iso, percent, score
 from distill.runs.store import RunView
 from distill.ui import actions
-from distill.ui.html import NO_RUN, state_words, words
-from distill.ui.numbers import moment, moment_iso, percent, score
-from distill.ui.owners import Visitor
+from distill.ui.auth import Visitor
+from distill.ui.html import NO_RUN, state_words, table, words
 
 SHOWN = 100  # rows: older runs are only counted
 
@@ -33,7 +32,7 @@ class Row:
     created: float
 
 
-def row(run: RunView) -> Row:
+def row_of(run: RunView) -> Row:
     """What the table shows of a run."""
     return Row(run.id, run.name, run.state, accuracy(run), worked(run), run.created)
 
@@ -48,7 +47,7 @@ def accuracy(run: RunView) -> tuple[int, float | None, float | None] | None:
 
 
 def worked(run: RunView) -> float | None:
-    """Seconds that an ended run was at work, all its sittings together; None while it goes on, or if it never began."""
+    """Seconds that an ended run was at work, over all its resumes; None while it goes on, or if it never began."""
     if not run.final or not any(status.state == "preparing" for status in run.series(Status)):
         return None
     total, begun = 0.0, None
@@ -58,7 +57,7 @@ def worked(run: RunView) -> float | None:
         elif status.state in FINAL or status.state == "queued":
             total += status.t - begun if begun is not None else 0.0
             begun = None
-    if begun is not None:  # it broke off: its last word is all that is known
+    if begun is not None:  # it broke off: its last event is all that is known
         total += run.events[-1].t - begun
     return total
 
@@ -66,20 +65,16 @@ def worked(run: RunView) -> float | None:
 # --- the table ------------------------------------------------------------------------------------------------------
 
 
-def table(rows: Sequence[Row], total: int, shown: str) -> str:
+def runs_table(rows: Sequence[Row], total: int, shown: str) -> str:
     """The rows as a table with a box to tick in each. `total`: how many runs there are; `shown`: id of the open one."""
     if not rows:
         return (
             f'<p class="runs-none">{NO_RUN} Every run stays here, to be looked at again, compared and downloaded.</p>'
         )
-    body = "".join(_row(one, one.id == shown) for one in rows)
-    return (
-        f'<p class="runs-caption">{count(len(rows), total)} Tick two or more to compare them.</p>'
-        '<div class="runs-scroll" tabindex="0" role="region" aria-label="All runs"><table aria-label="All runs">'
-        '<thead><tr><th scope="col"><span class="unseen">Compare</span></th><th scope="col">Run</th>'
-        '<th scope="col">Preset</th><th scope="col">State</th><th scope="col">Right before → after</th>'
-        f'<th scope="col">Time</th><th scope="col">Started</th></tr></thead><tbody>{body}</table></div>'
-    )
+    titles = ("Run", "Preset", "State", "Right before → after", "Time", "Started")
+    head = ['<span class="unseen">Compare</span>', *titles]
+    made = table(head, [_row(one, one.id == shown) for one in rows], label="All runs", scroll="runs-scroll")
+    return f'<p class="runs-caption">{count(len(rows), total)} Tick two or more to compare them.</p>{made}'
 
 
 def count(shown: int, total: int) -> str:
@@ -90,7 +85,6 @@ def count(shown: int, total: int) -> str:
 
 
 def _row(one: Row, is_shown: bool) -> str:
-    """End tags that HTML lets one leave out are left out: the table is sent whole at every change."""
     run, name, state = words(one.id), words(one.name), words(one.state)
     short = words(one.id[:6])
     current = ' aria-current="true"' if is_shown else ""
@@ -111,11 +105,11 @@ def _scores(found: tuple[int, float | None, float | None] | None) -> str:
 
 
 def when(seconds: float) -> str:
-    """A moment; assets/runs.js says it in the visitor's own time zone."""
+    """A time; assets/runs.js shows it in the visitor's own time zone."""
     return f'<time datetime="{moment_iso(seconds)}">{moment(seconds)}</time>'
 
 
-# --- the run that is open -------------------------------------------------------------------------------------------
+# --- the open run --------------------------------------------------------------------------------------------------
 
 
 def details(run: RunView | None) -> str:
@@ -193,6 +187,6 @@ def config_text(run: RunView | None) -> str:
 
 
 def question(run: RunView) -> str:
-    """What is asked before a run is deleted."""
+    """The question before a run is deleted."""
     named = f"{words(run.id[:6])} ({words(run.name)}, {words(run.state)})"
     return f"<p><b>Delete run {named}?</b> Its adapter and its report go too, and nothing brings them back.</p>"

@@ -1,7 +1,6 @@
-"""A run's log: what it said, as lines with levels, newest last; searched and filtered here, so that little is sent.
+"""A run's log: its events as lines with levels, newest last; searched and filtered here, so that little is sent.
 
-Every step is a line too, at the level "every step". Of what the worker printed itself (stdout.log) the end is shown at
-the level "program". Pure but for reading that file's end.
+The level "every step" has a line for each step, "program output" the end of what the worker printed (stdout.log).
 """
 
 from __future__ import annotations
@@ -17,7 +16,7 @@ from distill.runs.store import RunView
 from distill.runs.views import tail
 from distill.ui.html import words
 
-LEVELS = ("what happened", "every step", "warnings and errors", "program output")  # as the page's choice says them
+LEVELS = ("what happened", "every step", "warnings and errors", "program output")  # as the page's dropdown names them
 SHOWN = 60  # lines sent
 _SEARCHED = 5_000  # of the newest step lines
 _LONGEST = 240  # characters of a line
@@ -51,7 +50,7 @@ def _of_level(run: RunView, level: str) -> list[Line]:
 
 
 def _unrepeated(every: Iterator[Line]) -> Iterator[Line]:
-    """A stage says how far it is many times; here the first and the last of them."""
+    """Of a stage's many events, the first and the last."""
     last = None
     for one in every:
         if last is not None and not (one.level == last.level == "stage" and one.text == last.text):
@@ -92,7 +91,7 @@ def _step(event: Metric) -> str:
 
 
 def html(run: RunView | None, level: str = LEVELS[0], search: str | None = "") -> str:
-    """The log as the page shows it; everything in it is inert."""
+    """The log as HTML; everything in it is escaped."""
     if run is None:
         return '<ul class="log" id="log" tabindex="0" aria-label="Log"><li>What a run does is written here.</li></ul>'
     shown = lines(run, level, search)

@@ -1,4 +1,4 @@
-"""Train: what the run is doing, its curves, its log and how three fixed problems are answered by now; Resume."""
+"""Train: the run's stages, its curves, its log and its latest answers to three fixed problems; Resume."""
 
 from __future__ import annotations
 
@@ -8,15 +8,16 @@ import re
 import gradio as gr
 
 from distill.config.errors import UserError
+from distill.config.paths import home
 from distill.data.problems import Problem, showcase
-from distill.runs import queue as turns
+from distill.runs import queue
 from distill.runs.events import Sample, Stage
-from distill.runs.store import RunView, home
+from distill.runs.store import RunView
 from distill.ui import actions
+from distill.ui.auth import Visitor
 from distill.ui.charts import run_curves
 from distill.ui.html import NO_RUN, left, state_words, words
-from distill.ui.owners import Visitor
-from distill.ui.session import Shell, meant, recent_runs
+from distill.ui.session import PageSession, recent_runs, require_run
 from distill.ui.train import log
 
 STAGES = (  # (the stage's name in events, before ":" or a number; what the page calls it)
@@ -28,15 +29,15 @@ STAGES = (  # (the stage's name in events, before ":" or a number; what the page
 )
 
 
-def build(shell: Shell) -> None:
+def build(session: PageSession) -> None:
     """The tab."""
     gr.HTML("<h2>The run, stage by stage</h2>")
-    shell.frame("stages", gr.HTML(stages(None)), stages, tab="train")
+    session.live("stages", gr.HTML(stages(None)), stages, tab="train")
     with gr.Row(elem_classes="wide-gap"):
         with gr.Column(min_width=320):
-            shell.frame("loss", gr.HTML(run_curves.loss(None)), run_curves.loss, tab="train", mark=run_curves.moment())
+            session.live("loss", gr.HTML(run_curves.loss(None)), run_curves.loss, tab="train", mark=run_curves.moment())
         with gr.Column(min_width=320):
-            shell.frame(
+            session.live(
                 "accuracy",
                 gr.HTML(run_curves.accuracy(None)),
                 run_curves.accuracy,
@@ -47,26 +48,26 @@ def build(shell: Shell) -> None:
         with gr.Column(min_width=320):
             gr.HTML("<h2>Log</h2>")
             with gr.Row():
-                levels = log.LEVELS[:3] if shell.public else log.LEVELS  # what a program prints may hold paths
+                levels = log.LEVELS[:3] if session.public else log.LEVELS  # what a program prints may hold paths
                 level = gr.Dropdown(list(levels), value=log.LEVELS[0], label="Show", min_width=140)
                 search = gr.Textbox(label="Search", placeholder="text in the line", max_lines=1, min_width=140)
-            shell.frame("log", gr.HTML(log.html(None)), log.html, tab="train", inputs=[level, search])
+            session.live("log", gr.HTML(log.html(None)), log.html, tab="train", inputs=[level, search])
         with gr.Column(min_width=320):
             gr.HTML("<h2>Three fixed problems, as the student answers them now</h2>")
-            shell.frame("samples", gr.HTML(samples(None)), samples, tab="train")
+            session.live("samples", gr.HTML(samples(None)), samples, tab="train")
     with gr.Accordion("Learning rate, speed and memory", open=False):
-        shell.frame("pace", gr.HTML(run_curves.pace(None)), run_curves.pace, tab="train", mark=run_curves.moment(60))
-    _resume(shell)
+        session.live("pace", gr.HTML(run_curves.pace(None)), run_curves.pace, tab="train", mark=run_curves.moment(60))
+    _resume(session)
     with gr.Row():
         with gr.Column(min_width=320):
-            shell.frame("queue", gr.HTML(queue(None)), queue, tab="train", key=_waiting)
+            session.live("queue", gr.HTML(queue_html(None)), queue_html, tab="train", key=_waiting)
         another = gr.Button(
             "Configure another run; it will wait for its turn", elem_id="another", size="sm", scale=0, min_width=320
         )
-    shell.opens(another.click, "configure")
+    session.opens(another.click, "configure")
 
 
-def _resume(shell: Shell) -> None:
+def _resume(session: PageSession) -> None:
     """The controls of a run that ended early."""
     with gr.Accordion("Resume a run that was stopped or broke off", open=False, elem_id="resume-part") as part:
         gr.HTML("<p class='quiet'>It goes on from its last checkpoint. An empty field keeps the run's own setting.</p>")
@@ -76,22 +77,22 @@ def _resume(shell: Shell) -> None:
             button = gr.Button("Resume", elem_id="resume", interactive=False, min_width=130)
 
     def can_resume(run: RunView | None, token: str) -> dict:
-        mine = run is not None and shell.who(token).owns(run.folder)
+        mine = run is not None and session.who(token).owns(run.folder)
         return gr.Button(interactive=bool(mine and run.resumable))
 
     def resume(who: Visitor, run_id: str, steps: str | None, rate: str | None) -> str:
-        return actions.resume(meant(run_id).id, who, overrides(steps, rate))
+        return actions.resume(require_run(run_id).id, who, overrides(steps, rate))
 
     def opened(run: RunView | None) -> dict:
         return gr.Accordion(open=bool(run and run.resumable))
 
-    shell.frame("resume-part", part, opened, tab="train")
-    shell.frame("can-resume", button, can_resume, tab="train", inputs=[shell.token])
-    shell.act(button.click, resume, [steps, rate], trains=True)
+    session.live("resume-part", part, opened, tab="train")
+    session.live("can-resume", button, can_resume, tab="train", inputs=[session.token])
+    session.act(button.click, resume, [steps, rate], trains=True)
 
 
 def overrides(steps: str | None, rate: str | None) -> list[str]:
-    """What was typed beside Resume, as overrides of the budget; nothing for an empty field. Raises UserError."""
+    """What was typed beside Resume, as overrides of the budget; none for an empty field. Raises UserError."""
     changed = []
     if steps := (steps or "").strip():
         if not re.fullmatch(r"[0-9]{1,9}", steps) or int(steps) < 1:
@@ -120,11 +121,11 @@ def stages(run: RunView | None) -> str:
 
 
 def _present(run: RunView) -> tuple[int, str]:
-    """The number of the stage a run is in (as many as there are: all done), and what it says of itself."""
+    """The number of the stage a run is in (len(STAGES): all done), and its details."""
     if run.state == "done":
         return len(STAGES), ""
     if run.state == "queued" or (run.final and run.last(Stage) is None):
-        return 0, state_words(run)  # of a resumed run the last stage is an old one
+        return 0, state_words(run)  # the last stage of a resumed run is from before
     stopping = state_words(run) if run.state == "stopping" else ""
     if run.state in ("training", "stopping") and run.step:
         return 3, ", ".join(part for part in (stopping, f"step {run.step:,} of {run.steps:,}") if part)
@@ -138,7 +139,7 @@ def _present(run: RunView) -> tuple[int, str]:
 
 
 def samples(run: RunView | None) -> str:
-    """The fixed problems with the student's newest answers, and how the earlier ones went."""
+    """The fixed problems with the student's latest answers, and whether earlier ones were right."""
     said: dict[str, list[Sample]] = {}
     for sample in run.series(Sample) if run else []:
         said.setdefault(sample.problem, []).append(sample)
@@ -151,7 +152,7 @@ def samples(run: RunView | None) -> str:
 
 
 def _asked(sample: Sample) -> Problem:
-    """The problem that a sample answers, as far as it is shown."""
+    """The problem that a sample answers, with the parts that are shown."""
     return Problem(sample.problem, "", sample.question, "", sample.answer)
 
 
@@ -170,11 +171,11 @@ def _sample(problem: Problem, said: list[Sample]) -> str:
 
 
 def _waiting() -> tuple[str, ...]:
-    return tuple(turns.waiting(home().runs))
+    return tuple(queue.waiting(home().runs))
 
 
-def queue(run: RunView | None) -> str:
-    """Who waits: one run trains at a time."""
+def queue_html(run: RunView | None) -> str:
+    """The queue: one run trains at a time."""
     names = {one.id: one.name for one in recent_runs()}
     rows = [
         f'<li><a href="?run={words(name)}">run {words(name[:6])}</a> · {words(names.get(name, "?"))}</li>'

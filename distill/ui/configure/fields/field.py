@@ -5,13 +5,11 @@ Pure: this module knows nothing of components or of any setting by name.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-Condition = Callable[[Mapping[str, Any]], bool]  # of what every field holds
-
-AUTOMATIC = "auto"  # a choice that follows another setting
+from distill.config.settings import Condition
 
 
 @dataclass(frozen=True)
@@ -64,23 +62,3 @@ class Objective:
         """The switch, the weight and the dials."""
         switch = Field(self.key, self.title, self.help)
         return switch, Field(f"{self.key}.weight", f"Weight of {self.short}", self.weight), *self.dials
-
-
-def among(key: str, *values: Any) -> Condition:
-    """Where the setting at `key` holds one of these."""
-    return lambda held: held.get(key) in values
-
-
-def above(key: str, low: float) -> Condition:
-    """Where the setting at `key` is a number above `low`."""
-    return lambda held: isinstance(held.get(key), (int, float)) and held[key] > low
-
-
-def either(*conditions: Condition) -> Condition:
-    """Where one of these holds."""
-    return lambda held: any(condition(held) for condition in conditions)
-
-
-def both(*conditions: Condition) -> Condition:
-    """Where all of these hold."""
-    return lambda held: all(condition(held) for condition in conditions)

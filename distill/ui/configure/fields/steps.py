@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from distill.config.settings import among, both
 from distill.data.families import FAMILIES
-from distill.ui.configure.fields.field import Field, among, both
+from distill.ui.configure.fields.field import Field
 
 STUDENT = (
     Field("student.model", "Student", "The model that will learn.", widget="model"),
@@ -11,12 +12,6 @@ STUDENT = (
         "student.revision",
         "Version on the Hub",
         "A branch, tag or commit. Empty: the newest. Models of the zoo have none.",
-        rare=True,
-    ),
-    Field(
-        "student.gguf",
-        "Packed file (GGUF)",
-        "Where the model is in such a file: its name, ending in .gguf. It is unpacked to be trained.",
         rare=True,
     ),
 )

@@ -1,0 +1,255 @@
+"""What every method of distillation is: settings and their words, what it needs of teachers, which pairs it can have.
+
+A method is one file in objectives/ and one entry in `distill.objectives.METHODS`: a class of settings (here is its
+base) and the loss that they ask for. Config, command line, page, pre-flight and estimates ask the class. Nothing here,
+and nothing that is read when such a file is imported, may need torch: pages and commands start without it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, get_args
+
+from pydantic import Field
+
+from distill.config.messages import listed
+from distill.config.settings import Count, Name, Settings, Weight, among, setting
+
+if TYPE_CHECKING:
+    from distill.config.run_config import RunConfig
+
+Temperature = Annotated[float, Field(gt=0, le=100)]
+TopK = Annotated[int, Field(ge=1, le=4096)]
+Names = Annotated[list[Name], Field(min_length=1)] | None
+
+
+@dataclass(frozen=True)
+class Rollout:
+    """How the student answers problems itself while it trains: in what share of the steps, how freely, how long."""
+
+    share: float
+    temperature: float
+    max_new_tokens: int
+
+
+class Method(Settings):
+    """One method's settings, and what everybody else must know of it.
+
+    Words of the class: `title` and `help` of its switch on the page; `name`, what it is called in a few words ("the
+    teachers' answers" without the article); `noun`, what it takes from teachers ("answers"); `short`, the same with its
+    article; `takes`, in Insight: what the student learns of its teachers. `distance`: where it has a loss with each
+    teacher, (title, meaning) of their curves.
+    """
+
+    kind: str
+    weight: Weight = setting(1.0, "Weight of {short}", "How much this counts beside the other aims.")
+
+    title: ClassVar[str]
+    help: ClassVar[str]
+    name: ClassVar[str]
+    noun: ClassVar[str] = ""
+    short: ClassVar[str]
+    takes: ClassVar[str] = ""
+    distance: ClassVar[tuple[str, str] | None] = None
+
+    rare: ClassVar[tuple[str, ...]] = ()  # groups of settings that are folded away on the page
+    needs_teachers: ClassVar[bool] = True
+    same_tokenizer: ClassVar[bool] = False  # compares two distributions over one vocabulary, token by token
+    by_character: ClassVar[bool] = False  # compares pieces of text that end at the same character
+    compares_texts: ClassVar[bool] = False  # wants the texts of a probe: states are compared, not tokens
+    teaches_ends: ClassVar[bool] = False  # the student learns from it where an answer ends
+
+    @classmethod
+    def of_kind(cls) -> str:
+        """Its `kind`, of the class."""
+        return get_args(cls.model_fields["kind"].annotation)[0]
+
+    # --- what it needs of teachers -----------------------------------------------------------------------------------
+
+    @property
+    def live(self) -> bool:
+        """Whether its teachers stay loaded while the student trains."""
+        return False
+
+    @property
+    def keeps_tokens(self) -> bool:
+        """Whether something is kept of every token that its teachers read."""
+        return False
+
+    @property
+    def lists(self) -> int:
+        """How many of the likeliest tokens its teachers list at each place of a text."""
+        return 0
+
+    @property
+    def layers_kept(self) -> int:
+        """Of how many of a teacher's layers the hidden states are kept."""
+        return 0
+
+    @property
+    def answers(self) -> Method | None:
+        """How it wants the teachers to answer the training problems (a ResponseConfig); None: not at all."""
+        return None
+
+    @property
+    def rollout(self) -> Rollout | None:
+        """How the student answers problems itself while it trains; None: it doesn't."""
+        return None
+
+    def asks_before(self, teachers: int) -> bool:
+        """Whether so many teachers read the texts before training; the default is where something is kept of them."""
+        return self.keeps_tokens
+
+    def signals(self, teachers: int) -> frozenset[str]:
+        """What it wants to know from each of so many teachers (`teachers.signals.Request.needs`)."""
+        return frozenset()
+
+    # --- what it can be combined with ---------------------------------------------------------------------------------
+
+    def check(self, config: RunConfig) -> None:
+        """Raise `fault` where the rest of the run does not suit it."""
+
+    def check_processes(self, processes: int, batch_size: int, config: RunConfig) -> str | None:
+        """Why it would not be the same on so many processes, each reading `batch_size` texts at once; None: it is."""
+        return None
+
+    def advice(self, same: Sequence[str]) -> Iterator[tuple[str, str]]:
+        """(code, sentence) of what should be known, `same` being those of its teachers with the student's tokenizer."""
+        yield from ()
+
+    # --- how it is carried out, and said --------------------------------------------------------------------------
+
+    def build(self, models: Any) -> Any:
+        """The objective, of `models` (objectives.base.Models)."""
+        raise NotImplementedError(f"{type(self).__name__} has no loss: write its build().")
+
+    def trained(self, student_width: int, teacher_widths: Mapping[str, int]) -> int:
+        """How many numbers it trains beside the student's adapter."""
+        return 0
+
+    def describe(self) -> Iterable[str]:
+        """How it is set, a few words each: "forward KL", "temperature 2"."""
+        return ()
+
+
+class GateConfig(Settings):
+    """How much each teacher counts for each problem (docs/methods.md). `every`: steps between meta's measurements."""
+
+    bare = "kind"
+    kind: Literal["uniform", "learned", "prior", "meta"] = setting(
+        "prior",
+        "Who is listened to (the gate)",
+        "For every problem the gate gives each teacher a share.",
+        {
+            "uniform": "uniform: all teachers alike",
+            "prior": "prior: whoever finds the text likely is believed",
+            "learned": "learned: whatever lowers the loss; tends to settle on one teacher",
+            "meta": "meta: as prior, moved towards teachers that helped with the problems",
+        },
+    )
+    tau: float = setting(
+        0.1,
+        "Sharpness of the gate (tau)",
+        "In bits per byte. Small: only the surest teacher counts. Large: all count alike.",
+        when=among("kind", "prior", "meta"),
+        gt=0,
+        le=100,
+    )
+    epsilon: float = setting(
+        0.2,
+        "Share that is always spread evenly (epsilon)",
+        "So that no teacher is ever quite unheard.",
+        when=among("kind", "prior", "meta"),
+        rare=True,
+        ge=0,
+        le=1,
+    )
+    balance: Annotated[float, Field(ge=0, le=100)] | None = setting(
+        None,  # 0.5 for meta, 0 for learned, as on the card
+        "Penalty for hearing few teachers",
+        "Of a gate that is trained. Empty: 0.5 for meta, 0 for learned.",
+        when=among("kind", "learned", "meta"),
+        rare=True,
+    )
+    every: Count = setting(
+        50,
+        "Steps between measurements of benefit",
+        "How often meta asks which teacher helps.",
+        when=among("kind", "meta"),
+        rare=True,
+    )
+
+
+class SharesConfig(Settings):
+    """How much each teacher counts for each problem, where no gate is trained: as GateConfig, without what learns."""
+
+    bare = "kind"
+    kind: Literal["uniform", "prior"] = setting(
+        "prior",
+        "Whose word counts for {noun} (gate)",
+        "For every text each teacher gets a share. With one teacher it makes no difference.",
+        {"uniform": "uniform: all teachers alike", "prior": "prior: whoever finds the text likely is believed"},
+    )
+    tau: float = setting(
+        0.1,
+        "Sharpness of the gate for {noun} (tau)",
+        "In bits per byte. Small: only the surest teacher counts. Large: all count alike.",
+        when=among("kind", "prior"),
+        rare=True,
+        gt=0,
+        le=100,
+    )
+    epsilon: float = setting(
+        0.2,
+        "Share always spread evenly for {noun} (epsilon)",
+        "So that no teacher is ever quite unheard.",
+        when=among("kind", "prior"),
+        rare=True,
+        ge=0,
+        le=1,
+    )
+
+
+def teachers_setting(rare: bool = False) -> Any:
+    """The setting that says which of the run's teachers a method listens to."""
+    text = "Empty: all of the run's teachers."
+    return setting(None, "Teachers heard for {noun}", text, rare=rare, widget="teachers")
+
+
+class Listening(Method):
+    """What the methods share that listen to several teachers token by token."""
+
+    teachers: Names = teachers_setting(rare=True)
+    gate: SharesConfig = SharesConfig()
+
+    def asks_likelihood(self, teachers: int) -> bool:
+        """Whether how much each of so many teachers counts hangs on how likely it finds the texts."""
+        return self.gate.kind == "prior" and teachers > 1
+
+    def signals(self, teachers: int) -> frozenset[str]:
+        wanted = self.said()
+        return wanted | {"nll_per_byte"} if wanted and self.asks_likelihood(teachers) else wanted
+
+    def said(self) -> frozenset[str]:
+        """What it wants to know from a teacher, whatever the gate."""
+        return frozenset()
+
+
+def describe(method: Method, teachers: Sequence[str]) -> str:
+    """How a method is set, "forward KL, temperature 2, ..."; "" where nothing can be set but the weight.
+
+    `teachers`: the run's. With several, who counts for what is said too; with fewer than all, which.
+    """
+    if not method.needs_teachers:
+        return ", ".join(method.describe())
+    heard, gate = method.teachers or teachers, getattr(method, "gate", None)
+    share = [f"{gate.kind} gate"] if gate and len(heard) > 1 else []
+    fewer = [f"of {listed(heard)}"] if len(heard) < len(teachers) else []
+    return ", ".join([*method.describe(), *share, *fewer])
+
+
+def described(method: Method, teachers: Sequence[str]) -> str:
+    """A method with all that was set: name, weight and settings."""
+    more = describe(method, teachers)
+    return f"{method.name} ({method.kind}), weight {method.weight:g}{': ' if more else ''}{more}"

@@ -1,0 +1,253 @@
+"""Who a visitor is, which runs are theirs to stop, resume or delete, and which gated models and data sets they may use.
+
+A visitor is a random id in a token that the browser keeps, signed with this server's key so that it cannot be forged;
+where visitors sign in, their name counts instead. A run's folder keeps only a digest of its owner's id, so reading it
+lets nobody in. A run that was started from the command line has no owner: whoever is at this machine may end it,
+strangers on a public server may not.
+
+All visitors share the server's cache, but each of them has to accept a licence for themselves: so the Hub is asked with
+the visitor's own token before anything of a repository is used, even where it is already here.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import json
+import os
+import secrets
+import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from distill.config.errors import ConfigError, UserError
+from distill.config.paths import home
+from distill.hub import host
+from distill.models import hub_errors
+from distill.models.hardware import is_zerogpu
+from distill.models.hub_lookup import PATIENCE
+from distill.models.references import model_path
+from distill.runs.index import list_runs
+
+if TYPE_CHECKING:
+    from distill.config.run_config import ModelRef
+
+_FILE = "owner.json"
+_SIGNED_IN = "name:"  # what the id of a visitor who signed in begins with
+
+_FRESH = 3600.0  # seconds for which a repository that was open counts as open
+_AT_ONCE = 8  # repositories that are asked about at a time
+
+_open: dict[tuple[str, str], float] = {}  # (kind, id) of what is open to all -> when the Hub said so
+
+
+# --- visitors and their runs -----------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Visitor:
+    """Who asks. `id` is "" for somebody without a token; `local`: the server can only be reached from this machine.
+
+    `hub_token`: the token from their sign-in, with which the Hub is asked for them; None without sign-in, and where
+    `local`, as this machine's own token counts there. Only this process and those it starts for them use it, and it is
+    never written anywhere.
+    """
+
+    id: str
+    local: bool
+    hub_token: str | None = field(default=None, repr=False, compare=False)
+
+    @property
+    def name(self) -> str:
+        """The name that this visitor signed in with, "" without sign-in."""
+        return self.id.removeprefix(_SIGNED_IN) if self.id.startswith(_SIGNED_IN) else ""
+
+    def owns(self, folder: Path) -> bool:
+        """Whether this visitor may stop, resume and delete the run."""
+        owner = _owner(folder)
+        if owner is None:
+            return self.local
+        return bool(self.id) and hmac.compare_digest(owner, _digest(self.id))
+
+    def whose(self, folder: Path) -> str:
+        """Whose run it is, in words, as this visitor sees it."""
+        if _owner(folder) is None:
+            return "Started from the command line"
+        return "Yours" if self.owns(folder) else "Started by another visitor"
+
+    def check(self, folder: Path, what: str) -> None:
+        """Raises UserError unless the run is this visitor's."""
+        if not self.owns(folder):
+            how = "whoever runs this server can use the command line" if _owner(folder) is None else "they can"
+            who = "was started from the command line" if _owner(folder) is None else "was started by another visitor"
+            raise UserError(f"Run {folder.name} {who}, so you can watch it but not {what} it: {how}.")
+
+    def claim(self, folder: Path) -> None:
+        """Make the run this visitor's. Without an id it stays nobody's."""
+        if self.id:
+            (folder / _FILE).write_text(json.dumps({"owner": _digest(self.id)}), encoding="utf-8")
+
+
+def new_token(name: str | None = None) -> str:
+    """A token, "id.signature", for a visitor who has none; the same for everybody who signed in as `name`."""
+    text = f"{_SIGNED_IN}{name}" if name else secrets.token_urlsafe(24)
+    return f"{text}.{_signature(text)}"
+
+
+def hand_over(before: Visitor, after: Visitor) -> None:
+    """Give one visitor's runs to another: whoever signs in keeps the runs they started before."""
+    for run in list_runs():
+        if before.id and _owner(run.folder) == _digest(before.id):
+            after.claim(run.folder)
+
+
+def visitor(token: str | None, local: bool, hub_token: str | None = None) -> Visitor:
+    """The visitor that a browser's token stands for; `hub_token`: see there. A forged or missing token is nobody's."""
+    text, _, signature = str(token or "").rpartition(".")
+    signed = bool(text) and hmac.compare_digest(signature.encode(), _signature(text).encode())
+    return Visitor(text if signed else "", local, None if local else hub_token)
+
+
+def _owner(folder: Path) -> str | None:
+    try:
+        return str(json.loads((folder / _FILE).read_text(encoding="utf-8"))["owner"])
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, KeyError, TypeError):
+        return "unreadable"  # nobody's digest
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _signature(text: str) -> str:
+    return hmac.new(_key(), text.encode(), hashlib.sha256).hexdigest()
+
+
+def _key() -> bytes:
+    """This server's key, made when first needed; readable by its user alone."""
+    path = home().cache / "page.key"
+    for _ in range(2):
+        try:
+            return path.read_bytes()
+        except FileNotFoundError:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            part = path.with_name(f"page.key.{os.getpid()}.{secrets.token_hex(4)}")
+            part.write_bytes(secrets.token_bytes(32))
+            part.chmod(0o600)
+            try:
+                os.link(part, path)  # fails where another process was first: then theirs is read
+            except FileExistsError:
+                pass
+            finally:
+                part.unlink()
+    return path.read_bytes()
+
+
+# --- gated and private repositories ----------------------------------------------------------------------------------
+
+
+def check_access(visitor: Visitor, models: Sequence[ModelRef], dataset: str | None = None) -> list[ModelRef]:
+    """Those of `models` that are open to this visitor but not to everybody; [] for a visitor at this machine, whose own
+    token counts there: then nothing is asked.
+
+    One request for each open repository, none within the hour. Where the Hub doesn't answer, a repository counts as
+    open if it was open earlier in this process. Raises ConfigError or UserError, one sentence, where the visitor may
+    not use a model or the data set, or where that is not known.
+    """
+    if visitor.local:
+        return []
+    paths = [(ref, model_path(ref)) for ref in models]
+    on_hub = [(ref, ("model", path)) for ref, path in paths if isinstance(path, str)]
+    asked = list(dict.fromkeys([place for _, place in on_hub] + ([("dataset", dataset)] if dataset else [])))
+    with ThreadPoolExecutor(_AT_ONCE) as pool:
+        restricted = dict(zip(asked, pool.map(lambda place: _is_restricted(visitor, *place), asked), strict=True))
+    if dataset and restricted["dataset", dataset] and is_zerogpu():
+        raise ConfigError(
+            f"The data set {dataset} on the Hub is not open to all, and the processes that ZeroGPU lends a GPU have no "
+            "token: upload its rows as a file instead."
+        )
+    return [ref for ref, place in on_hub if restricted[place]]
+
+
+def _is_restricted(visitor: Visitor, kind: str, name: str) -> bool:
+    """Whether a repository is open to this visitor but not to everybody. Raises like `check_access`."""
+    import httpx2  # what huggingface_hub asks with
+    from huggingface_hub import errors
+
+    since = _open.get((kind, name))
+    if since is not None and time.monotonic() - since < _FRESH:
+        return False
+    called = f"The data set {name}" if kind == "dataset" else name
+    try:
+        if _is_open(kind, name, visitor.hub_token):
+            _open[kind, name] = time.monotonic()
+            return False
+        _open.pop((kind, name), None)
+        if visitor.hub_token is None:
+            raise ConfigError(_sign_in(kind, name, called))
+        _ask(kind, name, visitor.hub_token)
+        return True
+    except errors.GatedRepoError as error:
+        raise ConfigError(
+            f"{called} on the Hub wants its licence to be accepted: do so at {_page(kind, name)} with the account that "
+            "you signed in with here; if you have, sign out and in again."
+        ) from error
+    except (errors.RepositoryNotFoundError, errors.HFValidationError) as error:
+        what = "data set" if kind == "dataset" else "model"
+        raise ConfigError(f"There is no {what} {name} on the Hub, or it is private: check its name.") from error
+    except (httpx2.HTTPError, OSError) as error:  # the Hub's own are among them
+        if not hub_errors.unreachable(error):
+            again = {401: "it refuses your sign-in{hint}: sign in again with the button at the top of the page."}
+            raise UserError(hub_errors.why(error, f"The Hub doesn't say whether you may use {name}", again)) from error
+        if since is not None:
+            return False
+        raise UserError(
+            f"{called} may want its licence to be accepted, and the Hub, which knows, doesn't answer: try again in a "
+            "minute, or choose what is not of the Hub."
+        ) from error
+
+
+def _is_open(kind: str, name: str, token: str | None) -> bool:
+    """Whether anybody may read a repository, as the Hub tells an anonymous client."""
+    from huggingface_hub import HfApi, errors
+
+    try:
+        asked = {"repo_type": kind, "timeout": PATIENCE, "expand": ["gated", "private"]}
+        found = HfApi(token=False).repo_info(name, **asked)
+    except errors.RepositoryNotFoundError:
+        if token is None:
+            raise
+        return False
+    return not (found.gated or found.private)
+
+
+def _ask(kind: str, name: str, token: str) -> None:
+    """HfApi.auth_check, with a timeout. Raises the errors of huggingface_hub."""
+    from huggingface_hub import constants, get_session
+    from huggingface_hub.utils import build_hf_headers, hf_raise_for_status
+
+    url = f"{constants.ENDPOINT}/api/{kind}s/{name}/auth-check"
+    hf_raise_for_status(get_session().get(url, headers=build_hf_headers(token=token), timeout=PATIENCE))
+
+
+def _sign_in(kind: str, name: str, called: str) -> str:
+    if host.why_no_sign_in():
+        return (
+            f"{called} on the Hub wants its licence to be accepted by whoever uses it, and nobody can sign in on this "
+            "server: choose one that is open to all."
+        )
+    return (
+        f"{called} on the Hub wants its licence to be accepted: sign in with the button at the top of the page, and "
+        f"accept it at {_page(kind, name)}, then try again."
+    )
+
+
+def _page(kind: str, name: str) -> str:
+    from huggingface_hub import constants
+
+    return f"{constants.ENDPOINT}/{'datasets/' if kind == 'dataset' else ''}{name}"
