@@ -64,6 +64,16 @@ def wrong(modules):
     return found
 
 
+def circles(modules):
+    """The modules that import themselves by way of others, at import or later."""
+    ours = {module: {t for t in imports(source, modules) if t in modules} for module, source in modules.items()}
+    reached = {module: set(targets) for module, targets in ours.items()}
+    while any(new - reached[m] for m in ours for new in [set().union(*(reached[t] for t in reached[m]), set())]):
+        for module in ours:
+            reached[module] |= set().union(*(reached[t] for t in reached[module]), set())
+    return {module for module in ours if module in reached[module]}
+
+
 def importers(modules, package):
     return {
         module
@@ -99,6 +109,11 @@ def test_every_room_has_its_place():
 
 def test_imports_point_one_way():
     assert wrong(sources()) == set()
+
+
+def test_no_module_imports_itself_by_way_of_others():
+    assert circles({"a": "import b", "b": "def f():\n    import c", "c": "import b", "d": "import a"}) == {"b", "c"}
+    assert circles(sources()) == set()
 
 
 def test_only_the_page_imports_gradio_and_only_zerogpu_imports_spaces():

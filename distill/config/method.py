@@ -9,15 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, get_args
+from typing import Annotated, Any, ClassVar, Literal, get_args
 
 from pydantic import Field
 
 from distill.config.messages import listed
 from distill.config.settings import Count, Name, Settings, Weight, among, setting
-
-if TYPE_CHECKING:
-    from distill.config.run_config import RunConfig
 
 Temperature = Annotated[float, Field(gt=0, le=100)]
 TopK = Annotated[int, Field(ge=1, le=4096)]
@@ -107,10 +104,10 @@ class Method(Settings):
 
     # --- what it can be combined with ---------------------------------------------------------------------------------
 
-    def check(self, config: RunConfig) -> None:
-        """Raise `fault` where the rest of the run does not suit it."""
+    def check(self, config: Any) -> None:
+        """Raise `fault` where the rest of the run (a RunConfig) does not suit it."""
 
-    def check_processes(self, processes: int, batch_size: int, config: RunConfig) -> str | None:
+    def check_processes(self, processes: int, batch_size: int, config: Any) -> str | None:
         """Why it would not be the same on so many processes, each reading `batch_size` texts at once; None: it is."""
         return None
 
