@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import types
 from pathlib import Path
-from typing import Annotated, Any, Literal, NamedTuple, Union, get_args, get_origin
+from typing import Any, Literal, NamedTuple, Union, get_args, get_origin
 
 from annotated_types import Ge, Gt, Le, Lt
 from pydantic import BaseModel
@@ -16,7 +16,7 @@ from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
 from distill.config.run_config import RunConfig
-from distill.config.settings import Settings
+from distill.config.settings import Settings, settings_in, unwrapped
 from distill.objectives import KINDS
 from distill.ui.configure.fields import FIELDS
 
@@ -125,7 +125,7 @@ def _group(path: str) -> type[Settings]:
     """The settings at a dotted path."""
     group: type[Settings] = RunConfig
     for name in filter(None, path.split(".")):
-        group = _settings_in(group.model_fields[name].annotation)
+        group = settings_in(group.model_fields[name].annotation)
     return group
 
 
@@ -145,7 +145,7 @@ def _rows(group: type[Settings], path: str, inside: str = "") -> list[str]:
         said = [f"`{key}`: {_cell(_bare(key, choices[key]))}" for key in _choices(info) if key in choices]
         meaning += f" {'; '.join(said)}." if said else ""
         rows.append(f"| `{inside}{name}` | {_values(info)} | {_default(info)} | {meaning} |")
-        nested = _settings_in(info.annotation) if name == "gate" else None
+        nested = settings_in(info.annotation) if name == "gate" else None
         rows += _rows(nested, at, f"{inside}{name}.") if nested else []
     return rows
 
@@ -161,13 +161,13 @@ def _cell(text: str) -> str:
 
 def _choices(info: FieldInfo) -> tuple[Any, ...]:
     """The values it may have, or its list may hold, where they are few."""
-    kind = _unwrap(info.annotation)[0][0]
-    kind = _unwrap(get_args(kind)[0])[0][0] if get_origin(kind) is list else kind
+    kind = unwrapped(info.annotation)[0][0]
+    kind = unwrapped(get_args(kind)[0])[0][0] if get_origin(kind) is list else kind
     return get_args(kind) if get_origin(kind) is Literal else ()
 
 
 def _values(info: FieldInfo) -> str:
-    kinds, limits = _unwrap(info.annotation)
+    kinds, limits = unwrapped(info.annotation)
     limits = [*info.metadata, *limits]
     optional = "" if type(None) not in _members(info.annotation) else " or none"
     kind, choices = kinds[0], ", ".join(f"`{one}`" for one in _choices(info))
@@ -207,24 +207,8 @@ def _default(info: FieldInfo) -> str:
     return f"`{str(info.default).lower() if isinstance(info.default, bool) else info.default}`"
 
 
-def _settings_in(annotation: Any) -> type[Settings] | None:
-    return next((one for one in _unwrap(annotation)[0] if isinstance(one, type) and issubclass(one, Settings)), None)
-
-
 def _members(annotation: Any) -> tuple[Any, ...]:
     return get_args(annotation) if get_origin(annotation) in (Union, types.UnionType) else (annotation,)
-
-
-def _unwrap(annotation: Any) -> tuple[list[Any], list[Any]]:
-    """The types of `Annotated[X, ...] | None` without None, and what limits them."""
-    if get_origin(annotation) is Annotated:
-        kinds, limits = _unwrap(get_args(annotation)[0])
-        found = [part for one in get_args(annotation)[1:] for part in (getattr(one, "metadata", None) or [one])]
-        return kinds, [*limits, *found]
-    if get_origin(annotation) in (Union, types.UnionType):
-        parts = [_unwrap(part) for part in get_args(annotation) if part is not type(None)]
-        return [kind for kinds, _ in parts for kind in kinds], [limit for _, limits in parts for limit in limits]
-    return [annotation], []
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 import ast
 import subprocess
 import sys
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -65,13 +66,13 @@ def wrong(modules):
 
 
 def circles(modules):
-    """The modules that import themselves by way of others, at import or later."""
+    """The modules of one circle of imports, at import or later; none where there is no circle."""
     ours = {module: {t for t in imports(source, modules) if t in modules} for module, source in modules.items()}
-    reached = {module: set(targets) for module, targets in ours.items()}
-    while any(new - reached[m] for m in ours for new in [set().union(*(reached[t] for t in reached[m]), set())]):
-        for module in ours:
-            reached[module] |= set().union(*(reached[t] for t in reached[module]), set())
-    return {module for module in ours if module in reached[module]}
+    try:
+        TopologicalSorter(ours).prepare()
+    except CycleError as error:
+        return set(error.args[1])
+    return set()
 
 
 def importers(modules, package):

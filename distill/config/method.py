@@ -30,6 +30,11 @@ class Rollout:
     max_new_tokens: int
 
 
+def weight_setting(default: float = 1.0) -> Any:
+    """The setting that says how much a method counts beside the others."""
+    return setting(default, "Weight of {short}", "How much this counts beside the other aims.")
+
+
 class Method(Settings):
     """One method's settings, and what everybody else must know of it.
 
@@ -40,7 +45,7 @@ class Method(Settings):
     """
 
     kind: str
-    weight: Weight = setting(1.0, "Weight of {short}", "How much this counts beside the other aims.")
+    weight: Weight = weight_setting()
 
     title: ClassVar[str]
     help: ClassVar[str]
@@ -62,16 +67,16 @@ class Method(Settings):
         """Its `kind`, of the class."""
         return get_args(cls.model_fields["kind"].annotation)[0]
 
+    @classmethod
+    def called(cls) -> str:
+        """ "teachers' probabilities (logits)"."""
+        return f"{cls.name} ({cls.of_kind()})"
+
     # --- what it needs of teachers -----------------------------------------------------------------------------------
 
     @property
     def live(self) -> bool:
         """Whether its teachers stay loaded while the student trains."""
-        return False
-
-    @property
-    def keeps_tokens(self) -> bool:
-        """Whether something is kept of every token that its teachers read."""
         return False
 
     @property
@@ -94,12 +99,8 @@ class Method(Settings):
         """How the student answers problems itself while it trains; None: it doesn't."""
         return None
 
-    def asks_before(self, teachers: int) -> bool:
-        """Whether so many teachers read the texts before training; the default is where something is kept of them."""
-        return self.keeps_tokens
-
     def signals(self, teachers: int) -> frozenset[str]:
-        """What it wants to know from each of so many teachers (`teachers.signals.Request.needs`)."""
+        """What it wants to know from each of so many teachers before training (`teachers.signals.Request.needs`)."""
         return frozenset()
 
     # --- what it can be combined with ---------------------------------------------------------------------------------
@@ -130,6 +131,16 @@ class Method(Settings):
         return ()
 
 
+def _tau(label: str, *kinds: str, rare: bool = False) -> Any:
+    text = "In bits per byte. Small: only the surest teacher counts. Large: all count alike."
+    return setting(0.1, label, text, when=among("kind", *kinds), rare=rare, gt=0, le=100)
+
+
+def _epsilon(label: str, *kinds: str) -> Any:
+    text = "So that no teacher is ever quite unheard."
+    return setting(0.2, label, text, when=among("kind", *kinds), rare=True, ge=0, le=1)
+
+
 class GateConfig(Settings):
     """How much each teacher counts for each problem (docs/methods.md). `every`: steps between meta's measurements."""
 
@@ -145,23 +156,8 @@ class GateConfig(Settings):
             "meta": "meta: as prior, moved towards teachers that helped with the problems",
         },
     )
-    tau: float = setting(
-        0.1,
-        "Sharpness of the gate (tau)",
-        "In bits per byte. Small: only the surest teacher counts. Large: all count alike.",
-        when=among("kind", "prior", "meta"),
-        gt=0,
-        le=100,
-    )
-    epsilon: float = setting(
-        0.2,
-        "Share that is always spread evenly (epsilon)",
-        "So that no teacher is ever quite unheard.",
-        when=among("kind", "prior", "meta"),
-        rare=True,
-        ge=0,
-        le=1,
-    )
+    tau: float = _tau("Sharpness of the gate (tau)", "prior", "meta")
+    epsilon: float = _epsilon("Share that is always spread evenly (epsilon)", "prior", "meta")
     balance: Annotated[float, Field(ge=0, le=100)] | None = setting(
         None,  # 0.5 for meta, 0 for learned, as on the card
         "Penalty for hearing few teachers",
@@ -188,24 +184,8 @@ class SharesConfig(Settings):
         "For every text each teacher gets a share. With one teacher it makes no difference.",
         {"uniform": "uniform: all teachers alike", "prior": "prior: whoever finds the text likely is believed"},
     )
-    tau: float = setting(
-        0.1,
-        "Sharpness of the gate for {noun} (tau)",
-        "In bits per byte. Small: only the surest teacher counts. Large: all count alike.",
-        when=among("kind", "prior"),
-        rare=True,
-        gt=0,
-        le=100,
-    )
-    epsilon: float = setting(
-        0.2,
-        "Share always spread evenly for {noun} (epsilon)",
-        "So that no teacher is ever quite unheard.",
-        when=among("kind", "prior"),
-        rare=True,
-        ge=0,
-        le=1,
-    )
+    tau: float = _tau("Sharpness of the gate for {noun} (tau)", "prior", rare=True)
+    epsilon: float = _epsilon("Share always spread evenly for {noun} (epsilon)", "prior")
 
 
 def teachers_setting(rare: bool = False) -> Any:
@@ -220,13 +200,9 @@ class Listening(Method):
     teachers: Names = teachers_setting(rare=True)
     gate: SharesConfig = SharesConfig()
 
-    def asks_likelihood(self, teachers: int) -> bool:
-        """Whether how much each of so many teachers counts hangs on how likely it finds the texts."""
-        return self.gate.kind == "prior" and teachers > 1
-
     def signals(self, teachers: int) -> frozenset[str]:
-        wanted = self.said()
-        return wanted | {"nll_per_byte"} if wanted and self.asks_likelihood(teachers) else wanted
+        """`said`, and how likely each teacher finds the texts, where that decides how much it counts."""
+        return self.said() | ({"nll_per_byte"} if self.gate.kind == "prior" and teachers > 1 else set())
 
     def said(self) -> frozenset[str]:
         """What it wants to know from a teacher, whatever the gate."""
@@ -249,4 +225,4 @@ def describe(method: Method, teachers: Sequence[str]) -> str:
 def described(method: Method, teachers: Sequence[str]) -> str:
     """A method with all that was set: name, weight and settings."""
     more = describe(method, teachers)
-    return f"{method.name} ({method.kind}), weight {method.weight:g}{': ' if more else ''}{more}"
+    return f"{method.called()}, weight {method.weight:g}{': ' if more else ''}{more}"

@@ -1,7 +1,7 @@
 """What a config's methods ask of each teacher: to read the texts, to write answers, to stay loaded while it trains.
 
 Plain facts of the config, for whoever plans a run or tells people what it costs; which signals exactly, requests.py
-says. This module knows nothing of models, of time or of tensors.
+says.
 """
 
 from __future__ import annotations
@@ -63,6 +63,11 @@ def fills_in(config: RunConfig) -> bool:
     return bool(config.teachers) and config.data.solved < config.data.train and asks_for_answers(config) is None
 
 
+def answers_itself(config: RunConfig) -> Method | None:
+    """The method for which the student answers problems while it trains (`rollout`); None where there is none."""
+    return next((one for one in config.objectives if one.rollout), None)
+
+
 def wants_solutions(config: RunConfig) -> bool:
     """Whether the data's own solutions are among the texts to learn from: where `task` is, or nobody's answers are."""
     task = not all(one.needs_teachers for one in config.objectives)
@@ -72,14 +77,14 @@ def wants_solutions(config: RunConfig) -> bool:
 def demand(config: RunConfig, name: str) -> Demand:
     """What the teacher of this name is asked to do; how many of its answers are kept is not known before."""
     methods = listening(config, name)
-    reads = any(one.asks_before(len(teachers_of(one, config))) for one in methods)
+    signals = frozenset().union(*(one.signals(len(teachers_of(one, config))) for one in methods))
     answers = wants_answers(config)
     writes = answers is not None and name in (teacher.name for teacher in teachers_of(answers, config))
     return Demand(
-        read=_texts(config) if reads else 0,
+        read=_texts(config) if signals else 0,
         written=_written(config, answers) if writes else 0,
         live=any(one.live for one in methods),
-        tokens=any(one.keeps_tokens for one in methods),
+        tokens="tokens" in signals,
         top_k=max((one.lists for one in methods), default=0),
         layers=max((one.layers_kept for one in methods), default=0),
     )

@@ -6,9 +6,10 @@ What one group must know of another is checked in run_config.py.
 from __future__ import annotations
 
 import importlib.util
+import types
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Annotated, Any, ClassVar, Literal, get_args
+from typing import Annotated, Any, ClassVar, Literal, Union, get_args, get_origin
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 from pydantic.fields import FieldInfo
@@ -65,6 +66,23 @@ def setting(
 def dial_of(info: FieldInfo) -> Dial:
     """How a setting is shown, as `setting` was told."""
     return next((item for item in info.metadata if isinstance(item, Dial)), Dial())
+
+
+def unwrapped(annotation: Any) -> tuple[list[Any], list[Any]]:
+    """The types of `Annotated[X, ...] | None` without None, and what limits them."""
+    if get_origin(annotation) is Annotated:
+        kinds, limits = unwrapped(get_args(annotation)[0])
+        found = [part for one in get_args(annotation)[1:] for part in (getattr(one, "metadata", None) or [one])]
+        return kinds, [*limits, *found]
+    if get_origin(annotation) in (Union, types.UnionType):
+        parts = [unwrapped(part) for part in get_args(annotation) if part is not type(None)]
+        return [kind for kinds, _ in parts for kind in kinds], [limit for _, limits in parts for limit in limits]
+    return [annotation], []
+
+
+def settings_in(annotation: Any) -> type[Settings] | None:
+    """The group of settings that a field of this type holds; None where it is a single setting."""
+    return next((one for one in unwrapped(annotation)[0] if isinstance(one, type) and issubclass(one, Settings)), None)
 
 
 def among(name: str, *values: Any) -> Condition:

@@ -2,7 +2,7 @@
 
 Which split a problem belongs to follows from its question, as with files. Only data sets whose answers grading.py can
 judge are taken: those of one number or a short expression. reasoning-gym is optional, and imported only when problems
-are drawn, which takes a second. This module knows nothing of runs, models or tokens.
+are drawn, which takes a second.
 """
 
 from __future__ import annotations

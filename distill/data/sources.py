@@ -1,7 +1,7 @@
 """The problems of a run, wherever they come from: generated, of reasoning-gym, from a file, or from a Hub data set.
 
 Which split a row belongs to follows from its question alone (splits.py). How a file is read is in tables.py, what
-reasoning-gym makes in reasoning_gym.py. This module knows nothing of models, tokens or templates.
+reasoning-gym makes in reasoning_gym.py.
 """
 
 from __future__ import annotations

@@ -20,9 +20,9 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from distill.losses import SMALLEST_BATCH
 from distill.losses.precision import full_precision
 
-SMALLEST_BATCH = 4  # U-centring removes n row means and the diagonal: below 4 texts nothing is left to compare
 TINY = 1e-12  # what counts as 0 in a denominator
 
 

@@ -22,7 +22,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from distill.losses.cka import SMALLEST_BATCH, TINY, cka, nbs
+from distill.losses import SMALLEST_BATCH
+from distill.losses.cka import TINY, cka, nbs
 from distill.losses.precision import full_precision
 
 LARGEST_BLOCK = 1024  # chunks compared with one another at once: kernels take memory with the square of it

@@ -1,6 +1,6 @@
 """The last step of a language model, from states to logits, as a value that losses can apply piece by piece.
 
-This module knows nothing of models: distill/models/lm_head.py finds the head of one.
+distill/models/lm_head.py finds the head of a model.
 """
 
 from __future__ import annotations

@@ -19,4 +19,4 @@ complete(METHODS)
 
 def called(kind: str) -> str:
     """ "teachers' probabilities (logits)"; of an unknown kind, its own name."""
-    return f"{KINDS[kind].name} ({kind})" if kind in KINDS else kind
+    return KINDS[kind].called() if kind in KINDS else kind

@@ -96,10 +96,6 @@ class CrossTokenizerConfig(Listening):
     teaches_ends: ClassVar[bool] = True
 
     @property
-    def keeps_tokens(self) -> bool:
-        return True
-
-    @property
     def lists(self) -> int:
         return self.top_k if self.loss != "alm" or self.shared > 0 else 0
 

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from distill.config.method import Listening
 from distill.config.settings import setting
-from distill.losses import IGNORED
+from distill.losses import IGNORED, SMALLEST_BATCH
 from distill.losses.precision import full_precision
 from distill.objectives.base import Batch, Models, Objective, ObjectiveOutput, StudentOutputs, items_of, seeded
 
@@ -77,10 +77,6 @@ class FeaturesConfig(Listening):
     by_character: ClassVar[bool] = True
     compares_texts: ClassVar[bool] = True
     teaches_ends: ClassVar[bool] = True
-
-    @property
-    def keeps_tokens(self) -> bool:
-        return True
 
     @property
     def layers_kept(self) -> int:
@@ -207,8 +203,6 @@ class FeaturesObjective(Objective):
 
     def _enough(self, chunks: Chunks) -> bool:
         """Whether there is something to compare; counts in training where there are too few to compare."""
-        from distill.losses.cka import SMALLEST_BATCH
-
         enough = len(chunks.row_c) >= (1 if self._by_chunk else SMALLEST_BATCH)
         self.skipped += self.training and not enough
         return enough

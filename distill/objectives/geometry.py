@@ -25,8 +25,9 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 from pydantic import field_validator, model_validator
 
 from distill.config.messages import fault
-from distill.config.method import GateConfig, Method, Names, teachers_setting
+from distill.config.method import GateConfig, Method, Names, teachers_setting, weight_setting
 from distill.config.settings import AUTOMATIC, Weight, among, setting
+from distill.losses import SMALLEST_BATCH
 from distill.losses.precision import full_precision
 from distill.objectives.base import Batch, CoupledObjective, Models, ObjectiveOutput, Signals, StudentOutputs, seeded
 
@@ -38,7 +39,6 @@ if TYPE_CHECKING:
     from distill.objectives.heads import Heads
 
 INITIAL_STUDENT = "__student__"  # the initial student's vectors sit among the teachers' in the signal `pooled`
-SMALLEST = 4  # texts that can be compared (losses.cka.SMALLEST_BATCH)
 # What is done where it is not said: as on the model card in the deku modes, else what we found better.
 _CARD = {"gate": "learned", "similarity": "biased", "pooling": "mean"}
 _OURS = {"gate": "prior", "similarity": "debiased", "pooling": "rms"}
@@ -48,7 +48,7 @@ class GeometryConfig(Method):
     """Gated CKA with the teachers. `layer` is a fraction of the depth; what is left out follows the mode."""
 
     kind: Literal["geometry"] = "geometry"
-    weight: Weight = setting(0.5, "Weight of {short}", "How much this counts beside the other aims.")
+    weight: Weight = weight_setting(0.5)
     teachers: Names = teachers_setting(rare=True)
     mode: Literal["deku", "deku_frozen", "kernel"] = setting(
         "kernel",
@@ -141,9 +141,6 @@ class GeometryConfig(Method):
             )
         return self
 
-    def asks_before(self, teachers: int) -> bool:
-        return True
-
     def signals(self, teachers: int) -> frozenset[str]:
         return frozenset({"pooled", "nll_per_byte"} if self.gate.kind in ("prior", "meta") else {"pooled"})
 
@@ -153,10 +150,10 @@ class GeometryConfig(Method):
             texts, made_of = budget.batch_size, "budget.batch_size makes"
         else:
             texts, made_of = budget.batch_size * budget.accumulation, "budget.batch_size times budget.accumulation make"
-        need = f"but a geometry batch needs at least {SMALLEST} texts: raise it."
-        if texts < SMALLEST:
+        need = f"but a geometry batch needs at least {SMALLEST_BATCH} texts: raise it."
+        if texts < SMALLEST_BATCH:
             raise fault("", f"{made_of} {texts}, {need}")
-        if config.data.train < SMALLEST:
+        if config.data.train < SMALLEST_BATCH:
             raise fault("data.train", f" is {config.data.train}, {need}")
         if self.gate.kind == "meta" and not config.data.validation:
             raise fault("data.validation", " is 0, but a 'meta' gate measures benefit on those problems: raise it.")

@@ -99,6 +99,9 @@ class GkdConfig(Listening):
     def live(self) -> bool:
         return True
 
+    def signals(self, teachers: int) -> frozenset[str]:
+        return frozenset()  # how likely its teachers find a text it sees for itself, as they stay
+
     @property
     def answers(self) -> ResponseConfig | None:
         if not self.seq_kd:

@@ -108,20 +108,11 @@ class LogitsConfig(Listening):
         return self.source == "live"
 
     @property
-    def keeps_tokens(self) -> bool:
-        return self.source == "stored"
-
-    @property
     def lists(self) -> int:
         return self.top_k if self.source == "stored" else 0
 
-    def asks_before(self, teachers: int) -> bool:
-        """Live teachers too are asked before how likely they find the texts, where that decides who counts."""
-        return self.keeps_tokens or self.asks_likelihood(teachers)
-
-    def signals(self, teachers: int) -> frozenset[str]:
-        wanted = frozenset({"tokens", "topk"}) if self.source == "stored" else frozenset()
-        return wanted | {"nll_per_byte"} if self.asks_likelihood(teachers) else wanted
+    def said(self) -> frozenset[str]:
+        return frozenset({"tokens", "topk"} if self.source == "stored" else ())
 
     def build(self, models: Models) -> LogitsObjective:
         names = models.names(self)

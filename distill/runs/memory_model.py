@@ -6,7 +6,7 @@ nothing of files, of the Hub or of who asks.
 
 from __future__ import annotations
 
-from distill.config.requirements import Demand, wants_answers
+from distill.config.requirements import Demand, answers_itself, wants_answers
 from distill.models.hardware import Machine
 from distill.models.metadata import ModelFacts
 from distill.runs.time_model import PADDING, Job, weight_bytes
@@ -58,11 +58,11 @@ def _training(job: Job, size: int) -> float:
         needed += teacher.parameters * size + budget.batch_size * length * 10 * teacher.width * size
     if live:
         needed += 3 * _PIECE * student.vocabulary * 4
-    own = next((one.rollout for one in job.config.objectives if one.rollout), None)
-    if own is None:
+    method = answers_itself(job.config)
+    if method is None:
         return needed
     loaded = sum(teacher.parameters for teacher in live) * size
-    writing = _answers(job, student, budget.batch_size, size, own.max_new_tokens)
+    writing = _answers(job, student, budget.batch_size, size, method.rollout.max_new_tokens)
     return max(needed, 16 * job.trained + loaded + writing)
 
 

@@ -10,7 +10,7 @@ import math
 from dataclasses import dataclass, replace
 from functools import cached_property
 
-from distill.config.requirements import Demand, demand, heard, planned_steps, wants_answers
+from distill.config.requirements import Demand, answers_itself, demand, heard, planned_steps, wants_answers
 from distill.config.run_config import RunConfig, teachers_of
 from distill.models.hardware import Machine
 from distill.models.metadata import ModelFacts
@@ -179,7 +179,9 @@ def _training(job: Job, speed: Speed, size: int) -> float:
         step += (len(job.teachers) + 1) * pass_s / geometry.gate.every
     for teacher, asked in job.asked:  # those that stay loaded read along, the student's tokens being theirs
         step += budget.accumulation * _forward(teacher, tokens, 1, speed) if asked.live else 0.0
-    for own in filter(None, (method.rollout for method in job.config.objectives)):
+    method = answers_itself(job.config)
+    if method is not None:
+        own = method.rollout
         longest = job.longest(student, own.max_new_tokens)
         answering = _writing(job, student, budget.batch_size, budget.batch_size, longest, speed, size)
         step += own.share * budget.accumulation * answering

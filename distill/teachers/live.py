@@ -1,7 +1,7 @@
 """A teacher that stays loaded while the student trains, for methods that want all its logits or judge new texts.
 
 It reads the student's tokens, so its tokenizer must be the student's (distill/runs/preflight.py sees to that), but in
-its own chat template. This module knows nothing of losses or of the loop.
+its own chat template.
 """
 
 from __future__ import annotations

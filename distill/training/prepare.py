@@ -12,7 +12,7 @@ from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
 from distill.config.errors import OnProgress
-from distill.config.requirements import heard
+from distill.config.requirements import answers_itself, heard
 from distill.config.run_config import ModelRef, RunConfig, teachers_of
 from distill.data.encoding import cut
 from distill.data.problems import Problem
@@ -135,7 +135,7 @@ class Preparation:
 
     def _on_policy(self, distiller: Distiller) -> OnPolicy | None:
         config = self.asking.config
-        method = next((one for one in config.objectives if one.rollout), None)
+        method = answers_itself(config)
         if method is None:
             return None
         own, ends = method.rollout, end_tokens(self.student, self.tokenizer)

@@ -6,17 +6,16 @@ module knows nothing of components, of what is wrong with a value, or of how any
 
 from __future__ import annotations
 
-import types
 from dataclasses import dataclass, field
 from functools import cache, lru_cache
-from typing import Annotated, Any, Literal, Union, get_args, get_origin
+from typing import Any, Literal, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 from pydantic_core import PydanticUndefined
 
 from distill.config import run_config as configs
 from distill.config.run_config import DataConfig, RunConfig
-from distill.config.settings import MADE_HERE, Name
+from distill.config.settings import MADE_HERE, Name, settings_in, unwrapped
 from distill.objectives import KINDS
 from distill.ui.actions import uploads
 from distill.ui.configure.fields import AUTOMATIC, FIELDS, OBJECTIVES, Field
@@ -76,12 +75,11 @@ def spec(key: str) -> Spec:
     if not name:
         return Spec("switch")
     info = owner.model_fields[name]
-    types_, metadata = _unwrap(info.annotation)
+    types_, metadata = unwrapped(info.annotation)
     default = None if info.default is PydanticUndefined else info.default
     bounds = {}
     for item in (*info.metadata, *metadata):
-        for source in getattr(item, "metadata", None) or [item]:
-            bounds |= {end: getattr(source, end) for end in ("ge", "gt", "le", "lt") if hasattr(source, end)}
+        bounds |= {end: getattr(item, end) for end in ("ge", "gt", "le", "lt") if hasattr(item, end)}
     follows = bool(info.validate_default)
     if default is None and types_[0] is int and not follows:
         bounds["ge"] = 0  # a browser's number is never empty: 0 stands for none
@@ -111,19 +109,8 @@ def _owner(key: str) -> tuple[type[BaseModel], str]:
     if parts[0] == "objectives":
         owner, parts = KINDS[parts[1]], parts[2:]
     for part in parts[:-1]:
-        owner = next(kind for kind in _unwrap(owner.model_fields[part].annotation)[0] if issubclass(kind, BaseModel))
+        owner = settings_in(owner.model_fields[part].annotation)
     return owner, parts[-1] if parts else ""
-
-
-def _unwrap(annotation: Any) -> tuple[list[Any], list[Any]]:
-    """The types of `Annotated[X, ...] | None` without None, and what is said of them."""
-    if get_origin(annotation) is Annotated:
-        inner, metadata = _unwrap(get_args(annotation)[0])
-        return inner, [*metadata, *get_args(annotation)[1:]]
-    if get_origin(annotation) in (Union, types.UnionType):
-        parts = [_unwrap(part) for part in get_args(annotation) if part is not type(None)]
-        return [kind for kinds, _ in parts for kind in kinds], [item for _, items in parts for item in items]
-    return [annotation], []
 
 
 def relevant(dial: Field, values: Values) -> bool:

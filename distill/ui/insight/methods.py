@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from distill.config.method import Rollout
-from distill.config.requirements import wants_answers
+from distill.config.requirements import answers_itself, wants_answers
 from distill.objectives import METHODS, called
 from distill.runs.format import percent
 from distill.runs.store import RunView
@@ -80,10 +80,10 @@ def _moved(values: dict[str, Any]) -> str:
 
 def own(run: RunView | None) -> str:
     """How many steps learnt from the student's own answers, and how many of these had no end."""
-    asked = [one.rollout for one in run.config.objectives if one.rollout] if run and run.config else []
-    if not asked or not asked[0].share:
+    method = answers_itself(run.config) if run and run.config else None
+    if method is None or not method.rollout.share:
         return ""
-    rollout = asked[0]
+    rollout = method.rollout
     steps, missing = _known(run, "metric:gkd/unfinished")
     line = Series("without an end", *thin(steps, missing, POINTS), STUDENT)
     picture = line_chart(

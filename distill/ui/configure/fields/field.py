@@ -1,7 +1,4 @@
-"""What a setting is on the page: its place in the config, its words, and when it matters.
-
-Pure: this module knows nothing of components or of any setting by name.
-"""
+"""What a setting is on the page: its place in the config, its words, and when it matters."""
 
 from __future__ import annotations
 
@@ -41,16 +38,11 @@ class Field:
 
 @dataclass(frozen=True)
 class Objective:
-    """Something the student is trained on: `kind` as in the config, its switch and weight, and its own dials.
-
-    `short`: what it is called where there is little room; `weight`: what its weight means.
-    """
+    """Something the student is trained on: `kind` as in the config, its switch, its weight and its own dials."""
 
     kind: str
     title: str
-    short: str
     help: str
-    weight: str
     dials: tuple[Field, ...] = ()
 
     @property
@@ -59,6 +51,5 @@ class Objective:
 
     @property
     def fields(self) -> tuple[Field, ...]:
-        """The switch, the weight and the dials."""
-        switch = Field(self.key, self.title, self.help)
-        return switch, Field(f"{self.key}.weight", f"Weight of {self.short}", self.weight), *self.dials
+        """The switch, and the dials."""
+        return Field(self.key, self.title, self.help), *self.dials
