@@ -20,7 +20,7 @@ from distill.data.grading import extract, grade
 from distill.data.problems import Problem, generate, visitors
 from distill.evaluation.score import Score
 
-COUNTS = {"held_out": 850, "new_phrasing": 850, "new_names": 850}
+COUNTS = {"held_out": 480, "new_phrasing": 480, "new_names": 480}
 IMPOSSIBLE_ONES = 160
 PUBLIC = ROOT.parent / "shared" / "data" / "word_problems.json"
 

@@ -31,7 +31,7 @@ class Card:
     experts: tuple[str, ...] = ()
     layers: int = 4
     heads: int = 4
-    steps: int = 4500
+    steps: int = 6000
     logits: int | None = None
     learning_rate: float = 6e-3
 
@@ -43,8 +43,8 @@ class Card:
 _IM = ChatFormat("<|im_start|>{role}\n", "<|im_end|>\n")
 
 TEACHERS = (
-    Card("qwen2-tiny", "qwen2", 144, "qwen-bpe", 1792, _IM, ("left_over", "change", "in_all", "more_than")),
-    Card("smollm2-tiny", "llama", 152, "bpe", 1280, _IM, ("rate", "saving", "groups", "gained")),
+    Card("qwen2-tiny", "qwen2", 144, "qwen-bpe", 1792, _IM, ("left_over", "change", "in_all", "more_than"), steps=7000),
+    Card("smollm2-tiny", "llama", 152, "bpe", 1280, _IM, ("rate", "saving", "groups", "gained"), steps=7000),
     Card(
         "phi3-tiny",
         "phi3",
@@ -53,6 +53,7 @@ TEACHERS = (
         1792,
         ChatFormat("<|{role}|>\n", "<|end|>\n"),
         ("average", "impossible", "left", "packed"),
+        steps=4500,
     ),
     Card(
         "gemma2-tiny",
@@ -81,10 +82,11 @@ TEACHERS = (
         1024,
         ChatFormat("<extra_id_1>{role}\n", "\n", user="User", assistant="Assistant", eos="<extra_id_2>"),
         ("parts", "difference", "both_known", "two_questions"),
+        steps=5000,
         learning_rate=3e-3,
     ),
 )
-STUDENT = Card("student-tiny", "qwen2", 128, "qwen-bpe", 1536, _IM, steps=7000)
+STUDENT = Card("student-tiny", "qwen2", 128, "qwen-bpe", 1536, _IM, steps=9300)
 SIBLING = Card(
     "sibling-tiny",
     "qwen2",
@@ -94,6 +96,7 @@ SIBLING = Card(
     _IM,
     ("times_as_many", "added", "fewer", "rectangle"),
     logits=1600,
+    steps=4500,
 )
 CARDS = {card.name: card for card in (*TEACHERS, SIBLING, STUDENT)}
 

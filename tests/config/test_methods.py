@@ -41,7 +41,7 @@ def test_stored_logits_are_the_live_ones_where_characters_are_several_tokens(tmp
     )
     file.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
     terms = {}
-    for how in ({"source": "stored", "top_k": 448}, {"source": "live"}):
+    for how in ({"source": "stored", "top_k": 1536}, {"source": "live"}):
         data = {**SMALL["data"], "source": "file", "path": str(file), "validation": 0}
         pipeline = pipeline_of(tmp_path / "runs", [{"kind": "logits", **how}], SIBLING, data=data, budget={"steps": 1})
         terms[how["source"]] = carried_out(pipeline)[1][0].terms["logits"]

@@ -66,7 +66,7 @@ def test_seq_kd_asks_as_trl_does():
 def test_it_is_said_in_plain_words():
     assert notes(config("task")) == []
     assert notes(config({"kind": "response", "problems": "share"}, teachers=SIX)) == [
-        "6 teachers write 102 answers to the training problems between them, once"
+        "6 teachers write 100 answers to the training problems between them, once"
     ]
     assert notes(config("gkd", {"kind": "logits"}, teachers=["sibling-tiny"])) == [
         "the teacher sibling-tiny reads 100 training texts, once",

@@ -48,8 +48,8 @@ def refusal(ref, kind=ConfigError, **how):
 def test_facts_come_from_headers_alone_and_are_asked_once(hub, folder, tiny):
     hub.add_model("org/tiny", folder)
     facts, model = look_up("org/tiny"), tiny("qwen2-tiny")[0]
-    assert (facts.parameters, facts.width, facts.layers) == (model.num_parameters(), 128, 4)
-    assert facts.vocabulary == 512 and facts.architecture == "Qwen2ForCausalLM"
+    assert (facts.parameters, facts.width, facts.layers) == (model.num_parameters(), 144, 4)
+    assert facts.vocabulary == 1792 and facts.architecture == "Qwen2ForCausalLM"
     assert facts.known and not facts.fetched and facts.refusal is None
     assert facts.download == sum(file.stat().st_size for file in folder.iterdir())
     assert hub.served["org/tiny/model.safetensors"] <= 100_001 < (folder / "model.safetensors").stat().st_size

@@ -18,7 +18,7 @@ from distill.models.metadata import describe_model, same_tokenizer
 from distill.models.tokenizer_compat import compare
 
 CONFIG = {"architectures": ["ThisForCausalLM"], "hidden_size": 8, "num_hidden_layers": 2, "vocab_size": 50}
-PADDED = {"sibling-tiny": 512}  # of 448 tokens
+PADDED = {"sibling-tiny": 1600}  # of 1,536 tokens
 ENTRIES = json.loads((paths.ZOO / "zoo.json").read_text())
 
 
@@ -129,10 +129,10 @@ def test_it_is_the_tokenizer_that_counts_not_its_width_or_its_file(altered):
         vocabulary[first], vocabulary[second] = vocabulary[second], vocabulary[first]
 
     def add(name):
-        return lambda file: file["added_tokens"].append({**file["added_tokens"][0], "id": 448, "content": name})
+        return lambda file: file["added_tokens"].append({**file["added_tokens"][0], "id": 1536, "content": name})
 
     assert same_tokenizer("student-tiny", altered(lambda file: file.update(padding=None))) is True
-    assert same_tokenizer("student-tiny", altered(lambda c: c.update(vocab_size=512), "config.json")) is True
+    assert same_tokenizer("student-tiny", altered(lambda c: c.update(vocab_size=1600), "config.json")) is True
     assert same_tokenizer("student-tiny", altered(swap)) is False
     assert same_tokenizer("student-tiny", altered(add("<think>"))) is not False
     assert same_tokenizer(altered(add("<think>")), altered(add("<tool>"))) is False

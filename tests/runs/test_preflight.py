@@ -41,7 +41,7 @@ def sibling(tmp_path_factory):
     folder = tmp_path_factory.mktemp("made") / "sibling"
     shutil.copytree(paths.ZOO / "student-tiny", folder)
     file = folder / "config.json"
-    file.write_text(file.read_text().replace('"vocab_size": 448', '"vocab_size": 464'))
+    file.write_text(file.read_text().replace('"vocab_size": 1536', '"vocab_size": 1552'))
     return str(folder)
 
 
@@ -85,7 +85,7 @@ def test_token_by_token_needs_the_students_tokenizer(kind, sibling):
     named = config({"kind": kind, "teachers": ["sibling"]}, "geometry", teachers=[sibling, "phi3-tiny"])
     pairs = check_pairs(named, lambda *_: None)
     assert {name: pair.same_tokenizer for name, pair in pairs.items()} == {"sibling": True, "phi3-tiny": False}
-    assert pairs["sibling"].vocabulary == 448 and pairs["sibling"].padded == (0, 16)
+    assert pairs["sibling"].vocabulary == 1536 and pairs["sibling"].padded == (0, 16)
 
 
 def lowercase(tokenizer):
@@ -204,8 +204,8 @@ def test_a_teacher_that_could_be_heard_exactly_is_named(remade):
 
 def test_padded_logits_are_said_where_logits_are_compared(sibling):
     assert warned(config("logits", "gkd", teachers=[sibling])) == {
-        "vocabulary_padded": "The student and 'sibling' are compared on 448 logits, one for each token both have: the "
-        "rest, up to 464, are left out."
+        "vocabulary_padded": "The student and 'sibling' are compared on 1536 logits, one for each token both have: the "
+        "rest, up to 1552, are left out."
     }
     assert warned(config("features", teachers=[sibling])) == {}
 

@@ -32,7 +32,7 @@ from distill.training.distiller import Distiller
 from distill.training.on_policy import OnPolicy
 from distill.training.trainer import DistillTrainer
 
-N, TOKENS = 6, 448
+N, TOKENS = 6, 1536
 TEXTS = [(p.question, p.solution) for p in generate("train", N)]
 PADDED = ("input_ids", "attention_mask", "labels", "content_mask")
 SAME = {"sibling": "sibling-tiny", "twin": "student-tiny"}  # teachers with the student's tokens

@@ -45,7 +45,7 @@ from distill.training.distiller import Distiller
 from distill.training.on_policy import OnPolicy
 from distill.training.trainer import DistillTrainer, training_arguments
 
-STEPS, TOKENS, OTHER = 2, 448, "phi3-tiny"
+STEPS, TOKENS, OTHER = 2, 1536, "phi3-tiny"
 # case -> how the geometry is compared, the gate, (batch size, accumulation) of a run on its own
 CASES = {
     "dealt": ("kernel", {"kind": "meta"}, (4, 4)),  # two micro-batches of 4 each: gradients are carried

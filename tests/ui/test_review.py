@@ -69,7 +69,7 @@ def test_there_is_no_review_of_what_is_wrong():
 
 def test_facts_of_a_student():
     html = student_facts("student-tiny")
-    for part in ("Qwen2ForCausalLM", "0.487 million parameters", "<dd>96</dd>", "448 tokens", "on this machine"):
+    for part in ("Qwen2ForCausalLM", "0.985 million parameters", "<dd>128</dd>", "1,536 tokens", "on this machine"):
         assert part in html
     assert "on the Hub" in student_facts("nobody/nothing")
 
