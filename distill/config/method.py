@@ -55,7 +55,6 @@ class Method(Settings):
     takes: ClassVar[str] = ""
     distance: ClassVar[tuple[str, str] | None] = None
 
-    rare: ClassVar[tuple[str, ...]] = ()  # groups of settings that are folded away on the page
     needs_teachers: ClassVar[bool] = True
     same_tokenizer: ClassVar[bool] = False  # compares two distributions over one vocabulary, token by token
     by_character: ClassVar[bool] = False  # compares pieces of text that end at the same character
@@ -188,6 +187,12 @@ class SharesConfig(Settings):
     epsilon: float = _epsilon("Share always spread evenly for {noun} (epsilon)", "prior")
 
 
+def gate_setting(default: Any, **more: Any) -> Any:
+    """The setting that says how a method weighs its teachers."""
+    text = "How much each teacher counts for each text. A bare kind stands for `{kind: KIND}`."
+    return setting(default, "Gate", text, **more)
+
+
 def teachers_setting(rare: bool = False) -> Any:
     """The setting that says which of the run's teachers a method listens to."""
     text = "Empty: all of the run's teachers."
@@ -198,7 +203,7 @@ class Listening(Method):
     """What the methods share that listen to several teachers token by token."""
 
     teachers: Names = teachers_setting(rare=True)
-    gate: SharesConfig = SharesConfig()
+    gate: SharesConfig = gate_setting(SharesConfig())
 
     def signals(self, teachers: int) -> frozenset[str]:
         """`said`, and how likely each teacher finds the texts, where that decides how much it counts."""

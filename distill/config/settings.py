@@ -36,13 +36,17 @@ Condition = Callable[[Held], bool]
 class Dial:
     """How a setting is shown on the page, beside its label and help (pydantic's `title` and `description`).
 
-    `words`: what each choice means. `when`: whether it matters, by what the settings beside it hold. `rare`: it is
-    folded away. `widget`: "teachers" where teachers are chosen.
+    `words`: what each choice means. `when`: whether it matters, by what the settings beside it hold. `only`: where it
+    doesn't it must not be in the config at all. `rare`: it is folded away. `group`: the heading it stands under.
+    `widget`: "model" or "column" where a list with free text is meant, "teachers" where teachers are chosen. What is
+    said of a group of settings goes for all of them.
     """
 
     words: Mapping[Any, str] = field(default_factory=dict)
     when: Condition | None = None
+    only: bool = False
     rare: bool = False
+    group: str = ""
     widget: str = ""
 
 
@@ -53,13 +57,15 @@ def setting(
     words: Mapping[Any, str] | None = None,
     *,
     when: Condition | None = None,
+    only: bool = False,
     rare: bool = False,
+    group: str = "",
     widget: str = "",
     **more: Any,
 ) -> Any:
     """A field with its words beside it; `more` is pydantic's (ge, le, validate_default, ...)."""
     found = Field(default, title=label or None, description=help or None, **more)
-    found.metadata.append(Dial(words or {}, when, rare, widget))
+    found.metadata.append(Dial(words or {}, when, only, rare, group, widget))
     return found
 
 
@@ -126,6 +132,9 @@ class Settings(BaseModel):
         return data
 
 
+_UNLESS_MESSAGES = among("messages", None, "")
+
+
 class ColumnsConfig(Settings):
     """Which column of a file or data set holds what.
 
@@ -134,11 +143,15 @@ class ColumnsConfig(Settings):
     conversation (a list of {role, content}), stands for both: its first user's turn, and the assistant's answer to it.
     """
 
-    question: Text = "question"
-    solution: Text = "solution"
-    answer: Text | None = None
-    family: Text | None = None
-    messages: Text | None = None
+    question: Text = setting("question", "Question", "What the student is asked.", when=_UNLESS_MESSAGES)
+    solution: Text = setting(
+        "solution", "Worked solution", "What it learns to write. It should end with the answer.", when=_UNLESS_MESSAGES
+    )
+    answer: Text | None = setting(None, "Answer", "To grade by. Empty: what the solution ends with, such as #### 62.")
+    family: Text | None = setting(None, "Kind of problem", "Accuracy is shown for each kind. Empty: all are one kind.")
+    messages: Text | None = setting(
+        None, "Conversation", "In place of question and solution: turns (messages). Else empty."
+    )
 
     @model_validator(mode="after")
     def _distinct(self) -> ColumnsConfig:
@@ -162,6 +175,9 @@ MADE_HERE = ("problems", "reasoning_gym")  # sources that read no file and no Hu
 _SOURCES = {"path": ("file",), "dataset": ("hub",), "subset": ("hub",), "split": ("hub",), "columns": ("file", "hub")}
 
 
+_HUB, _HOW_MANY = among("source", "hub"), "How many"
+
+
 class DataConfig(Settings):
     """The problems, and how many of each split.
 
@@ -173,19 +189,70 @@ class DataConfig(Settings):
     teachers write.
     """
 
-    source: Literal["problems", "reasoning_gym", "file", "hub"] = "problems"
-    path: Location | None = None
-    dataset: Location | None = None
-    subset: Text | None = None
-    split: Text | None = Field(default=None, validate_default=True)
-    columns: ColumnsConfig | None = Field(default=None, validate_default=True)
-    train: Count = 1280
-    labelled: Count | None = None
-    held_out: Count = 240
-    new_phrasing: Annotated[int, Field(ge=0, le=1_000_000)] = 120
-    validation: Annotated[int, Field(ge=0, le=1_000_000)] = 192
-    families: list[Text] = Field(default=[], validate_default=True)
-    seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
+    source: Literal["problems", "reasoning_gym", "file", "hub"] = setting(
+        "problems",
+        "Where the problems come from",
+        "The student learns from these and is judged on others of the same source.",
+        {
+            "problems": "Made here: word problems",
+            "reasoning_gym": "Made here: Reasoning Gym",
+            "file": "A file of mine",
+            "hub": "A data set of the Hub",
+        },
+    )
+    path: Location | None = setting(
+        None, "File", "JSONL, CSV or Parquet; at most 20 MB and 100,000 rows. For source `file`."
+    )
+    dataset: Location | None = setting(
+        None, "Data set", "Its id on the Hub, such as openai/gsm8k.", when=_HUB, only=True
+    )
+    subset: Text | None = setting(
+        None, "Configuration", "Only where the data set has several, such as main.", when=_HUB, only=True
+    )
+    split: Text | None = setting(
+        None,
+        "Split",
+        "Which of its splits to read, such as train. It is divided again here.",
+        when=_HUB,
+        only=True,
+        validate_default=True,
+    )
+    columns: ColumnsConfig | None = setting(
+        None,
+        "Columns",
+        when=among("source", "file", "hub"),
+        only=True,
+        group="Which column is which",
+        widget="column",
+        validate_default=True,
+    )
+    train: Count = setting(1280, "To learn from", "Problems the student is trained on.", group=_HOW_MANY)
+    labelled: Count | None = setting(
+        None,
+        "Of these, with a solution",
+        "The others have only a question, and the teachers write their solutions. Not set: all have one.",
+        group=_HOW_MANY,
+    )
+    held_out: Count = setting(240, "To be judged on", "Kept apart, and asked before and after.", group=_HOW_MANY)
+    new_phrasing: Annotated[int, Field(ge=0, le=1_000_000)] = setting(
+        120,
+        "In new wordings",
+        "Asked in wordings that training never shows.",
+        when=among("source", "problems"),
+        group=_HOW_MANY,
+    )
+    validation: Annotated[int, Field(ge=0, le=1_000_000)] = setting(
+        192,
+        "For measuring on the way",
+        "Kept apart too: for the accuracy curve, and for a gate that learns from benefit.",
+        rare=True,
+    )
+    families: list[Text] = setting(
+        [], "Kinds of problems", "As many of each as of any other.", only=True, validate_default=True
+    )
+    seed: Annotated[int, Field(ge=0, lt=2**32)] = setting(
+        0, "Which problems are drawn", "Any whole number. Another number draws others.", rare=True
+    )
 
     @property
     def solved(self) -> int:
@@ -228,11 +295,18 @@ class DataConfig(Settings):
 class LoraConfig(Settings):
     """What is trained in the student: low-rank updates of its linear layers."""
 
-    r: Annotated[int, Field(ge=1, le=1024)] = 16
-    alpha: Annotated[int, Field(ge=1, le=65536)] = 32
-    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
-    targets: str | list[str] = "all-linear"
-    quantize: Literal["4bit", "8bit"] | None = None
+    r: int = setting(16, "Size of the additions (rank)", "Larger can learn more, and takes more memory.", ge=1, le=1024)
+    alpha: int = setting(32, "Their strength (alpha)", "They are scaled by alpha over rank.", ge=1, le=65536)
+    dropout: float = setting(0.0, "Left out at random (dropout)", "A fraction, against learning by heart.", ge=0, lt=1)
+    targets: str | list[str] = setting(
+        "all-linear", "Layers that are trained", "all-linear, or names such as q_proj, v_proj.", rare=True
+    )
+    quantize: Literal["4bit", "8bit"] | None = setting(
+        None,
+        "Squeeze the student",
+        "To fit large students into little memory (QLoRA). Quick on an NVIDIA GPU, slow on a CPU.",
+        {"": "not at all", "8bit": "8bit: to about half", "4bit": "4bit: to about a quarter"},
+    )
 
     @field_validator("targets", mode="plain")
     @classmethod
@@ -253,20 +327,46 @@ class BudgetConfig(Settings):
     layer again rather than all that it needs being kept.
     """
 
-    epochs: Annotated[int, Field(ge=1, le=1000)] | None = None
-    steps: Count | None = 100
-    batch_size: Size = 64
-    accumulation: Annotated[int, Field(ge=1, le=1024)] = 1
-    learning_rate: Annotated[float, Field(gt=0, le=1)] = 2e-3
-    warmup: Annotated[float, Field(ge=0, le=1)] = 0.05
-    schedule: Literal["cosine", "linear", "constant"] = "cosine"
-    max_length: Annotated[int, Field(ge=16, le=131_072)] = 256
-    max_grad_norm: Annotated[float, Field(ge=0, le=1_000_000)] = 1.0
-    weight_decay: Annotated[float, Field(ge=0, le=1)] = 0.0
-    save_every: Count = 25
-    threads: Annotated[int, Field(ge=0, le=1024)] = 0
-    teacher_batch_size: Size = 64
-    gradient_checkpointing: bool = False
+    epochs: Annotated[int, Field(ge=1, le=1000)] | None = setting(
+        None, "Times over all texts (epochs)", "In place of a number of steps. The adapter is kept after each."
+    )
+    steps: Count | None = setting(
+        100, "Steps", "How often the student is changed.", when=among("epochs", None, "", 0), only=True
+    )
+    batch_size: Size = setting(64, "Problems at a time", "Read before each change (batch size).")
+    accumulation: int = setting(
+        1, "Batches to a step", "More than one for large steps in little memory (accumulation).", ge=1, le=1024
+    )
+    gradient_checkpointing: bool = setting(
+        False,
+        "Keep less in memory, compute twice (gradient checkpointing)",
+        "Training takes much less memory, and about 40% longer.",
+    )
+    learning_rate: float = setting(2e-3, "Learning rate", "How far each step goes. Too high: it forgets.", gt=0, le=1)
+    max_length: int = setting(
+        256, "Longest text read", "In tokens. What is longer is left out, and counted.", rare=True, ge=16, le=131_072
+    )
+    warmup: float = setting(
+        0.05, "Warm-up", "A fraction of the steps in which the learning rate rises.", rare=True, ge=0, le=1
+    )
+    schedule: Literal["cosine", "linear", "constant"] = setting(
+        "cosine",
+        "Learning rate over the steps",
+        "How it changes once the warm-up is over.",
+        {
+            "cosine": "cosine: falls slowly, then fast, then slowly",
+            "linear": "linear: falls evenly",
+            "constant": "constant: stays",
+        },
+        rare=True,
+    )
+    weight_decay: float = setting(0.0, "Weight decay", "Pulls what is trained towards 0.", rare=True, ge=0, le=1)
+    max_grad_norm: float = setting(
+        1.0, "Largest change in a step", "Longer gradients are cut to this. 0: never.", rare=True, ge=0, le=1_000_000
+    )
+    save_every: Count = setting(25, "Steps between checkpoints", "What a broken-off run goes on from.", rare=True)
+    threads: int = setting(0, "Threads", "Cores to use. 0: all of them.", rare=True, ge=0, le=1024)
+    teacher_batch_size: Size = setting(64, "Texts a teacher reads at once", "Fewer take less memory.", rare=True)
 
     @model_validator(mode="before")
     @classmethod
@@ -292,8 +392,10 @@ class BudgetConfig(Settings):
 class EvaluationConfig(Settings):
     """How the student answers the held-out problems; how many there are is `data.held_out`."""
 
-    max_new_tokens: Annotated[int, Field(ge=1, le=8192)] = 64
-    batch_size: Size = 256
+    max_new_tokens: int = setting(
+        64, "Longest answer", "In tokens. Too short, and right answers are cut off.", ge=1, le=8192
+    )
+    batch_size: Size = setting(256, "Problems answered at once", "Fewer take less memory.", rare=True)
 
 
 class ProbeConfig(Settings):
@@ -302,11 +404,13 @@ class ProbeConfig(Settings):
     At every second look the student answers `samples` example problems and `problems` of the validation split.
     """
 
-    texts: Annotated[int, Field(ge=4, le=4096)] = 128
-    characters: Annotated[int, Field(ge=16, le=100_000)] = 400
-    every: Count = 25
-    samples: Annotated[int, Field(ge=0, le=16)] = 3
-    problems: Annotated[int, Field(ge=0, le=512)] = 48
+    every: Count = setting(25, "Steps between looks", "How often agreement is measured and samples are taken.")
+    texts: int = setting(128, "Texts of a look", "More make the agreement curves steadier.", ge=4, le=4096)
+    characters: int = setting(400, "Characters of such a text", "Longer texts are cut there.", ge=16, le=100_000)
+    samples: int = setting(3, "Sample problems", "Answered at every second look, for you to read.", ge=0, le=16)
+    problems: int = setting(
+        48, "Problems counted on the way", "Answered at every second look, for the curve.", ge=0, le=512
+    )
 
 
 def missing_trackers(names: Sequence[str]) -> str:

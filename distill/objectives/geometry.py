@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 from pydantic import field_validator, model_validator
 
 from distill.config.messages import fault
-from distill.config.method import GateConfig, Method, Names, teachers_setting, weight_setting
+from distill.config.method import GateConfig, Method, Names, gate_setting, teachers_setting, weight_setting
 from distill.config.settings import AUTOMATIC, Weight, among, setting
 from distill.losses import SMALLEST_BATCH
 from distill.losses.precision import full_precision
@@ -60,7 +60,7 @@ class GeometryConfig(Method):
             "deku_frozen": "deku_frozen: through heads that stay as they were drawn",
         },
     )
-    gate: GateConfig | None = setting(None, validate_default=True)
+    gate: GateConfig | None = gate_setting(None, validate_default=True)
     similarity: Literal["debiased", "biased", "nbs"] | None = setting(
         None,
         "Measure of likeness",

@@ -14,7 +14,15 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 from pydantic import model_validator
 
 from distill.config.messages import fault
-from distill.config.method import Listening, Names, Rollout, Temperature, teachers_setting
+from distill.config.method import (
+    Listening,
+    Names,
+    Rollout,
+    SharesConfig,
+    Temperature,
+    gate_setting,
+    teachers_setting,
+)
 from distill.config.settings import setting
 from distill.losses import IGNORED
 from distill.objectives.base import Batch, Models, Objective, ObjectiveOutput, StudentOutputs, items_of
@@ -33,6 +41,7 @@ class GkdConfig(Listening):
     answers, else from the data or, with `seq_kd`, from the teachers' answers. `temperature` is of sampling only."""
 
     kind: Literal["gkd"] = "gkd"
+    gate: SharesConfig = gate_setting(SharesConfig(), rare=True)
     lmbda: float = setting(
         0.5,
         "Share of steps on its own answers (lambda)",
@@ -81,7 +90,6 @@ class GkdConfig(Listening):
         "corrections",
         "how far the student's next words are from a teacher's likely ones, on the texts of a step",
     )
-    rare: ClassVar[tuple[str, ...]] = ("gate",)
     same_tokenizer: ClassVar[bool] = True
     teaches_ends: ClassVar[bool] = True
 

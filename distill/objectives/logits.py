@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from distill.config.method import Listening, Temperature, TopK
+from distill.config.method import Listening, SharesConfig, Temperature, TopK, gate_setting
 from distill.config.settings import among, setting
 from distill.losses import IGNORED
 from distill.objectives.base import Batch, Models, Objective, ObjectiveOutput, Signals, StudentOutputs, items_of
@@ -37,6 +37,7 @@ class LogitsConfig(Listening):
     """
 
     kind: Literal["logits"] = "logits"
+    gate: SharesConfig = gate_setting(SharesConfig(), rare=True)
     temperature: Temperature = setting(
         1.0,
         "Softness of the probabilities (temperature)",
@@ -99,7 +100,6 @@ class LogitsConfig(Listening):
         "probabilities",
         "how far the student's next words are from a teacher's likely ones",
     )
-    rare: ClassVar[tuple[str, ...]] = ("gate",)
     same_tokenizer: ClassVar[bool] = True
     teaches_ends: ClassVar[bool] = True
 
