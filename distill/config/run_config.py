@@ -207,6 +207,7 @@ def teachers_of(objective: Method, config: RunConfig) -> list[ModelRef]:
 def load(preset_or_path: str | Path, overrides: list[str] | tuple[str, ...] = ()) -> RunConfig:
     """The config a preset or a YAML file asks for, with `overrides` ("budget.steps=60") on top. Raises ConfigError."""
     settings = _read(str(preset_or_path))
+    settings.pop("title", None)  # of a preset's card, and no setting
     for override in overrides:
         apply(settings, override)
     return parse(settings)
