@@ -36,7 +36,7 @@ __all__ = ["BudgetConfig", "ColumnsConfig", "ConfigError", "DataConfig", "LoraCo
 __all__ += ["load", "parse", "teachers_of", "to_yaml"]
 
 
-_LORA, _CHANCE = "What is trained (LoRA: small additions to the student's layers)", "Chance and answers"
+_LORA, _CHANCE = "Adapter (LoRA: small additions to the student's layers)", "Seed and answers"
 
 if TYPE_CHECKING:
     Objective = Method
@@ -46,7 +46,7 @@ class ModelRef(Settings):
     """A model: the name of a zoo model, a folder or a Hub id, and what the run calls it."""
 
     bare = "model"
-    model: Text = setting(..., "Model", "A zoo model, a folder, or an id on the Hub.", widget="model")
+    model: Text = setting(..., "Model", "A bundled model, a folder, or an id on the Hub.", widget="model")
     name: Name = setting(
         PydanticUndefined,
         "Name in this run",
@@ -56,7 +56,7 @@ class ModelRef(Settings):
     revision: Text | None = setting(
         None,
         "Version on the Hub",
-        "A branch, tag or commit. Empty: the newest. Models of the zoo have none.",
+        "A branch, tag or commit. If blank: the newest. Bundled models have none.",
         rare=True,
     )
 
@@ -67,7 +67,7 @@ class ModelRef(Settings):
         if not isinstance(data, dict) or "gguf" not in data:
             return data
         if data["gguf"] is not None:
-            raise fault("gguf", " is no setting any more: only safetensors are read, so name a model that has them.")
+            raise fault("gguf", " is no longer a setting: only safetensors are read, so name a model that has them.")
         return {key: value for key, value in data.items() if key != "gguf"}
 
 
@@ -86,13 +86,13 @@ class RunConfig(Settings):
         ..., "Methods", "A weighted list of methods, at most one of each kind."
     )
     lora: LoraConfig = setting(LoraConfig(), "Adapter", group=_LORA)
-    budget: BudgetConfig = setting(BudgetConfig(), "Budget", group="How long")
+    budget: BudgetConfig = setting(BudgetConfig(), "Budget", group="Training")
     evaluation: EvaluationConfig = setting(EvaluationConfig(), "Evaluation", group=_CHANCE)
     probe: ProbeConfig = setting(ProbeConfig(), "Measurements", rare=True)
     report_to: list[Tracker] = setting(
         [],
-        "Trackers that get the numbers too",
-        "Programs that keep and draw the curves of many runs. The app draws them without any of these.",
+        "Experiment trackers",
+        "Also send the numbers to these programs. The app draws its curves without them.",
         {
             "trackio": "trackio: in files on this machine",
             "tensorboard": "tensorboard: in the run's folder",
@@ -174,7 +174,7 @@ class RunConfig(Settings):
         if stranger is not None:
             raise fault(
                 f"objectives.{kind}.teachers",
-                f" names {show(stranger)}, who is not among the teachers: {instead(stranger, names)}",
+                f" names {show(stranger)}, which is not among the teachers: {instead(stranger, names)}",
             )
 
     def _check_listed(self) -> None:

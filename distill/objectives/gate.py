@@ -1,4 +1,4 @@
-"""Whom to listen to: a gate gives every teacher a share on every text, g [B, T], rows summing to 1.
+"""How much each teacher counts: a gate gives every teacher a share on every text, g [B, T], rows summing to 1.
 
     uniform   1/T
     learned   softmax(linear(s)), as on the model card: trained by the geometry loss itself

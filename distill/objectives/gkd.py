@@ -45,14 +45,14 @@ class GkdConfig(Listening):
     lmbda: float = setting(
         0.5,
         "Share of steps on its own answers (lambda)",
-        "The other steps correct it on given texts. 0: never its own. 1: always.",
+        "The other steps correct it on given texts. 0: never on its own. 1: always.",
         ge=0,
         le=1,
     )
     beta: float = setting(
         0.5,
-        "Whose likely words are compared (beta)",
-        "0: those of the teacher (forward KL). 1: those of the student (reverse KL). Between: both.",
+        "From forward to reverse KL (beta)",
+        "0: by the teacher's likely tokens (forward KL). 1: by the student's (reverse KL). Between: by both.",
         ge=0,
         le=1,
     )
@@ -64,13 +64,13 @@ class GkdConfig(Listening):
     temperature: Temperature = setting(
         0.9,
         "Variety of its own answers (temperature)",
-        "Of drawing them only. Small: the likeliest words.",
+        "For sampling only. Small: the likeliest tokens.",
         rare=True,
     )
     max_new_tokens: int = setting(
         256,
         "Longest answer of its own",
-        "In tokens. What is longer has no end, and is counted.",
+        "In tokens. Longer answers are cut off, and counted.",
         rare=True,
         ge=1,
         le=131_072,

@@ -17,9 +17,12 @@ from distill.runs.store import RunView
 
 # The groups, and what each is.
 GROUPS = {
-    "first": ("Start here", "Six teachers, every part of the page, and an answer in a minute or two."),
-    "methods": ("One method each", "The same student and problems, taught in another way: run two, and compare them."),
-    "large": ("Models of the Hub", "What others did, to do again. The models are fetched first; most want a GPU."),
+    "first": ("Start here", "Six teachers, every part of the page, and a result in a minute or two."),
+    "methods": ("One method each", "The same student and problems, taught another way: run two and compare them."),
+    "large": (
+        "Models from the Hub",
+        "Published recipes you can reproduce. Models are downloaded first; most need a GPU.",
+    ),
 }
 _ORDER = [  # in their group; others follow by name
     *("tiny-ce", "tiny-response", "tiny-logits", "tiny-features", "tiny-deku", "tiny-gkd", "tiny-cross-tokenizer"),
@@ -62,7 +65,7 @@ def group(name: str) -> str:
 
 def offer(card: Card) -> str:
     """A card in a few words: what it costs here, or why not."""
-    return f"{card.seconds}, {card.memory}" if card.available else f"not here: {card.why}"
+    return f"{card.seconds}, {card.memory}" if card.available else f"not available here: {card.why}"
 
 
 def cards(machine: Machine) -> list[Card]:

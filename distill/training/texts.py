@@ -79,7 +79,7 @@ def _answers(asking: Asking, response: ResponseConfig, problems: Sequence[Proble
     answers = {}
     for teacher, indices in zip(teachers, shares, strict=True):
         questions = [problems[index].question for index in indices]
-        how = asking.how(teacher, f"who answers {len(questions):,} problems")
+        how = asking.how(teacher, "is answering problems")
         with main_first():  # one process asks, the others read what it was told
             said = bank.ask(teacher.name, model_path(teacher), questions, request, **how)
         answers[teacher.name] = spread(len(problems), indices, said)

@@ -64,7 +64,7 @@ class Trackers(TrainerCallback):
             first = (str(error).strip() or type(error).__name__).split("\n")[0][:200].rstrip(".")
             self.warn(
                 "tracker_failed",
-                f"{name} takes no more of this run's numbers ({first}): the run goes on, and keeps them itself.",
+                f"{name} no longer accepts this run's numbers ({first}): the run goes on, and keeps them itself.",
             )
 
 
