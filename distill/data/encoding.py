@@ -2,8 +2,7 @@
 
 The rules (maths.md section 4): prompt and completion are tokenised jointly and the border is found by character
 offsets; the answer ends with the model's own end-of-turn token; padding is known by the attention mask alone, never by
-an id, for in some models (SmolLM2) pad and end are one token. This module knows nothing of how a chat template is read,
-of models' weights, of problems' families or of losses.
+an id, for in some models (SmolLM2) pad and end are one token.
 """
 
 from __future__ import annotations

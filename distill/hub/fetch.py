@@ -1,7 +1,6 @@
 """What a run needs of the Hub, brought to this machine before its work begins, where the work must not wait for it.
 
-Only what is loaded is fetched: safetensors, the tokenizer, configs. It loads nothing and knows
-nothing of GPUs.
+Only what is loaded is fetched: safetensors, the tokenizer, configs. It loads nothing.
 """
 
 from __future__ import annotations

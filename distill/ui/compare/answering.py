@@ -1,7 +1,6 @@
 """A visitor's question on its way through the models: what is being done, in words, and the answers so far.
 
-The models come from evaluation/side_by_side.py, which is imported (and torch with it) only when somebody asks. This
-module knows nothing of components.
+The models come from evaluation/side_by_side.py, which is imported (and torch with it) only when somebody asks.
 """
 
 from __future__ import annotations

@@ -1,7 +1,6 @@
 """Between what a visitor fills in and a run's settings: what kind each field is, its range, its value.
 
-What a field is called is in fields.py; ranges and defaults are config.py's, so nothing is decided twice. Pure: this
-module knows nothing of components, of what is wrong with a value, or of how anything is shown.
+Ranges and defaults are the settings' own (config/), so nothing is decided twice. Pure.
 """
 
 from __future__ import annotations
