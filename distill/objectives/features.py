@@ -5,8 +5,8 @@ that end at the same character. `mse` and `cosine` compare vectors, for which a 
 to the teacher's width; `cka` and `nbs` compare which chunks are alike, and need none.
 
 To know: a projector is trained with the student, so part of the fall of an mse or cosine loss is the projector's and
-no change of the student at all (the defect of heads, maths.md section 2): a falling curve is no proof. cka and nbs have
-no such part.
+no change of the student at all (the defect of heads in docs/methods.md, "2. The gated mixture"): a falling curve is no
+proof. cka and nbs have no such part.
 
 Formulas: losses/features.py; how blocks are paired: layer_maps.py. Shape suffixes: B rows, M labelled tokens of the
 longest row, m labelled tokens in all, k those in a chunk, c chunks, D student width, E a teacher's width, T teachers.

@@ -1,4 +1,4 @@
-"""The page's named endpoints, for programs: start, stop, resume, status, report, generate. README.md shows their use.
+"""The page's named endpoints, for programs (docs/usage.md): start, stop, resume, status, report, generate.
 
 They do what the buttons do, through the same functions; whoever holds the token that start gave may stop a run.
 """
