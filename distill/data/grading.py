@@ -3,7 +3,7 @@
 "#### 62" is taken where there is one; else what the text calls its final answer or puts in a box; else its last number,
 or the statement that the problem has no answer. An answer to two questions ("28 and 4") is two numbers. Mathematics is
 compared by `math_verify` (1/2 is 0.5 is \\frac{1}{2}).
-No answer, however odd, makes grading raise or hang. This module knows nothing of models or of families.
+No answer, however odd, makes grading raise or hang.
 """
 
 from __future__ import annotations

@@ -57,7 +57,7 @@ def problems_for(config: RunConfig, warn: Warn, counts: Mapping[str, int] | None
     """The problems of each split: train, validation, probe, held_out and new_phrasing, or as `counts` asks.
 
     Of training problems beyond `data.labelled` the question alone is told. `warn(code, text)` is told what is left out
-    or falls short. Raises UserError or ConfigError, one sentence, where the problems can't be had.
+    or falls short. Raises UserError or ConfigError, one sentence, where the problems are not available.
     """
     found = _drawn(config, warn, counts)
     if "train" in found:
@@ -175,7 +175,7 @@ def _check_solutions(problems: list[Problem], table: str, warn: Warn) -> None:
     if wrong > len(problems) / 2:
         warn(
             "solutions_disagree",
-            f"{wrong} of {len(problems)} solutions of {table} that were looked at don't conclude with their answer, so "
+            f"{wrong} of {len(problems)} solutions of {table} that were checked don't conclude with their answer, so "
             "a student that learns them will be graded wrong: let them end in '#### ' and the answer.",
         )
 
@@ -217,8 +217,7 @@ def _hub_rows(data: DataConfig) -> list[Row]:
     # Without this, a name such as "text" would mean every text file of the working folder.
     if not folder.is_dir() and not is_repository(data.dataset):
         raise ConfigError(
-            f"{data.dataset!r}, which data.dataset names, is no Hub data set (organisation/name) and no folder that "
-            "exists: give one."
+            f"data.dataset was not found: {data.dataset!r}. Enter owner/name of a data set on the Hub, or a folder."
         )
     from datasets import load_dataset  # seconds, and only for those who use it
 

@@ -102,8 +102,7 @@ def judged_on(config: RunConfig, overrides: Sequence[str]) -> RunConfig:
         keys, value = split(override)
         if keys[0] not in _OURS or len(keys) < 2:
             raise ConfigError(
-                f"--set {override} can't be had here: only data.* and evaluation.* say what a student is asked, and "
-                "the rest is as it was in training."
+                f"--set {override} is not available here: only data.* and evaluation.* can be changed after training."
             )
         if keys == ["data", "source"] and value != config.data.source:
             asked["data"] = {"seed": config.data.seed}

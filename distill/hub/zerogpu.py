@@ -49,8 +49,8 @@ else:
 
 SLICE, SHORTEST = 120.0, 30.0  # seconds of GPU time asked for at once; where that is too much, half of it, down to this
 ANSWERING = 60  # seconds, for one question to the student or to a teacher
-LEFT = "the page it was trained from was closed; resume goes on from here"
-ASKED = "stopped on request; resume goes on from here"
+LEFT = "the page it was trained from was closed; resume continues from here"
+ASKED = "stopped on request; resume continues from here"
 
 _BEAT = 1.0  # seconds between two signs of life of a run
 _SLICE_BEAT = 0.2  # the same of a slice: a generator can be closed only while it gives one
@@ -278,11 +278,13 @@ def refusal(error: Exception) -> Status | None:
     if not title.startswith("ZeroGPU"):
         return None
     if title == "ZeroGPU worker error":
-        reason = f"the GPU was taken away in the middle of a slice ({said}): resume goes on from what was saved before"
+        reason = (
+            f"the GPU was taken away in the middle of a slice ({said}): resume continues from what was saved before"
+        )
         return Status(state="crashed", reason=reason)
     if _asks_too_much(error):
-        return Status(state="stopped", reason=f"the GPU quota is used up ({said}); resume goes on from here")
-    return Status(state="stopped", reason=f"no GPU is to be had now ({said}); resume goes on from here")
+        return Status(state="stopped", reason=f"the GPU quota is used up ({said}); resume continues from here")
+    return Status(state="stopped", reason=f"no GPU is available now ({said}); resume continues from here")
 
 
 def _asks_too_much(error: Exception) -> bool:

@@ -7,7 +7,7 @@ that comparison (biased, debiased, NBS) and the mixture of several teachers' ker
 Two centrings. The *biased* one (H K H) rewards independent features: at n = 16 and D = 896 they score .98. The
 *debiased* one (U-centring, Song et al. 2012) scores them 0 on average, with a known spread (`null95`): train on that.
 
-Sources: Kornblith et al. 1905.00414; Song et al. 2012 (HSIC_1); Nguyen et al. 2010.15327; shared maths.md section 1.
+Sources: Kornblith et al. 1905.00414; Song et al. 2012 (HSIC_1); Nguyen et al. 2010.15327; docs/methods.md, "1. CKA".
 Every function leaves autocast and computes in float32, or in float64 when given float64.
 Shape suffixes: n texts, D width, T teachers.
 """

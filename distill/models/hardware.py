@@ -133,7 +133,7 @@ def has_amx() -> bool:
 
 
 def cannot_quantise(device: str) -> str | None:
-    """Why weights of four or eight bits can't be had on such a device, as what follows "it"; None where they can."""
+    """Why weights of four or eight bits don't work on such a device, as what follows "it"; None where they can."""
     if device == "mps":
         return "works on NVIDIA GPUs and on CPUs, but not on Apple's GPUs: remove it"
     if importlib.util.find_spec("bitsandbytes") is None:

@@ -3,7 +3,7 @@ whether two models have the same tokenizer, where their files or the list tell.
 
 From config.json and the headers of the weights where its files are on this machine (the zoo, a folder, the cache of
 the Hub), from a short list of well-known models (assets/hub_models.yaml) where they are not. Nothing is fetched and no
-weight is read. It knows nothing of what a model is for.
+weight is read.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 Equal width is not the same tokenizer, and unequal width not another: Qwen2.5 has 151,936 or 152,064 logits for the
 same 151,665 tokens. What counts is what they do: every id both have must stand for the same token, and every probe
-string must become the same ids. No weights are needed. This module knows nothing of configs, losses or runs.
+string must become the same ids. No weights are needed.
 """
 
 from __future__ import annotations

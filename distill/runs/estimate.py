@@ -286,7 +286,7 @@ def memory(found: Estimate) -> str:
 def lines(found: Estimate) -> list[str]:
     """An estimate as a few lines for people: time, memory, disk, whether this machine can, and what to know."""
     disk = "an unknown amount" if found.disk_mb is None else _disk(found.disk_mb)
-    can = "this machine can do it" if found.seconds else "whether this machine can isn't known yet"
+    can = "this machine can run it" if found.seconds else "it is not known yet whether this machine can run it"
     if found.obstacle:
-        can = f"not on this machine: {found.obstacle}"
+        can = f"not available on this machine: {found.obstacle}"
     return [f"time: {text(found.seconds)}; {memory(found)}; {disk} of disk", can, *found.notes]

@@ -101,9 +101,7 @@ def start(folder: str | os.PathLike[str], in_turn: bool = False, begin: Begin | 
         _refuse_alive(folder, "is already being trained")
         seen = view(folder)
         if seen.state != "queued":
-            raise UserError(
-                f"Run {folder.name} is {seen.state} already: resume goes on with a run, run makes a new one."
-            )
+            raise UserError(f"Run {folder.name} is {seen.state} already: resume continues a run, run makes a new one.")
         return (begin or spawn)(folder, in_turn)
 
 
@@ -210,7 +208,7 @@ def follow(folder: str | os.PathLike[str]) -> subprocess.Popen[bytes]:
         seen = view(folder)
         if _has_ended(seen):
             raise UserError(
-                f"Run {folder.name} was a Job and is {seen.state}, so it can't go on: python -m distill submit "
+                f"Run {folder.name} was a Job and is {seen.state}, so it can't be resumed: python -m distill submit "
                 f"{folder.name} makes a new one of it."
             )
         (folder / "process.json").unlink(missing_ok=True)  # or it would look crashed until its follower has started

@@ -219,7 +219,7 @@ def _why_crashed(folder: Path, timeline: Snapshot) -> str:
     """The error it wrote down, else how its output ended."""
     if timeline.events and isinstance(timeline.events[-1], Error):
         return timeline.events[-1].text
-    reason = "The worker is gone without a word, as after a kill or for want of memory"
+    reason = "The worker ended without a message, as if it was killed or ran out of memory"
     said = next((line.strip() for line in reversed(tail(folder)) if line.strip()), "")
     return f"{reason}; the last line of stdout.log is: {said[-_LINE:]}" if said else f"{reason}."
 

@@ -95,7 +95,7 @@ class Pipeline:
         if (gpus := visible_gpus(hardware)) > 1 and distributed.size() == 1:
             self.voice.warn(
                 "gpus_unused",
-                f"{gpus} GPUs are visible, and one of them trains: accelerate launch -m distill.training.worker "
+                f"{gpus} GPUs are visible, but only one is used: accelerate launch -m distill.training.worker "
                 f"{self.folder} trains on all.",
             )
         for code, text in cautions(self.student, config.lora, self.hardware):
@@ -107,7 +107,7 @@ class Pipeline:
         """Have the student answer the held-out problems, unless it has in this phase."""
         if not self.answers.has(phase):
             asked = self.problems["held_out"] + self.problems["new_phrasing"]
-            text = f"the student answers {len(asked)} problems, {phase} distillation"
+            text = f"the student is answering problems, {phase} training"
             with self.clock.timed("evaluate"), self._weights(phase):
                 answers = self._answer(asked, self.voice.progress(f"evaluate-{phase}", text), phase)
             self.answers.put(phase, answers)

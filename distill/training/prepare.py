@@ -236,7 +236,7 @@ def load_live(config: RunConfig, hardware: Hardware, progress: Progress, warn: W
     """The teachers that stay loaded, on the student's device; `warn` is told of one that doesn't fit there."""
     teachers, dtype, found = _live(config), getattr(torch, hardware.dtype), {}
     for number, teacher in enumerate(teachers, 1):
-        tell = progress("signals", f"loading {teacher.name}, who stays ({number} of {len(teachers)})")
+        tell = progress("signals", f"loading {teacher.name}, which stays in memory ({number} of {len(teachers)})")
         model = load_model(model_path(teacher), dtype, hardware.device, teacher.revision, teacher.name, warn)
         found[teacher.name] = LiveTeacher(teacher.name, model)
         tell(1, 1)

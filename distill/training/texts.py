@@ -1,8 +1,7 @@
 """Which texts a run learns from: the data's own solutions, its teachers' answers to the problems, or both.
 
-The teachers answer one after another, each in memory only while it answers; what they say is kept for the next run.
-An answer that is longer than the student may read is left out whole: half an answer teaches none. This module knows
-nothing of training.
+The teachers answer one after another, each in memory only while it answers; what they say is kept for the next run. An
+answer that is longer than the student may read is left out whole: half an answer teaches none.
 """
 
 from __future__ import annotations
@@ -79,7 +78,7 @@ def _answers(asking: Asking, response: ResponseConfig, problems: Sequence[Proble
     answers = {}
     for teacher, indices in zip(teachers, shares, strict=True):
         questions = [problems[index].question for index in indices]
-        how = asking.how(teacher, f"who answers {len(questions):,} problems")
+        how = asking.how(teacher, "is answering problems")
         with main_first():  # one process asks, the others read what it was told
             said = bank.ask(teacher.name, model_path(teacher), questions, request, **how)
         answers[teacher.name] = spread(len(problems), indices, said)

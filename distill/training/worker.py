@@ -88,7 +88,7 @@ class StopFlag:
 
 
 def _stopped() -> Status:
-    return Status(state="stopped", reason="stopped on request; resume goes on from here")
+    return Status(state="stopped", reason="stopped on request; resume continues from here")
 
 
 def work(folder: Path, stop: ShouldStop, last_word: Callable[[], Status] = _stopped) -> int:
@@ -223,9 +223,11 @@ def reason_for(error: BaseException, folder: Path) -> str:
     if "No space left" in str(error) or "File too large" in str(error):  # what safetensors and torch make of it
         return f"The disk is full, or a quota is: make room on the disk of {folder} and resume."
     if distributed.size() > 1 and ("losed by peer" in str(error) or "onnection reset" in str(error)):
-        return "Another process of this run ended unexpectedly: resume the run, which goes on from its last checkpoint."
+        return (
+            "Another process of this run ended unexpectedly: resume the run, which continues from its last checkpoint."
+        )
     first = str(error).strip().split("\n")[0][:300]
-    return f"Something unforeseen went wrong ({type(error).__name__}: {first}): stdout.log in {folder} has the details."
+    return f"Something unexpected went wrong ({type(error).__name__}: {first}): stdout.log in {folder} has the details."
 
 
 if __name__ == "__main__":

@@ -59,12 +59,12 @@ def header() -> str:
 
 
 def _off() -> str:
-    """What is off on this host and why, folded: a duplicated Space has no secrets, no bucket and maybe no sign-in."""
+    """What is not available here and why, folded: a duplicated Space has no secrets, no bucket and maybe no sign-in."""
     said = off(Machine.here())
     if not said:
         return ""
     items = "".join(f"<li>{words(one)}</li>" for one in said)
-    return f'<details class="off"><summary>What is off here, and why</summary><ul>{items}</ul></details>'
+    return f'<details class="off"><summary>Not available on this machine</summary><ul>{items}</ul></details>'
 
 
 # --- the status line -------------------------------------------------------------------------------------------------

@@ -29,7 +29,7 @@ def test_logits(tmp_path, source):
     assert report["teachers"] == SIBLING and report["responses"] == {}
     assert "chunk_topk_ids" in pipeline.trainer.train_dataset.signals or source == "live"
     said = [e.text for e in read(pipeline.folder / "events.jsonl")[0] if isinstance(e, Stage)]
-    assert ("loading sibling-tiny, who stays (1 of 1)" in said) == (source == "live")
+    assert ("loading sibling-tiny, which stays in memory (1 of 1)" in said) == (source == "live")
     assert metrics[0].terms["logits"] > 0.1  # nats times T^2: the student is no expert
 
 

@@ -122,7 +122,7 @@ def test_a_file_without_a_name_is_called_after_itself(tmp_path):
         ("objectives.geometri.weight=2", "objectives.geometri is not there: did you mean 'geometry'?"),
         ("objectives.7.weight=2", "objectives.7 is not there: objectives has 2 items, counted from 0."),
         ("objectives=[tusk]", "objectives.0.kind is 'tusk': did you mean 'task'?"),
-        ("objectives=[{weight: 1}]", "objectives.0 says no kind: give it one, such as 'kind: task'."),
+        ("objectives=[{weight: 1}]", "objectives.0 has no kind: give it one, such as 'kind: task'."),
         ("objectives=[]", "objectives is empty: give at least one, such as 'kind: task'."),
         ("objectives=[task, task]", "objectives holds the same kind twice (task, task): keep one of each."),
         (

@@ -252,7 +252,7 @@ def test_data_sets_that_are_none(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "secret.txt").write_text("what `datasets` calls the data set 'text' is every text file around")
     for name in ("text", "../x", "/nowhere/at/all"):
-        with pytest.raises(ConfigError, match="is no Hub data set"):
+        with pytest.raises(ConfigError, match="was not found"):
             draw(of_hub(name), train=1)
     (tmp_path / "broken").mkdir()
     (tmp_path / "broken" / "a.jsonl").write_text('{"question": \n')

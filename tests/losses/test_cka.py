@@ -1,4 +1,4 @@
-"""CKA and its relatives: the vectors and properties of maths.md sections 1 and 6."""
+"""CKA and its relatives: the vectors and properties of docs/methods.md, 1 and 6."""
 
 from __future__ import annotations
 

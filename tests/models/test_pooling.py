@@ -1,4 +1,4 @@
-"""Pooling: one vector a text, from the tokens that say what it is about (maths.md section 1)."""
+"""Pooling: one vector a text, from the tokens that say what it is about (docs/methods.md, "1. CKA")."""
 
 from __future__ import annotations
 

@@ -92,7 +92,7 @@ def test_head_attributable_fraction():
 
 
 def test_kernel_teaches_the_student_more_than_frozen_heads_and_those_more_than_trained_ones():
-    """Head-free debiased CKA with each teacher, which no head can move: the same order as in maths.md section 2."""
+    """Head-free debiased CKA with each teacher, which no head can move: in the order of docs/methods.md, 2."""
     widths, signals = six_teachers(32)
     start = normal(32, STUDENT)
     reached = {}

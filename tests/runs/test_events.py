@@ -15,7 +15,7 @@ from distill.runs.events import Evaluation, EventWriter, Metric, Probe, Sample, 
 
 EVERY_KIND = [
     Status(state="training", reason=None, resumed_from=25),
-    Stage(name="signals", text="asking teacher 4 of 6", done=3, total=6, seconds_left=3.5),
+    Stage(name="signals", text="Teacher 4 of 6 (gemma2-tiny) is reading texts", done=3, total=6, seconds_left=3.5),
     Metric(
         step=1, steps=100, loss=1.5, terms={"task": 1.0}, metrics={"entropy": 0.5}, learning_rate=1e-3, grad_norm=2.0
     ),

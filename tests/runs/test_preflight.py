@@ -125,7 +125,7 @@ def test_teachers_that_are_named_must_be_there():
     with pytest.raises(ConfigError) as caught:
         config({"kind": "logits", "teachers": ["phi3-tny"]})
     assert str(caught.value) == (
-        "objectives.logits.teachers names 'phi3-tny', who is not among the teachers: did you mean 'phi3-tiny'?"
+        "objectives.logits.teachers names 'phi3-tny', which is not among the teachers: did you mean 'phi3-tiny'?"
     )
 
 
@@ -188,8 +188,8 @@ def test_padding_with_an_end_is_said_once(remade):
 
     first, second = (remade(pads, called=name) for name in ("first", "second"))
     assert warned(config("logits", student=first, teachers=[first, second]))["pad_is_end"] == (
-        "The student, 'first' and 'second' pad with an end token: padding is told from the end by the attention mask, "
-        "so there is nothing to do."
+        "The student, 'first' and 'second' pad with an end token: the attention mask tells padding from the end, so "
+        "there is nothing to do."
     )
     assert warned(config("logits", teachers=[first]))["pad_is_end"].startswith("'first' pads with an end token")
 

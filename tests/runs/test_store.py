@@ -160,7 +160,7 @@ def test_states_follow_the_worker(folder, worker):
     worker.wait()
     seen = store.view(folder)
     assert seen.state == "crashed" and seen.final and seen.resumable
-    assert "gone without a word" in seen.reason
+    assert "ended without a message" in seen.reason
     (folder / "stdout.log").write_text("Traceback\nMemoryError: no more\n\n")
     assert store.view(folder).reason.endswith("stdout.log is: MemoryError: no more")
 

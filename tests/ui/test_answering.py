@@ -147,7 +147,7 @@ def test_a_teacher_that_cannot_answer_is_noted_and_the_next_is_asked(adapted, tm
 
 UNLIKE = "A coffee costs $2.50. How much are 4 coffees?"
 CARE = (
-    "It has not learnt such questions here, so take this answer with care: there is a number in the question that "
+    "It was not trained on such questions here, so take this answer with care: there is a number in the question that "
     "isn't whole (2.50)."
 )
 

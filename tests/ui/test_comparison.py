@@ -59,7 +59,7 @@ def of(kind, *overrides, preset="tiny-features"):
 
 def test_a_part_that_is_set_alike_is_compared_whatever_its_weight():
     changed = of("features", "objectives.features.weight=2", "objectives.task.weight=3")
-    assert "Loss: teachers&#x27; inner states" in comparison.loss([of("features"), changed])
+    assert "Loss: teachers&#x27; hidden states" in comparison.loss([of("features"), changed])
 
 
 @pytest.mark.parametrize("changed", ["objectives.features.loss=cosine", "objectives.features.teachers=[phi3-tiny]"])

@@ -8,7 +8,7 @@ from picture_cases import EVIL, Parsed, frame_of
 from distill.ui.charts.heatmap import heatmap, heatmap_pair
 from distill.ui.charts.palette import heat_level
 
-LABELS = {"title": "Who is listened to", "low": 0, "high": 1, "row_label": "family", "column_label": "teacher"}
+LABELS = {"title": "Teacher weights", "low": 0, "high": 1, "row_label": "family", "column_label": "teacher"}
 
 
 def drawn(html):

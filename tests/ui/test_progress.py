@@ -19,7 +19,7 @@ LOADING = Stage(name="load", text="loading student-tiny", done=0, total=1)
 
 def test_a_stopped_run_says_whether_there_is_a_model():
     run = made(state="stopped")
-    assert state_words(run) == "stopped; it had no model yet"
+    assert state_words(run) == "stopped before there was a model"
     (run.folder / "adapter").mkdir()
     (run.folder / "adapter" / "adapter_model.safetensors").touch()
     assert state_words(run) == "stopped, its model is kept"

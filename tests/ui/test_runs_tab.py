@@ -179,7 +179,7 @@ def test_a_value_that_no_page_of_ours_sends_ticks_nothing(asked):
 def test_only_a_run_that_is_there_can_be_opened(asked):
     made("tiny")
     recent_runs(fresh=True)
-    with pytest.raises(UserError, match="is gone"):
+    with pytest.raises(UserError, match="has been deleted"):
         runs_tab._open(HERE, "", asked)
 
 
@@ -218,7 +218,7 @@ def test_only_its_owner_may_delete_a_run():
 
 def test_a_run_that_goes_on_is_not_deleted():
     going = made("tiny", *sat(("training", 1)), state=None)  # this very process is at it
-    with pytest.raises(UserError, match="still going: stop it first"):
+    with pytest.raises(UserError, match="still running: stop it first"):
         actions.delete(going.id, HERE)
     assert going.folder.exists()
 

@@ -19,7 +19,7 @@ INK = Style("var(--ink)")
 ACCENT = Style("var(--accent)")
 POINTS = 120
 _TERMS = {  # parts of the loss that are not methods
-    "gate": "gate (trained apart)",
+    "gate": "gate (trained separately)",
     "shadow": "shadow heads (a check)",
     "shadow_gate": "shadow gate (a check)",
 }
@@ -38,7 +38,7 @@ def loss(run: RunView | None) -> str:
         x_label="step",
         y_label="loss",
         x_range=step_range(run),
-        empty="The loss appears here with the first step. It should fall; parts are shown before their weights.",
+        empty="The loss appears here with the first step. It should fall; parts are shown unweighted.",
         name="loss",
     )
 

@@ -1,7 +1,6 @@
 """What models wrote, as text that can be shown: formulas drawn, reasoning folded, all else inert. Pure functions.
 
 A model may write anything, and so may whoever typed a question: no markup, no HTML and no link of theirs comes alive.
-This module knows nothing of runs, of models or of where its text is shown.
 """
 
 from __future__ import annotations

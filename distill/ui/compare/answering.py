@@ -1,7 +1,6 @@
 """A visitor's question on its way through the models: what is being done, in words, and the answers so far.
 
-The models come from evaluation/side_by_side.py, which is imported (and torch with it) only when somebody asks. This
-module knows nothing of components.
+The models come from evaluation/side_by_side.py, which is imported (and torch with it) only when somebody asks.
 """
 
 from __future__ import annotations
@@ -72,7 +71,7 @@ def answer(
 def _typed(question: str, answer: str) -> recorded_answers.Chosen:
     for what, text, most in (("question", question, _LONGEST), ("right answer", answer, _LONGEST_ANSWER)):
         if len(text) > most:
-            raise UserError(f"Your {what} has {len(text):,} characters, and at most {most:,} are taken: shorten it.")
+            raise UserError(f"Your {what} has {len(text):,} characters, and at most {most:,} are allowed: shorten it.")
     return recorded_answers.Chosen(question, answer or None)
 
 
@@ -84,7 +83,7 @@ def _caution(config: RunConfig | None, question: str) -> str | None:
     why = outside(question) if config and config.data.source == "problems" else None
     if why is None:
         return None
-    return f"It has not learnt such questions here, so take this answer with care: {why[0].lower()}{why[1:]}"
+    return f"It was not trained on such questions here, so take this answer with care: {why[0].lower()}{why[1:]}"
 
 
 def _models() -> Any:
@@ -101,9 +100,9 @@ def _models() -> Any:
 def _loading(run: RunView) -> str:
     name = words(run.config.student.name) if run.config else "the student"
     if is_zerogpu():
-        return f"Waiting for a GPU (ZeroGPU lends one for a moment, of your quota), then loading {name} …"
+        return f"Waiting for a GPU (ZeroGPU lends one briefly, from your quota), then loading {name} …"
     if "distill.evaluation.side_by_side" not in sys.modules:
-        return f"Loading PyTorch, which this page does only now (some seconds), then {name} with its adapter …"
+        return f"Loading PyTorch (a few seconds, the first time only), then {name} with its adapter …"
     return f"Loading {name} with its adapter, which takes some seconds the first time …"
 
 
@@ -135,7 +134,7 @@ def _teachers(visitor: Visitor, run: RunView, live: Live, notes: list[str]) -> I
     refs = run.config.teachers if run.config else []
     live = replace(live, names=tuple(ref.name for ref in refs))
     for number, ref in enumerate(refs, 1):
-        text = f"Teacher {number} of {len(refs)}, {words(ref.name)}, is loaded and answers …"
+        text = f"Teacher {number} of {len(refs)} ({words(ref.name)}) is loading, then answers …"
         yield text, live
         try:
             _admit(visitor, ref)

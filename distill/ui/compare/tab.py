@@ -1,8 +1,7 @@
 """Compare: one problem answered by the same loaded student with its adapter off and on; below, what training changed.
 
 What is shown is made in panes.py and outcome.py, what a run recorded is read in recorded_answers.py, and the answers
-come from evaluation/side_by_side.py through answering.py, and torch with them only when somebody asks for one. This
-module knows components and events, and nothing of models.
+come from evaluation/side_by_side.py through answering.py, and torch with them only when somebody asks for one.
 """
 
 from __future__ import annotations

@@ -72,7 +72,9 @@ def _asked(runs: Sequence[RunView]) -> str:
     """A caution where the runs were not asked the same problems."""
     asked = [{name: getattr(run.config.data, name) for name in _SAME_PROBLEMS} for run in runs if run.config]
     same = len(asked) == len(runs) and all(one == asked[0] for one in asked)
-    return "" if same else " These runs were not asked the same problems, so their accuracies compare roughly at best."
+    return (
+        "" if same else " These runs were not asked the same problems, so their accuracies are only roughly comparable."
+    )
 
 
 # --- curves ---------------------------------------------------------------------------------------------------------
@@ -163,7 +165,7 @@ def agreement(runs: Sequence[RunView]) -> str:
         x_range=_steps(runs),
         y_range=(0.0, 1.0),
         markers=True,
-        null_line=(max(chance), "chance for one teacher stays below") if chance else None,
+        null_line=(max(chance), "chance level for one teacher") if chance else None,
         empty="The mean agreement (CKA) with a run's teachers. None of these runs was compared with any yet.",
         name="compare-agreement",
     )
@@ -196,7 +198,7 @@ def settings(runs: Sequence[RunView]) -> str:
     equal = [key for key in keys if key not in differing]
     rows = [_setting(key, [one.get(key) for one in flats]) for key in differing]
     head = ["Setting", *(_key(called, style) for _, called, style in known)]
-    differ = _table("Settings that differ; bold where they are not as in the first run", head, rows)
+    differ = _table("Settings that differ; bold where they differ from the first run", head, rows)
     none = '<p class="quiet">Every setting is the same.</p>'
     same = [table_row(words(key), words(_any(flats, key))) for key in equal]
     folded = _table("The same in every run that has them", ["Setting", "Value"], same)

@@ -73,7 +73,7 @@ def _table(run: RunView | None) -> str:
 def _open(_: Visitor, __: str, asked: Any) -> str:
     run = asked.get("open") if isinstance(asked, dict) else None
     if not any(one.id == run for one in recent_runs()):
-        raise UserError("That run is gone: it was deleted meanwhile.")
+        raise UserError("That run has been deleted.")
     return run
 
 

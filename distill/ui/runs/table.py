@@ -189,4 +189,4 @@ def config_text(run: RunView | None) -> str:
 def question(run: RunView) -> str:
     """The question before a run is deleted."""
     named = f"{words(run.id[:6])} ({words(run.name)}, {words(run.state)})"
-    return f"<p><b>Delete run {named}?</b> Its adapter and its report go too, and nothing brings them back.</p>"
+    return f"<p><b>Delete run {named}?</b> Its adapter and its report are deleted too. This cannot be undone.</p>"

@@ -66,7 +66,7 @@ def line(event: Event) -> Line:
         case Status():
             level, text = "state", event.state + (f": {event.reason}" if event.reason else "")
             if event.resumed_from is not None:
-                text += f" (goes on from step {event.resumed_from:,})"
+                text += f" (resumes from step {event.resumed_from:,})"
         case Stage():
             level, text = "stage", event.text
         case Evaluation():
