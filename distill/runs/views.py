@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import threading
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,9 +17,9 @@ from typing import Any
 from distill.config.paths import read_yaml
 from distill.config.requirements import planned_steps
 from distill.config.run_config import ConfigError, RunConfig, parse
-from distill.runs.events import FINAL, AnyEvent, Error, Metric, Probe, Status, read
+from distill.runs.events import FINAL, AnyEvent, Error, Event, Metric, Probe, Status, read
 from distill.runs.process import live_process, was_started
-from distill.runs.timeline import Events, Snapshot, Timeline
+from distill.runs.timeline import Snapshot, Timeline
 
 _KEPT = 1000  # runs whose parsed events stay in memory: 0.3 MB for one of 150 steps, 2 kB more for each further step
 WEIGHTS = "adapter_model.safetensors"  # of an adapter's folder
@@ -47,7 +48,7 @@ class RunView:
     mark: tuple[int, str, int]
 
     @property
-    def events(self) -> Events:
+    def events(self) -> Sequence[Event]:
         """Everything recorded, in order; the same object until there is something new."""
         return self.timeline.events
 

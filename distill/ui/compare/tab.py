@@ -19,7 +19,7 @@ from distill.config.messages import listed
 from distill.data.families import FAMILIES, IMPOSSIBLE
 from distill.data.problems import examples, showcase
 from distill.evaluation.coverage import LARGEST
-from distill.evaluation.others import about
+from distill.evaluation.reevaluate import about
 from distill.runs.store import RunView
 from distill.runs.views import has_adapter
 from distill.ui.actions import upload_name
