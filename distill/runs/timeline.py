@@ -23,8 +23,8 @@ _EMPTY = memoryview(array("d")).toreadonly()
 class Snapshot:
     """A timeline at one moment. Any number of threads may read it, whatever becomes of the timeline.
 
-    `reached` is the event that last said how far training is: a Metric, a Probe, or the Status of a resume; None before
-    there is one.
+    `first` is the first event recorded; `reached` the one that last said how far training is: a Metric, a Probe, or the
+    Status of a resume. None before there is one.
     """
 
     def __init__(
@@ -36,16 +36,17 @@ class Snapshot:
         columns: Columns,
     ) -> None:
         self._events, self._length, self.reached = events, len(events), reached
+        self.first = events[0] if events else None
         self._last, self._series, self._columns = last, series, columns
         self._cut: dict[str, memoryview] = {}
 
     @cached_property
     def events(self) -> Sequence[Event]:
-        """Everything recorded, in order."""
+        """Everything recorded, in order; copied for the first who asks."""
         return self._events[: self._length]
 
     def last(self, kind: type[AnyEvent]) -> AnyEvent | None:
-        """The newest event of a kind, or None."""
+        """The newest event of a kind (Event: of any), or None."""
         return self._last.get(kind)
 
     def series(self, kind: type[AnyEvent]) -> list[AnyEvent]:

@@ -102,7 +102,6 @@ def view(folder: str | os.PathLike[str]) -> RunView:
         report = _file(parsed, folder / "report.json", _read_report)
         modified = parsed.files.get("report.json", (0, None))[0]
         timeline = parsed.timeline.snapshot()
-    events = timeline.events
     state, reason = _state(folder, timeline, living)
     step, steps = _progress(timeline, config)
     return RunView(
@@ -114,7 +113,7 @@ def view(folder: str | os.PathLike[str]) -> RunView:
         reason=reason,
         step=step,
         steps=steps,
-        created=events[0].t if events else folder.stat().st_mtime,
+        created=timeline.first.t if timeline.first else folder.stat().st_mtime,
         timeline=timeline,
         report=report,
         mark=(parsed.offset, state, modified),
@@ -218,8 +217,9 @@ def _state(folder: Path, timeline: Snapshot, living: bool) -> tuple[str, str | N
 
 def _why_crashed(folder: Path, timeline: Snapshot) -> str:
     """The error it wrote down, else how its output ended."""
-    if timeline.events and isinstance(timeline.events[-1], Error):
-        return timeline.events[-1].text
+    last = timeline.last(Event)
+    if isinstance(last, Error):
+        return last.text
     reason = "The worker is gone without a word, as after a kill or for want of memory"
     said = next((line.strip() for line in reversed(tail(folder)) if line.strip()), "")
     return f"{reason}; the last line of stdout.log is: {said[-_LINE:]}" if said else f"{reason}."
