@@ -6,7 +6,7 @@ to import, is imported where it computes, and an objective becomes an nn.Module 
 
 A batch is a dictionary; all [B, L] tensors share one padding:
     input_ids, attention_mask, labels [B, L]    labels are -100 where no loss is wanted
-    content_mask [B, L]                         1 on tokens that count for pooling (`models.pooling.content_mask`)
+    content_mask [B, L]                         1 on tokens that count for pooling (`data.encoding`)
     family [B]                                  the number of its problem family
     origin [B]                                  whose solution it is: 0 the data's, 1 a teacher's
     signals {signal: {teacher: [B, ...]}}       what the teachers said of these texts
