@@ -30,7 +30,7 @@ from distill.models.hardware import enter_slice, is_zerogpu
 from distill.runs import queue
 from distill.runs.events import WAITING, Error, EventWriter, Stage, Status
 from distill.runs.process import claim, live_process, release, remember
-from distill.runs.store import view
+from distill.runs.views import view
 from distill.training.worker import reason_for, work
 
 if TYPE_CHECKING:

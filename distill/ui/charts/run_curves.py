@@ -11,7 +11,7 @@ import numpy as np
 
 from distill.objectives import called
 from distill.runs.events import Evaluation
-from distill.runs.store import RunView
+from distill.runs.views import RunView
 from distill.ui.charts.lines import Series, line_chart, thin
 from distill.ui.charts.palette import Style, teacher_style
 

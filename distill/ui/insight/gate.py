@@ -13,7 +13,7 @@ from distill.data.families import FAMILIES
 from distill.objectives.geometry import GeometryConfig
 from distill.runs.events import Probe
 from distill.runs.format import percent
-from distill.runs.store import RunView
+from distill.runs.views import RunView
 from distill.ui.charts.heatmap import heatmap
 from distill.ui.charts.lines import line_chart
 from distill.ui.charts.run_curves import column, step_range

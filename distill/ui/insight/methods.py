@@ -15,7 +15,7 @@ from distill.config.method import Rollout
 from distill.config.requirements import answers_itself, wants_answers
 from distill.objectives import METHODS, called
 from distill.runs.format import percent
-from distill.runs.store import RunView
+from distill.runs.views import RunView
 from distill.ui.charts.lines import Series, line_chart, thin
 from distill.ui.charts.palette import STUDENT
 from distill.ui.charts.run_curves import column, step_range

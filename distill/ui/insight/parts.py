@@ -9,7 +9,7 @@ import gradio as gr
 
 from distill.config.requirements import heard
 from distill.runs.events import Probe
-from distill.runs.store import RunView
+from distill.runs.views import RunView
 from distill.ui.charts.lines import Series, line_chart, thin
 from distill.ui.charts.palette import STUDENT, Style, styles
 from distill.ui.charts.run_curves import step_range

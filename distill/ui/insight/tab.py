@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import gradio as gr
 
-from distill.runs.store import RunView
+from distill.runs.views import RunView
 from distill.ui.charts.heatmap import heatmap_pair
 from distill.ui.charts.lines import Series, line_chart
 from distill.ui.charts.run_curves import step_range

@@ -12,7 +12,7 @@ from distill.config.run_config import RunConfig, teachers_of
 from distill.objectives import KINDS
 from distill.runs.events import Evaluation, Probe
 from distill.runs.format import score
-from distill.runs.store import RunView
+from distill.runs.views import RunView
 from distill.ui.actions import published
 from distill.ui.charts import run_curves
 from distill.ui.charts.lines import Series, line_chart, swatch, thin

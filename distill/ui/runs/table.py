@@ -12,7 +12,7 @@ from distill.config.messages import listed
 from distill.objectives import called
 from distill.runs.events import FINAL, Evaluation, Event, Status
 from distill.runs.format import duration, moment, moment_iso, percent, score
-from distill.runs.store import RunView
+from distill.runs.views import RunView
 from distill.ui import actions
 from distill.ui.auth import Visitor
 from distill.ui.html import NO_RUN, state_words, table, words
