@@ -89,8 +89,8 @@ def families(run: RunView | None) -> str:
     most = max((value for row in values for value in row if value is not None), default=0.0)
     picture = heatmap(
         values or None,
-        [_family_title(family) for family in names],
-        columns,
+        rows=[_family_title(family) for family in names],
+        columns=columns,
         title="Who is listened to for what",
         low=0.0,
         high=next(high for high in (0.25, 0.5, 0.75, 1.0) if most <= high or high == 1.0),
