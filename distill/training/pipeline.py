@@ -16,7 +16,7 @@ from distill.config.errors import Stopped, UserError
 from distill.config.run_config import RunConfig
 from distill.data.problems import Problem
 from distill.data.sources import problems_for
-from distill.evaluation.answering import answer_together
+from distill.evaluation.answering import answer_problems
 from distill.evaluation.answers_file import Answers
 from distill.evaluation.during import during, evaluated
 from distill.models import distributed
@@ -226,7 +226,7 @@ class Pipeline:
             partial(self.answers.keep, phase, problems) if phase else None,
         )
         limits = evaluation.max_new_tokens, evaluation.batch_size
-        return answer_together(self.student, self.tokenizer, problems, *limits, sitting)
+        return answer_problems(self.student, self.tokenizer, problems, *limits, sitting)
 
     def _ask_during(self, step: int) -> list[events.Event]:
         """Have the student answer the samples and the validation problems that are counted."""

@@ -22,7 +22,7 @@ from distill.config.paths import ZOO
 from distill.config.settings import BudgetConfig
 from distill.data.encoding import encode_many
 from distill.data.problems import generate
-from distill.evaluation.answering import answer_together
+from distill.evaluation.answering import answer_problems
 from distill.models import distributed
 from distill.models.generation import Sitting, end_tokens
 from distill.models.hardware import Machine
@@ -151,7 +151,7 @@ def answers_of(student, tokenizer) -> torch.Tensor:
     """The tokens of two answers, one longer than the other: that process goes on reading when the other has ended."""
     with student.disable_adapter():
         sitting = Sitting(should_stop=lambda: False)
-        found = answer_together(student, tokenizer, generate("held_out", 2), 48, sitting=sitting)
+        found = answer_problems(student, tokenizer, generate("held_out", 2), 48, sitting=sitting)
     lengths = [len(answer.completion.tokens) for answer in found]
     assert lengths[0] != lengths[1] and max(lengths) < 48, lengths
     return torch.tensor([token for answer in found for token in answer.completion.tokens])
