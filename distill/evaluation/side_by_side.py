@@ -128,11 +128,6 @@ def both(run_folder: Path, question: str, max_new_tokens: int | None = None) -> 
         yield from steps
 
 
-def is_open(run_folder: Path) -> bool:
-    """Whether the run's student is loaded, so that it answers at once (unless its adapter has changed)."""
-    return Path(run_folder).resolve() in _opened
-
-
 def answer_both(opened: Opened, question: str, max_new_tokens: int | None = None) -> Iterator[Step]:
     """Both sides' greedy answers to one question, token by token in turns; the last step of each is `over`.
 

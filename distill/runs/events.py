@@ -272,15 +272,14 @@ def key_of(event: Event) -> tuple[Any, ...]:
     return tuple(getattr(event, name) for name in event.key)
 
 
-def latest_by_step(events: Iterable[Event], kind: type[AnyEvent] | str) -> list[AnyEvent]:
+def latest_by_step(events: Iterable[Event], kind: type[AnyEvent]) -> list[AnyEvent]:
     """The events of a kind in the order of their steps; of one recorded twice, as after a resume, the later.
 
     What was recorded past the step a resume went on from is left out: those steps are trained again.
     """
-    wanted = KINDS[kind] if isinstance(kind, str) else kind
     latest: dict[tuple[Any, ...], Any] = {}
     for event in events:
-        if isinstance(event, wanted):
+        if isinstance(event, kind):
             latest[key_of(event)] = event
         elif isinstance(event, Status) and event.resumed_from is not None:
             latest = {key: kept for key, kept in latest.items() if kept.step <= event.resumed_from}

@@ -120,9 +120,9 @@ def view(folder: str | os.PathLike[str]) -> RunView:
     )
 
 
-def has_adapter(folder: Path, name: str = "adapter") -> bool:
-    """Whether the run at `folder` has a model that can be loaded; `name`: which, such as epochs/2."""
-    return (folder / name / WEIGHTS).is_file()
+def has_adapter(folder: Path) -> bool:
+    """Whether the run at `folder` has a model that can be loaded."""
+    return (folder / "adapter" / WEIGHTS).is_file()
 
 
 def kept_epochs(folder: Path) -> list[Path]:
