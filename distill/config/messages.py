@@ -1,6 +1,6 @@
 """Says in one plain sentence what is wrong with a setting, and which right one is nearest.
 
-It turns pydantic's errors into sentences. It knows nothing of what any setting means.
+It turns pydantic's errors into sentences.
 """
 
 from __future__ import annotations

@@ -4,7 +4,7 @@ makes.
 It takes the worker's place at the run: it holds the claim on the folder, writes events.jsonl and stdout.log, heeds
 STOP, and fetches the adapter and the report when the Job is over. It may be ended and started again at any time: what
 is written already is known by its text, so nothing is doubled, and the Job's own file of events fills what the log
-lost. A network that fails is waited for. It knows nothing of how runs are done.
+lost. A network that fails is waited for.
 """
 
 from __future__ import annotations

@@ -14,8 +14,8 @@ one. That is a true divergence of coarser distributions, never more than the ful
 rest and renormalising is not: with k = 1 it is 0 whatever the student says.
 
 This module is the plain reference, all V numbers at a time and differentiated by autograd; chunked.py does the same
-from hidden states in little memory. It knows nothing of models, labels, teachers' names or batches.
-Every function leaves autocast and computes in float32, or in float64 when given float64.
+from hidden states in little memory. Every function leaves autocast and computes in float32, or in float64 when given
+float64.
 """
 
 from __future__ import annotations

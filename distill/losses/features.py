@@ -10,7 +10,6 @@ channel; `centred_cosine` and the similarities subtract what all chunks share an
                                  student's vectors must have been brought to the teacher's width
     cka_distance, nbs_distance   one number for all chunks together, any two widths
 
-This module knows nothing of models, tokenizers, projectors, gates or batches.
 Shape suffixes: m tokens, c chunks, D the student's width, E the teacher's.
 """
 

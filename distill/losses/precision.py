@@ -2,7 +2,7 @@
 
 Under bf16 autocast every matrix product is rounded to eight bits of mantissa. Features whose mean is 100 times their
 spread then lose their geometry altogether (maths.md section 1: a CKA of .056 in place of .982). A loss decorated with
-`full_precision` computes the same value inside and outside autocast. This module knows nothing of what is computed.
+`full_precision` computes the same value inside and outside autocast.
 """
 
 from __future__ import annotations

@@ -1,7 +1,4 @@
-"""Who asks the Hub, and why it refused, in one sentence: what looking up a model, pushing a run and Jobs share.
-
-It knows nothing of what was asked: whoever asks says that, and what the Hub's statuses mean there.
-"""
+"""Who asks the Hub, and why it refused, in one sentence: what looking up a model, pushing a run and Jobs share."""
 
 from __future__ import annotations
 

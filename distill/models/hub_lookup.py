@@ -2,7 +2,6 @@
 
 Only its list of files, config.json and the headers of its weights are asked for: some hundred kilobytes. The token is
 the environment's (HF_TOKEN, or the one that was logged in with) unless one is given; it is in no message and no key.
-This module knows nothing of what a model is for, or of what room there is.
 """
 
 from __future__ import annotations

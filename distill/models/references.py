@@ -1,6 +1,6 @@
 """Which model a reference means (zoo model, folder or Hub id), and whether a folder holds a whole, safe one.
 
-Only file names and headers are read: no weights are loaded and nothing is fetched. It knows nothing of torch.
+Only file names and headers are read: no weights are loaded and nothing is fetched.
 """
 
 from __future__ import annotations

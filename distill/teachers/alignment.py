@@ -3,8 +3,7 @@
 What a teacher said of its tokens becomes what it said of chunks of the student's (maths.md section 4, after ALM,
 2503.20083). A token is known by where it ends: the number of characters of the solution up to its end, as running
 maximum, so that the bytes of an emoji, which are several tokens, all end where the emoji does; -1 is the end token and
--2 a token that was cut off in the middle of a character (`data.encoding.Example.ends`). This module knows nothing of
-tokenizers, models or losses.
+-2 a token that was cut off in the middle of a character (`data.encoding.Example.ends`).
 """
 
 from __future__ import annotations

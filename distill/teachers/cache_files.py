@@ -1,7 +1,6 @@
 """Files of what teachers said: whole or not at all, in a folder a teacher; how one is asked safely, and let go.
 
-What is kept is named by a digest of all that decides it, so nothing here asks what a file is about. This module knows
-nothing of signals or of answers.
+What is kept is named by a digest of all that decides it, so nothing here asks what a file is about.
 """
 
 from __future__ import annotations

@@ -1,8 +1,7 @@
 """Which texts a run learns from: the data's own solutions, its teachers' answers to the problems, or both.
 
-The teachers answer one after another, each in memory only while it answers; what they say is kept for the next run.
-An answer that is longer than the student may read is left out whole: half an answer teaches none. This module knows
-nothing of training.
+The teachers answer one after another, each in memory only while it answers; what they say is kept for the next run. An
+answer that is longer than the student may read is left out whole: half an answer teaches none.
 """
 
 from __future__ import annotations
