@@ -71,21 +71,16 @@ class StudentOutputs:
 class ObjectiveOutput:
     """What an objective found: scalar losses by name, and numbers to log.
 
-    The terms named in `auxiliary` train only parameters of the objective's own (a gate's balance, heads that serve to
-    measure): they give the student no gradient and are no part of the loss that a run reports.
+    The loss that a run reports is the terms named as objectives are, weighted. Others train only parameters of the
+    objective's own (a gate's balance, heads that serve to measure): they give the student no gradient.
     """
 
     terms: dict[str, Tensor]
     metrics: dict[str, float] = field(default_factory=dict)
-    auxiliary: frozenset[str] = frozenset()
 
     def total(self) -> Tensor:
         """The sum of all terms, unweighted: what to call `backward` on."""
         return sum(self.terms.values())
-
-    def reported(self) -> Tensor:
-        """The sum of the terms that the student is trained to lower, unweighted and detached: what to show."""
-        return sum(value for name, value in self.terms.items() if name not in self.auxiliary).detach()
 
 
 class Objective(ABC):
