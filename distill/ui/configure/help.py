@@ -62,3 +62,10 @@ more, up to a point. The <b>learning rate</b> says how much a little is.</p>
 <p class="quiet">Only the adapter is trained (<b>LoRA</b>: small low-rank matrices beside the student's own). Its
 rank is how much can be learned at all.</p>
 """
+
+REVIEW = """
+<h3>Then what?</h3>
+<p>The run is a process of its own: you can close this page and come back. One run trains at a time; others wait
+their turn.</p>
+<p class="quiet">Stop it whenever you like: it saves what it has, and can go on later.</p>
+"""
