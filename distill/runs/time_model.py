@@ -1,7 +1,7 @@
 """How long a run takes, in closed form from the sizes of its models; what room it needs is memory_model.py's.
 
 Time is a constant plus work over speed; work is parameters times tokens. The constants are measured on two cores of a
-server CPU (see beside each); those for GPUs are not, and say so.
+server CPU (see beside each); a GPU's speed is guessed, which is said, until runs have been done there.
 """
 
 from __future__ import annotations
@@ -51,12 +51,8 @@ class Speed:
 _TWO_CORES = Speed(175e9, 250e9, 148, 243, 1e10, 3.5e-4, True, 1.5e-9)
 # With AMX: 104 s for Qwen2.5-Coder-0.5B to read 1,100 texts and 1.35 s a step of SmolLM2-135M in `smollm2-cpu`.
 _WITH_AMX = replace(_TWO_CORES, forward=1e12, training=7e11)
-_DEVICES = {  # a middling GPU of each kind; from data sheets and experience, not measured here
-    ("cuda", "bfloat16"): Speed(4e13, 3e13, 1000, 1000, 4e11, 1e-3),
-    ("cuda", "float32"): Speed(8e12, 6e12, 500, 500, 2.5e11, 1e-3),
-    ("zerogpu", "bfloat16"): Speed(1.2e14, 9e13, 1500, 1500, 1e12, 1e-3),
-    ("mps", "float32"): Speed(3e12, 2e12, 300, 300, 1e11, 1e-3),
-}
+# Any GPU: from data sheets of middling ones, and nothing but a guess until runs have been done there.
+_GPU = Speed(2e13, 1.5e13, 700, 700, 3e11, 1e-3)
 
 
 @dataclass(frozen=True)
@@ -121,8 +117,8 @@ class Job:
 
 def speed_of(machine: Machine, threads: int = 0) -> Speed:
     """The machine's speed, with so many CPU threads (0: every core)."""
-    if (machine.device, machine.dtype) in _DEVICES:
-        return _DEVICES[machine.device, machine.dtype]
+    if machine.device != "cpu":
+        return _GPU
     cores = min(threads, machine.cores) if threads else machine.cores
     more = (cores / 2) ** 0.85  # more cores help small models less
     two = _WITH_AMX if machine.dtype == "bfloat16" else _TWO_CORES

@@ -7,7 +7,7 @@ import re
 import pytest
 from run_cases import TEACHERS, made, metric, probe
 
-from distill.runs.store import view
+from distill.runs.views import view
 from distill.ui.insight import gate, methods
 from distill.ui.insight import tab as insight
 from distill.ui.insight.parts import teachers
