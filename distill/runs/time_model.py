@@ -22,7 +22,7 @@ _TOKENIZE = 2e-6  # s a token, encoding 2,048 generated problems with two tokeni
 _ROW = 1.5e-5  # s an answer a token: the library's bookkeeping
 _SMALL = 2.5  # layers' overheads that forward, backward and optimiser have together, over a forward pass
 _TWICE = 1.4  # a step with gradient checkpointing over one without (1.44, 1.43, 1.35 at widths 96, 384, 576)
-PADDING = 1.3  # longest of a random batch of 64 generated problems over their mean (1.32, 1.27, 1.26)
+PADDING = 1.6  # longest of a random batch of 32 generated problems over their mean (1.65 to 1.73)
 _BRIEF_UP_TO = 20e6  # parameters: a model as small as the zoo's ends its answers; a larger one may think on and on
 _LORA_ROWS = 20  # inputs plus outputs of a layer's linear maps, over its width (19 in the zoo, 26 in Qwen2.5-0.5B)
 # Characters a token and tokens of the chat template, by vocabulary up to. What the zoo's tokenizers make of 1,920
@@ -45,10 +45,11 @@ class Speed:
     unpack: float = 0.0  # seconds to unpack a quantised weight, whenever it is used; GPUs do it on the way
 
 
-# Two cores: 21.3 s of signals, 0.24 s a step and 2 s an evaluation of `tiny`; the halves from Qwen2 models of width 96,
-# 192, 384 and 896 (132, 180, 232, 287 GFLOP/s forward; 88, 122, 178, 245 forward and backward).
+# Two threads of one AMD EPYC core: 46.5 s of signals, 0.41 s a step and 5.5 s an evaluation of `tiny` (a server CPU with
+# two cores took half of that); the halves from Qwen2 models of width 96, 192, 384 and 896 (132, 180, 232, 287 GFLOP/s
+# forward; 88, 122, 178, 245 forward and backward).
 # Unpacking: 1.3 to 2.1 ns a weight of four bits on one core (matrices of 576 x 1536 and 896 x 4864).
-_TWO_CORES = Speed(175e9, 250e9, 148, 243, 1e10, 3.5e-4, True, 1.5e-9)
+_TWO_CORES = Speed(175e9, 160e9, 148, 243, 1e10, 3.5e-4, True, 1.5e-9)
 # With AMX: 104 s for Qwen2.5-Coder-0.5B to read 1,100 texts and 1.35 s a step of SmolLM2-135M in `smollm2-cpu`.
 _WITH_AMX = replace(_TWO_CORES, forward=1e12, training=7e11)
 # Any GPU: from data sheets of middling ones, and nothing but a guess until runs have been done there.
