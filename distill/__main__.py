@@ -28,6 +28,7 @@ from distill.runs import format, index, preset_cards, store
 from distill.runs.events import to_json
 from distill.runs.preflight import check_room, refuse_foreseen
 from distill.runs.process import live_process
+from distill.runs.views import RunView
 
 GRACE = 60.0  # seconds a worker has to save after Ctrl-C before it gets SIGTERM
 _TICK = 0.3  # seconds between two looks at a Job
@@ -304,7 +305,7 @@ def _interrupt(worker: subprocess.Popen[bytes], folder: Path, times: int) -> str
     return "Ended."
 
 
-def _ending(seen: store.RunView, returncode: int, interrupted: bool, as_json: bool) -> int:
+def _ending(seen: RunView, returncode: int, interrupted: bool, as_json: bool) -> int:
     log = seen.folder / "stdout.log"
     if seen.state == "done":
         if as_json:
@@ -358,7 +359,7 @@ def follow(args: argparse.Namespace) -> int:
     return _terminal_word(seen, args.json)
 
 
-def _terminal_word(seen: store.RunView, as_json: bool) -> int:
+def _terminal_word(seen: RunView, as_json: bool) -> int:
     """Print how it ended; the exit status."""
     if seen.state == "done":
         print(to_json(seen.report or {}) if as_json else format.summary(seen.report or {}))

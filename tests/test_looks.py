@@ -12,7 +12,7 @@ from distill.evaluation.score import wilson
 from distill.models.hardware import detect
 from distill.runs import store
 from distill.runs.events import Evaluation, EventWriter, Metric, Probe, Sample, latest_by_step, read
-from distill.runs.store import view
+from distill.runs.views import view
 from distill.training.artifacts import keep_model
 from distill.training.pipeline import Pipeline
 

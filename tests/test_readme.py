@@ -69,9 +69,8 @@ def test_the_main_figures(report):
 
 
 def test_the_showcase_and_the_example_for_programs_are_answered_rightly(run):
-    question, answer = re.search(
-        r'predict\(started\["run"\], "([^"]+)", "(\d+)", api_name="/generate"\)', README
-    ).groups()
+    usage = PAGES[ROOT / "docs" / "usage.md"]
+    question, answer = re.search(r'started\["run"\], "([^"]+)", "(\d+)", api_name="/generate"', usage).groups()
     asked = [*showcase(), Problem("readme", "in_all", question, f"#### {answer}", answer)]
     config = configs.load(run / "config.yaml")
     student, tokenizer = load_student(config.student, config.lora, detect(), config.seed)

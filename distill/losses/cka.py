@@ -106,19 +106,6 @@ def kernel_cka(u_nn: Tensor, v_nn: Tensor) -> Tensor:
 
 
 @full_precision
-def hsic_0(k_nn: Tensor, l_nn: Tensor) -> Tensor:
-    """tr(K H L H) / (n-1)^2, the biased estimate of the Hilbert-Schmidt independence criterion."""
-    return (centre(k_nn) * centre(l_nn)).sum() / (len(k_nn) - 1) ** 2
-
-
-@full_precision
-def hsic_1(k_nn: Tensor, l_nn: Tensor) -> Tensor:
-    """<U(K), U(L)> / (n (n-3)), the unbiased estimate (Song et al. 2012)."""
-    n = len(k_nn)
-    return (u_centre(k_nn) * u_centre(l_nn)).sum() / (n * (n - 3))
-
-
-@full_precision
 def cka(x_nD: Tensor, y_nE: Tensor, kind: str = "debiased") -> Tensor:
     """Centred kernel alignment of two feature matrices of the same n texts, a scalar; the widths may differ.
 

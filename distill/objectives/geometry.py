@@ -258,9 +258,9 @@ class GeometryObjective(CoupledObjective):
 
     @full_precision
     def couple(self, z_nD: Tensor, signals: Signals) -> ObjectiveOutput:
-        """Terms: geometry; auxiliary: gate (meta, or a balanced learned gate) and shadow (deku, initial student given).
+        """Terms: geometry; for its own parameters gate (meta, or a balanced learned gate), and shadow (deku).
 
-        Raises ValueError when n < 4.
+        The latter where the initial student is given. Raises ValueError when n < 4.
         """
         from distill.losses.cka import check_batch
 
@@ -276,11 +276,7 @@ class GeometryObjective(CoupledObjective):
             if self.gate.kind == "learned":
                 extra["shadow_gate"] = self.shadow_gate.loss(z0_nD)
         extra = {name: loss for name, loss in extra.items() if loss is not None}
-        return ObjectiveOutput(
-            terms={"geometry": 1 - similarity, **extra},
-            metrics=self._metrics(similarity, g_nT),
-            auxiliary=frozenset(extra),
-        )
+        return ObjectiveOutput({"geometry": 1 - similarity, **extra}, self._metrics(similarity, g_nT))
 
     @full_precision
     def per_teacher(self, z_nD: Tensor, signals: Signals) -> dict[str, Tensor]:

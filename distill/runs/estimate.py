@@ -25,8 +25,8 @@ from distill.models.hardware import Machine, cannot_quantise, cores_text
 from distill.models.metadata import ModelFacts, describe_model
 from distill.models.references import absolute
 from distill.runs import index, memory_model, store, time_model
-from distill.runs.store import RunView
 from distill.runs.time_model import Job
+from distill.runs.views import RunView
 
 __all__ = ["Estimate", "Machine", "ModelFacts", "describe_model", "estimate", "lines", "memory", "text"]
 

@@ -13,7 +13,7 @@ from distill.config.run_config import load
 from distill.models.hardware import Machine
 from distill.runs import index
 from distill.runs.estimate import estimate, memory, text
-from distill.runs.store import RunView
+from distill.runs.views import RunView
 
 # The groups, and what each is.
 GROUPS = {

@@ -28,24 +28,8 @@ from distill.config.run_config import BudgetConfig, ConfigError, RunConfig
 from distill.models.hub_errors import acting_for
 from distill.models.references import absolute
 from distill.runs.events import FINAL, EventWriter, Status
-from distill.runs.process import Process, claim, live_process, remember
+from distill.runs.process import Process, live_process, remember
 from distill.runs.views import RunView, forget, view
-
-__all__ = [
-    "RunView",
-    "alive",
-    "claim",
-    "create",
-    "delete",
-    "edited",
-    "follow",
-    "is_run",
-    "resume",
-    "spawn",
-    "start",
-    "stop",
-    "view",
-]
 
 # How long OpenMP's threads spin for one another. Unbounded, as by default, a browser on one of two cores makes training
 # more than five times as slow; with this twice, and on a quiet machine it costs one part in twenty.

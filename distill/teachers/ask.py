@@ -16,7 +16,7 @@ from distill.config.paths import home
 from distill.config.requirements import heard
 from distill.config.run_config import ModelRef, RunConfig
 from distill.models.distributed import main_first
-from distill.models.hardware import Hardware
+from distill.models.hardware import Machine
 from distill.models.hub_lookup import look_up
 from distill.models.references import model_path
 from distill.teachers.ragged import Ragged
@@ -33,7 +33,7 @@ class Asking:
     """How teachers are asked: on which machine, who hears of progress and of what is odd, and whether to stop."""
 
     config: RunConfig
-    hardware: Hardware
+    hardware: Machine
     progress: Callable[[str, str], OnProgress]
     warn: Warn
     should_stop: ShouldStop

@@ -24,6 +24,7 @@ from pathlib import Path
 
 from distill.config import run_config as configs
 from distill.config.errors import ConfigError, ShouldStop, Stopped, UserError
+from distill.config.files import sweep
 from distill.config.secrets import guard_output
 from distill.models import distributed, references
 from distill.models.hardware import Machine
@@ -187,6 +188,7 @@ def _claim(folder: Path) -> None:
     """Claim the folder; where a run there has ended, it was stopped for the last time: now it goes on."""
     ended = distributed.size() > 1 and view(folder).final
     claim(folder)
+    sweep(folder)
     if ended:
         (folder / "STOP").unlink(missing_ok=True)
 

@@ -17,7 +17,7 @@ from distill.config.errors import UserError
 from distill.hub import zerogpu
 from distill.models.hardware import is_zerogpu
 from distill.runs import index
-from distill.runs.store import RunView
+from distill.runs.views import RunView
 from distill.ui import actions
 from distill.ui.auth import new_token
 from distill.ui.compare.answering import generate_once

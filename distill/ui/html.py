@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING
 
 from distill.runs.events import WAITING, Metric, Stage
 from distill.runs.format import duration, stage_text
-from distill.runs.store import RunView
-from distill.runs.views import has_adapter
+from distill.runs.views import RunView, has_adapter
 
 if TYPE_CHECKING:  # pictures use this module without gradio
     import gradio as gr

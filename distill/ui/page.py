@@ -9,7 +9,7 @@ from distill.hub import host
 from distill.hub.host import off
 from distill.models.hardware import Machine, cores_text, cpu_cores, is_zerogpu, memory_gb
 from distill.runs import queue
-from distill.runs.store import RunView
+from distill.runs.views import RunView
 from distill.ui import actions, api
 from distill.ui.auth import Visitor
 from distill.ui.compare import tab as compare

@@ -15,7 +15,7 @@ from distill.config.errors import ConfigError
 from distill.config.run_config import load
 from distill.models.loading import load_tokenizer
 from distill.models.metadata import describe_model, same_tokenizer
-from distill.models.tokenizer_compat import compare
+from distill.models.tokenizer_compat import Reader, pair
 
 CONFIG = {"architectures": ["ThisForCausalLM"], "hidden_size": 8, "num_hidden_layers": 2, "vocab_size": 50}
 PADDED = {"sibling-tiny": 1600}  # of 1,536 tokens
@@ -102,9 +102,10 @@ def test_the_well_known_are_known_before_they_are_fetched(tmp_path, monkeypatch)
 
 @pytest.mark.parametrize("student", paths.zoo_names())
 def test_of_the_zoo_it_is_told_from_files_as_by_comparing(student):
-    ours = load_tokenizer(paths.ZOO / student)
+    ours = Reader(load_tokenizer(paths.ZOO / student))
     for teacher in paths.zoo_names():
-        assert same_tokenizer(student, teacher) is compare(ours, load_tokenizer(paths.ZOO / teacher)).same_tokenizer
+        theirs = Reader(load_tokenizer(paths.ZOO / teacher))
+        assert same_tokenizer(student, teacher) is pair(ours, theirs).same_tokenizer
 
 
 @pytest.fixture

@@ -10,7 +10,8 @@ from transformers import PreTrainedTokenizerFast
 
 from distill.config import paths
 from distill.models.loading import load_tokenizer
-from distill.models.tokenizer_compat import PROBES, compare
+from distill.models.tokenizer_compat import PROBES, Reader
+from distill.models.tokenizer_compat import pair as pair_of
 
 TEACHERS = ["qwen2-tiny", "smollm2-tiny", "phi3-tiny", "gemma2-tiny", "minicpm3-tiny", "nemotron-tiny"]
 PIECES = ["<unk>", *map(chr, range(32, 127)), "\n"]
@@ -19,6 +20,10 @@ TEMPLATE = (
     "{% if add_generation_prompt %}<|ai|>{% endif %}"
 )
 TURNS = ("<|user|>", "<|ai|>", "<|end|>")
+
+
+def compare(student, teacher, student_logits=None, teacher_logits=None):
+    return pair_of(Reader(student, student_logits), Reader(teacher, teacher_logits))
 
 
 @pytest.fixture(scope="module")

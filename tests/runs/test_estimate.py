@@ -29,9 +29,8 @@ def nothing_fetched(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("preset", "overrides", "took"),
     [
-        ("tiny", [], 64.0),  # README: from a fresh clone on two quiet cores
-        ("tiny", [], 68.6),
-        ("tiny-ce", ["budget.steps=70", "data.train=960"], 24.1),
+        ("tiny", [], 109.4),  # README: two threads of one quiet core of an AMD EPYC
+        ("tiny-ce", [], 49.6),
     ],
 )
 def test_what_was_measured_lies_well_within(preset, overrides, took):
@@ -43,7 +42,7 @@ def test_what_was_measured_lies_well_within(preset, overrides, took):
 
 def test_each_stage_is_about_what_it_was():
     found = of("tiny").stages
-    for stage, took in {"signals": 21.2, "train": 35.3, "evaluate": 5.0}.items():
+    for stage, took in {"signals": 46.5, "train": 39.2, "evaluate": 11.1}.items():
         assert found[stage] == pytest.approx(took, rel=0.25), stage
 
 

@@ -31,7 +31,7 @@ def nothing_fetched(tmp_path, monkeypatch):
 
 def test_memory_and_disk_are_about_what_they_were():
     found = of("tiny")
-    assert found.memory_gb == pytest.approx(982 / 1024, rel=0.15) and found.gpu_gb is None
+    assert found.memory_gb == pytest.approx(0.93, rel=0.15) and found.gpu_gb is None
     assert 10 <= found.disk_mb <= 15  # 4 MB of run, 6 MB of signals and 1 MB of all layers' states
     assert of("tiny", "budget.batch_size=256").memory_gb > found.memory_gb + 0.5
 
@@ -95,7 +95,7 @@ def test_a_gpu_is_asked_for_where_there_is_none_and_it_would_take_days():
 
 
 def test_too_little_memory_or_disk():
-    assert of("tiny", machine=Machine(2, 0.5)).obstacle == "needs 0.9 GB of memory; this machine has 0.5 GB"
+    assert of("tiny", machine=Machine(2, 0.5)).obstacle == "needs 1.0 GB of memory; this machine has 0.5 GB"
     full = Machine(2, 23.5, disk_mb=150)
     assert of("tiny", machine=full).obstacle == "needs 200 MB of disk; this machine has 150 MB free"
     apple = Machine(8, 16, "mps")

@@ -12,14 +12,14 @@ from distill.config import run_config as configs
 from distill.config.run_config import LoraConfig
 from distill.models import hardware
 from distill.models.generation import generate_batch
-from distill.models.hardware import Hardware, Machine, detect
+from distill.models.hardware import Machine, detect
 from distill.models.student import load_student
 from distill.runs import store
 from distill.runs.estimate import estimate
 from distill.runs.time_model import speed_of
 from distill.training import worker
 
-CPU = Hardware("cpu", 2, 16.0, "float32", "CPU, 2 cores, 16.0 GB of memory", amx=True)
+CPU = Machine(2, 16.0, "cpu", amx=True, description="CPU, 2 cores, 16.0 GB of memory")
 LARGE, SMALL = 135_000_000, 1_000_000
 
 

@@ -10,6 +10,7 @@ from distill.config.errors import UserError
 from distill.config.run_config import ConfigError
 from distill.runs import index, store
 from distill.runs.events import EventWriter, Status
+from distill.runs.process import claim
 from distill.ui import actions
 from distill.ui.auth import new_token, visitor
 
@@ -60,7 +61,7 @@ def test_nothing_is_left_of_a_start_that_fails(home, monkeypatch):
 def test_no_more_wait_than_may(home):
     store.create(tiny())  # nobody is at this one, so it doesn't wait for anything
     for _ in range(actions.MOST_WAITING):
-        store.claim(store.create(tiny()))
+        claim(store.create(tiny()))
     with pytest.raises(UserError, match="8 runs are waiting already"):
         actions.start(tiny(), LOCAL, public=False)
     assert len(index.list_runs()) == actions.MOST_WAITING + 1

@@ -47,15 +47,16 @@ def test_a_run_without_teachers_says_why_there_is_nothing():
 
 
 def test_teachers_without_geometry_are_not_called_no_teachers():
-    run = made("tiny", overrides=["objectives=[task]", "data.labelled=1920"])
+    run = made("tiny", overrides=["objectives=[task]", "data.labelled=null"])
     assert "no method that listens" in plain(insight.lead(run))
 
 
 def test_solving_what_had_no_solution_is_learning_from_teachers_too():
     solved = "6 teachers shape student-tiny here: it learns to write their solutions of problems that had none"
     assert f"{solved}. The" in plain(insight.lead(made("tiny", overrides=["objectives=[task]"])))
-    assert f"{solved} and it learns which problems they find similar. The" in plain(insight.lead(made("tiny")))
-    assert "solutions of" not in plain(insight.lead(made("tiny", overrides=["data.labelled=1920"])))
+    geometry = made("tiny", overrides=["objectives=[task, geometry]"])
+    assert f"{solved} and it learns which problems they find similar. The" in plain(insight.lead(geometry))
+    assert "solutions of" not in plain(insight.lead(made("tiny")))  # there all they answer is learnt
 
 
 def test_before_the_first_look_it_says_when_that_comes():

@@ -7,7 +7,7 @@ import re
 import pytest
 from run_cases import TEACHERS, made, metric, probe
 
-from distill.runs.store import view
+from distill.runs.views import view
 from distill.ui.insight import gate, methods
 from distill.ui.insight import tab as insight
 from distill.ui.insight.parts import teachers
@@ -74,8 +74,7 @@ def test_before_the_layers_of_a_run_without_geometry_nothing_is_said_to_be_train
 
 
 def test_teachers_keep_their_colours_when_only_some_are_heard():
-    # Where problems have no solution, all of them are heard for theirs.
-    overrides = ["objectives.geometry.teachers=[phi3-tiny, nemotron-tiny]", "data.labelled=1920"]
+    overrides = [f"objectives.{kind}.teachers=[phi3-tiny, nemotron-tiny]" for kind in ("geometry", "response")]
     run = made("tiny", overrides=overrides)
     everyone = teachers(made("tiny"))
     assert teachers(run) == {name: everyone[name] for name in ("phi3-tiny", "nemotron-tiny")}

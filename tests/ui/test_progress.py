@@ -8,7 +8,7 @@ from run_cases import made, metric
 from distill.data.problems import showcase
 from distill.hub.zerogpu import LEFT
 from distill.runs.events import WAITING, Sample, Stage, Status
-from distill.runs.store import view
+from distill.runs.views import view
 from distill.ui.charts import run_curves
 from distill.ui.html import progress, state_words, words
 from distill.ui.page import bar

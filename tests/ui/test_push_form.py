@@ -12,7 +12,7 @@ from signed_in_cases import GIVEN, SPACE, VISITORS, browser, space
 from torch import ones
 
 from distill.hub import host
-from distill.runs.store import view
+from distill.runs.views import view
 from distill.ui.auth import hand_over, new_token, visitor
 from distill.ui.page import build
 from distill.ui.runs import push

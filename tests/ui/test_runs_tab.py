@@ -9,7 +9,7 @@ from run_cases import evaluation, made, metric
 from distill.config.errors import UserError
 from distill.runs import store
 from distill.runs.events import Status
-from distill.runs.store import view
+from distill.runs.views import view
 from distill.ui import actions
 from distill.ui.auth import Visitor
 from distill.ui.runs import downloads, table

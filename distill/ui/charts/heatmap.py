@@ -42,50 +42,30 @@ class _Map:
 
 
 def heatmap(
-    values: Values | None,
+    *maps: Values | None,
     rows: Sequence[str],
     columns: Sequence[str],
-    *,
     title: str,
     low: float,
     high: float,
     row_label: str,
     column_label: str,
     decimals: int = 2,
+    captions: Sequence[str] = ("",),
     empty: str = "The map appears here when there is something to show.",
     name: str = "",
     every_row: bool = False,
 ) -> str:
-    """A map of `values` [rows][columns] on a scale from `low` to `high` (what lies outside has the end's colour).
+    """Maps of values [rows][columns] side by side, each with its caption, on one scale from `low` to `high` (what lies
+    outside has the end's colour).
 
-    None and NaN are hatched. `values` None or all missing: the same frame with the sentence `empty`. Numbers are in the
+    None and NaN are hatched. All of it None or missing: the same frame with the sentence `empty`. Numbers are in the
     cells up to 14 columns, in the read-out and the table always. With many rows only every second or so has its label
     and there are no numbers, unless the map is for `every_row`, and taller. Raises ValueError where the sizes don't
     agree.
     """
     shared = _Map(rows, columns, title, low, high, row_label, column_label, decimals, slug(name or title), every_row)
-    return _picture([(values, "")], shared, empty)
-
-
-def heatmap_pair(
-    before: Values | None,
-    after: Values | None,
-    rows: Sequence[str],
-    columns: Sequence[str],
-    *,
-    title: str,
-    low: float,
-    high: float,
-    row_label: str,
-    column_label: str,
-    decimals: int = 2,
-    captions: tuple[str, str] = ("before", "after"),
-    empty: str = "The maps appear here when there is something to show.",
-    name: str = "",
-) -> str:
-    """Two maps side by side on one scale, for instance before and after; see `heatmap`."""
-    shared = _Map(rows, columns, title, low, high, row_label, column_label, decimals, slug(name or title))
-    return _picture(list(zip((before, after), captions, strict=True)), shared, empty)
+    return _picture(list(zip(maps, captions, strict=True)), shared, empty)
 
 
 def _picture(maps: Sequence[tuple[Values | None, str]], shared: _Map, empty: str) -> str:

@@ -20,7 +20,7 @@ from distill.data.grading import grade
 from distill.evaluation.coverage import outside
 from distill.hub.fetch import fetch_models
 from distill.models.hardware import is_zerogpu
-from distill.runs.store import RunView
+from distill.runs.views import RunView
 from distill.ui.auth import Visitor, check_access
 from distill.ui.compare import panes, recorded_answers
 from distill.ui.compare.panes import Live

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 from distill.runs.events import Evaluation
-from distill.runs.store import RunView
+from distill.runs.views import RunView
 from distill.ui.charts.bars import paired_bars
 from distill.ui.charts.run_curves import during
 from distill.ui.compare.answer_markdown import concluded, found_in

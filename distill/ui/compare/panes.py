@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from distill.data.grading import grade
-from distill.runs.store import RunView
+from distill.runs.views import RunView
 from distill.ui.charts.palette import teacher_style
 from distill.ui.compare.answer_markdown import answer_markdown, found_in, question_markdown, verdict
 from distill.ui.compare.recorded_answers import Chosen, Said, chosen

@@ -19,8 +19,7 @@ from distill.data.families import FAMILIES, IMPOSSIBLE
 from distill.data.problems import examples, showcase
 from distill.evaluation.coverage import LARGEST
 from distill.evaluation.reevaluate import about
-from distill.runs.store import RunView
-from distill.runs.views import has_adapter
+from distill.runs.views import RunView, has_adapter
 from distill.ui.actions import upload_name
 from distill.ui.compare import outcome, panes, recorded_answers
 from distill.ui.compare.answer_markdown import LATEX

@@ -13,7 +13,7 @@ from distill.data.families import FAMILIES
 from distill.objectives.geometry import GeometryConfig
 from distill.runs.events import Probe
 from distill.runs.format import percent
-from distill.runs.store import RunView
+from distill.runs.views import RunView
 from distill.ui.charts.heatmap import heatmap
 from distill.ui.charts.lines import line_chart
 from distill.ui.charts.run_curves import column, step_range
@@ -89,8 +89,8 @@ def families(run: RunView | None) -> str:
     most = max((value for row in values for value in row if value is not None), default=0.0)
     picture = heatmap(
         values or None,
-        [_family_title(family) for family in names],
-        columns,
+        rows=[_family_title(family) for family in names],
+        columns=columns,
         title="Teacher weights by kind of problem",
         low=0.0,
         high=next(high for high in (0.25, 0.5, 0.75, 1.0) if most <= high or high == 1.0),

@@ -15,8 +15,8 @@ from distill.config.method import Rollout
 from distill.config.requirements import answers_itself, wants_answers
 from distill.objectives import METHODS, called
 from distill.runs.format import percent
-from distill.runs.store import RunView
-from distill.ui.charts.lines import Series, line_chart, thin
+from distill.runs.views import RunView
+from distill.ui.charts.lines import Series, line_chart
 from distill.ui.charts.palette import STUDENT
 from distill.ui.charts.run_curves import column, step_range
 from distill.ui.html import words
@@ -41,6 +41,7 @@ def distances(kind: str) -> Callable[[RunView | None], str]:
             title=f"Distance from each teacher: {what}",
             x_label="step",
             y_label="loss",
+            points=POINTS,
             x_range=step_range(run),
             empty="The loss with each teacher appears here with the first step.",
             name=f"{kind.replace('_', '-')}-by-teacher",
@@ -85,12 +86,13 @@ def own(run: RunView | None) -> str:
         return ""
     rollout = method.rollout
     steps, missing = _known(run, "metric:gkd/unfinished")
-    line = Series("unfinished", *thin(steps, missing, POINTS), STUDENT)
+    line = Series("unfinished", steps, missing, STUDENT)
     picture = line_chart(
         [line] if len(steps) else [],
         title="Its own answers: how many are unfinished",
         x_label="step",
         y_label="unfinished",
+        points=POINTS,
         x_range=step_range(run),
         y_range=(0.0, 1.0),
         percent=True,

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import gradio as gr
 
-from distill.runs.store import RunView
-from distill.ui.charts.heatmap import heatmap_pair
+from distill.runs.views import RunView
+from distill.ui.charts.heatmap import heatmap
 from distill.ui.charts.lines import Series, line_chart
 from distill.ui.charts.run_curves import step_range
 from distill.ui.insight import gate, methods, text
@@ -22,7 +22,6 @@ from distill.ui.insight.parts import (
     part,
     probes_of,
     student_curve,
-    thinned,
 )
 from distill.ui.session import PageSession
 
@@ -78,12 +77,13 @@ def agreement(run: RunView | None) -> str:
     chance = probes[-1].null95 if probes else None
     picture = line_chart(
         [
-            Series(name, *thinned(probes, [p.cka.get(name) for p in probes]), style)
+            Series(name, [p.step for p in probes], [p.cka.get(name) for p in probes], style)
             for name, style in compared_teachers(run).items()
         ],
         title="Agreement with each teacher",
         x_label="step",
         y_label="CKA",
+        points=POINTS,
         x_range=step_range(run),
         y_range=(0.0, 1.0),
         markers=len(probes) <= POINTS,
@@ -113,11 +113,11 @@ def layers(run: RunView | None, teacher: str | None = None) -> str:
     if after and [len(row) for row in after] != [len(row) for row in before]:
         after = None  # another model of that name: not comparable
     unknown = f"{teacher!r} is no teacher of this run: choose one of {', '.join(names)}."
-    picture = heatmap_pair(
+    picture = heatmap(
         before,
         after,
-        _layer_names(len(before)) if before else [],
-        _layer_names(len(before[0])) if before else [],
+        rows=_layer_names(len(before)) if before else [],
+        columns=_layer_names(len(before[0])) if before else [],
         title=f"Layer by layer: the student and {chosen or 'a teacher'}",
         low=0.0,
         high=1.0,

@@ -14,7 +14,7 @@ from distill.config.requirements import fills_in, heard
 from distill.objectives.geometry import GeometryConfig
 from distill.runs.events import Probe, Warning
 from distill.runs.format import decimals
-from distill.runs.store import RunView
+from distill.runs.views import RunView
 from distill.ui.html import NO_RUN, words
 
 _USUAL = GeometryConfig().layer

@@ -15,7 +15,7 @@ from distill.config.secrets import redacted
 from distill.hub import host
 from distill.hub.push import push
 from distill.models.hub_errors import own_token
-from distill.runs.store import RunView
+from distill.runs.views import RunView
 from distill.ui.auth import Visitor
 from distill.ui.errors import catch_errors
 from distill.ui.html import words

@@ -12,7 +12,7 @@ import gradio as gr
 
 from distill.config.errors import UserError
 from distill.config.paths import ROOT
-from distill.runs.store import RunView
+from distill.runs.views import RunView
 from distill.ui import actions
 from distill.ui.auth import Visitor
 from distill.ui.errors import catch_errors

@@ -12,8 +12,7 @@ from typing import NamedTuple
 
 from distill.runs.events import Error, Evaluation, Event, Metric, Sample, Stage, Status, Warning
 from distill.runs.format import rate
-from distill.runs.store import RunView
-from distill.runs.views import tail
+from distill.runs.views import RunView, tail
 from distill.ui.html import words
 
 LEVELS = ("what happened", "every step", "warnings and errors", "program output")  # as the page's dropdown names them

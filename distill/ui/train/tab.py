@@ -13,7 +13,7 @@ from distill.data.problems import Problem, showcase
 from distill.runs import queue
 from distill.runs.events import Sample, Stage
 from distill.runs.format import stage_text
-from distill.runs.store import RunView
+from distill.runs.views import RunView
 from distill.ui import actions
 from distill.ui.auth import Visitor
 from distill.ui.charts import run_curves
