@@ -41,7 +41,7 @@ def test_add():
     [
         ("", "nothing to add"),
         ("qwen2-tiny", "already"),
-        ("nonsense", "no zoo model"),
+        ("nonsense", "Not found: 'nonsense'. Enter owner/name or pick a bundled model"),
         ("phi3-tinny", "did you mean 'phi3-tiny'?"),
         ("/etc", "no folders"),
         ("x" * 201, "too long"),
