@@ -41,7 +41,7 @@ def test_where_the_data_has_no_solution_the_teachers_is_learnt_in_its_place(tmp_
     assert {name: part["asked"] for name, part in report["responses"].items()} == dict.fromkeys(STRANGERS, 9)
     kept = sum(part["kept"] for part in report["responses"].values())
     assert 0 < kept <= 18 and len(pipeline.trainer.train_dataset.examples) == 6 + kept
-    alone = pipeline_of(tmp_path, ["task"], [], data=data)
+    alone = pipeline_of(tmp_path, ["task"], [], data=data, budget={"batch_size": 3})  # a step takes 3 x 2
     carried_out(alone)
     assert len(alone.trainer.train_dataset.examples) == 6
 

@@ -204,8 +204,8 @@ def test_a_teacher_that_could_be_heard_exactly_is_named(remade):
 
 def test_padded_logits_are_said_where_logits_are_compared(sibling):
     assert warned(config("logits", "gkd", teachers=[sibling])) == {
-        "vocabulary_padded": "The student and 'sibling' are compared on 1536 logits, one for each token both have: the "
-        "rest, up to 1552, are left out."
+        "vocabulary_padded": "The student and 'sibling' are compared on 1,536 logits, one for each token both have: "
+        "the rest, up to 1,552, are left out."
     }
     assert warned(config("features", teachers=[sibling])) == {}
 

@@ -6,6 +6,7 @@ import re
 import pytest
 from run_cases import TEACHERS, gate, made, metric, probe
 
+from distill.data.families import FAMILIES
 from distill.models.pooling import layer_at
 from distill.runs.events import Warning
 from distill.ui.insight import gate as insight_gate
@@ -46,8 +47,16 @@ def test_a_run_without_teachers_says_why_there_is_nothing():
 
 
 def test_teachers_without_geometry_are_not_called_no_teachers():
-    run = made("tiny", overrides=["objectives=[task]"])
+    run = made("tiny", overrides=["objectives=[task]", "data.labelled=null"])
     assert "no method that listens" in plain(insight.lead(run))
+
+
+def test_solving_what_had_no_solution_is_learning_from_teachers_too():
+    solved = "6 teachers shape student-tiny here: it learns to write their solutions of problems that had none"
+    assert f"{solved}. The" in plain(insight.lead(made("tiny", overrides=["objectives=[task]"])))
+    geometry = made("tiny", overrides=["objectives=[task, geometry]"])
+    assert f"{solved} and it learns which problems they find similar. The" in plain(insight.lead(geometry))
+    assert "solutions of" not in plain(insight.lead(made("tiny")))  # there all they answer is learnt
 
 
 def test_before_the_first_look_it_says_when_that_comes():
@@ -175,7 +184,7 @@ def test_families_keep_their_rows_from_before_the_first_look():
     rows = labels(insight_gate.families(gated(dict.fromkeys(TEACHERS, 1 / 6), table)))
     assert rows == ["Boxes, some given away", "Average of three", "mine"]
     before = labels(insight_gate.families(made("tiny", state=None)))
-    assert len(before) == 12 and before.index(rows[0]) < before.index(rows[1])
+    assert len(before) == len(FAMILIES) and before.index(rows[0]) < before.index(rows[1])
 
 
 def test_equal_families_have_no_favourite():

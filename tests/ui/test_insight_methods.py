@@ -61,7 +61,8 @@ def test_a_run_without_geometry_has_no_gate_but_agreement():
 def test_one_teacher_is_spoken_of_as_one():
     run = made("tiny-gkd", *[probe(step, {"sibling-tiny": 0.3 + step / 100}) for step in (0, 20)])
     text = plain(insight.lead(run))
-    assert "One teacher shapes student-tiny here: they correct its own answers" in text
+    solved = "it learns to write their solutions of problems that had none"
+    assert f"One teacher shapes student-tiny here: {solved} and they correct its own answers" in text
     assert "So far its agreement rose with 1 teacher (mean CKA" in text
 
 
@@ -73,7 +74,7 @@ def test_before_the_layers_of_a_run_without_geometry_nothing_is_said_to_be_train
 
 
 def test_teachers_keep_their_colours_when_only_some_are_heard():
-    overrides = ["objectives.geometry.teachers=[phi3-tiny, nemotron-tiny]"]
+    overrides = [f"objectives.{kind}.teachers=[phi3-tiny, nemotron-tiny]" for kind in ("geometry", "response")]
     run = made("tiny", overrides=overrides)
     everyone = teachers(made("tiny"))
     assert teachers(run) == {name: everyone[name] for name in ("phi3-tiny", "nemotron-tiny")}

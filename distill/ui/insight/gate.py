@@ -98,6 +98,7 @@ def families(run: RunView | None) -> str:
         column_label="teacher",
         empty=f"The weight of each teacher for each family of problems. {when(run)}",
         name="gate-by-family",
+        every_row=True,  # a kind of problem has no neighbours by which one could tell its name
     )
     return explained(
         picture,

@@ -10,7 +10,7 @@ import math
 from collections.abc import Sequence
 
 from distill.config.messages import listed
-from distill.config.requirements import heard
+from distill.config.requirements import fills_in, heard
 from distill.objectives.geometry import GeometryConfig
 from distill.runs.events import Probe, Warning
 from distill.runs.format import decimals
@@ -59,7 +59,8 @@ def summary(run: RunView) -> str:
     """The first lines of the tab: how many teachers, what is learnt from them, and the outcome so far."""
     count = len(heard(run.config))
     who = "One teacher shapes" if count == 1 else f"{count} teachers shape"
-    takes = listed([one.takes for one in run.config.objectives if one.takes])
+    solutions = ["it learns to write their solutions of problems that had none"] if fills_in(run.config) else []
+    takes = listed([*solutions, *(one.takes for one in run.config.objectives if one.takes)])
     return (
         f"{who} <b>{words(run.config.student.name)}</b> here: {takes}. The pictures show what they ask of it, and "
         f"whether it comes to agree. {in_short(run.series(Probe))}"
