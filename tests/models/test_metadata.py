@@ -59,7 +59,7 @@ def test_only_the_weights_that_the_index_names_count(tmp_path):
 
 
 def test_what_is_no_model_is_refused_in_a_sentence(tmp_path):
-    with pytest.raises(ConfigError, match="no zoo model"):
+    with pytest.raises(ConfigError, match="Not found: 'nonsense'"):
         describe_model("nonsense")
     folder = write_model(tmp_path / "model")
     (folder / "config.json").write_text("[1]")
@@ -147,7 +147,7 @@ def test_what_files_cannot_tell_is_left_open(altered, tmp_path):
     assert same_tokenizer("student-tiny", str(write_model(tmp_path / "bare"))) is None
     broken = altered(dict.clear)
     assert same_tokenizer("student-tiny", broken) is None
-    with pytest.raises(ConfigError, match="no zoo model"):
+    with pytest.raises(ConfigError, match="Not found: 'nonsense'"):
         same_tokenizer("student-tiny", "nonsense")
 
 

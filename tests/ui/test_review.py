@@ -52,9 +52,9 @@ def test_the_line_says_what_this_machine_has_too_little_of():
 
 
 def test_the_review_says_costs_and_what_will_be_done():
-    draft = edited(budget__accumulation=2, name="a<b>c")
+    draft = edited(budget__accumulation=2, objectives__response=False, name="a<b>c")
     html = review(draft, *judged(draft), ["Only 19 rows"])
-    for part in ("<dt>Time</dt><dd>about ", " GB</dd>", " MB</dd>", "Only 19 rows.", "140 steps of 128 problems"):
+    for part in ("<dt>Time</dt><dd>about ", " GB</dd>", " MB</dd>", "Only 19 rows.", "90 steps of 64 problems"):
         assert part in html
     assert (
         "the solutions × 1 + the geometry × 0.5 (mode kernel, debiased similarity at 0.75 of the depth, prior gate)"
