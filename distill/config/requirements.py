@@ -119,13 +119,21 @@ def _texts(config: RunConfig) -> int:
     """The training texts there may be: the solutions, where they are learnt from, and the teachers' answers."""
     answers = wants_answers(config)
     solutions = config.data.solved if wants_solutions(config) else 0
-    return solutions + (_answers(config, answers) if answers else 0)
+    if answers is None:
+        return solutions
+    one_a_problem = answers.keep in ("shortest", "majority")
+    return solutions + (_problems_asked(config) if one_a_problem else _answers(config, answers))
 
 
 def _answers(config: RunConfig, answers: Any) -> int:
     """The answers that the teachers are asked for, in all."""
-    problems = config.data.train - (config.data.solved if fills_in(config) else 0)
-    return problems * answers.samples * (1 if answers.problems == "share" else len(teachers_of(answers, config)))
+    each = answers.samples * (1 if answers.problems == "share" else len(teachers_of(answers, config)))
+    return _problems_asked(config) * each
+
+
+def _problems_asked(config: RunConfig) -> int:
+    """The problems that teachers are asked to solve."""
+    return config.data.train - (config.data.solved if fills_in(config) else 0)
 
 
 def _written(config: RunConfig, answers: Any) -> int:

@@ -49,7 +49,7 @@ class Speed:
 # with two cores took half of that); the halves from Qwen2 models of width 96, 192, 384 and 896 (132, 180, 232, 287
 # GFLOP/s forward; 88, 122, 178, 245 forward and backward).
 # Unpacking: 1.3 to 2.1 ns a weight of four bits on one core (matrices of 576 x 1536 and 896 x 4864).
-_TWO_CORES = Speed(175e9, 160e9, 148, 243, 1e10, 3.5e-4, True, 1.5e-9)
+_TWO_CORES = Speed(105e9, 160e9, 148, 243, 1e10, 3.5e-4, True, 1.5e-9)
 # With AMX: 104 s for Qwen2.5-Coder-0.5B to read 1,100 texts and 1.35 s a step of SmolLM2-135M in `smollm2-cpu`.
 _WITH_AMX = replace(_TWO_CORES, forward=1e12, training=7e11)
 # Any GPU: from data sheets of middling ones, and nothing but a guess until runs have been done there.

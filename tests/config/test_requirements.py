@@ -53,6 +53,7 @@ def test_what_each_method_asks_of_two_teachers(objective, asked):
 def test_answers_are_read_by_the_teachers_of_other_methods_too():
     assert of({"kind": "response"}, "geometry").read == 200  # both teachers' answers, and no solutions
     assert of({"kind": "response"}, "geometry", "task").read == 300
+    assert of({"kind": "response", "keep": "majority"}, "geometry", "task").read == 200  # one answer a problem
 
 
 def test_seq_kd_asks_as_trl_does():
