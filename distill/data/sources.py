@@ -11,6 +11,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from distill.config.errors import UserError
 from distill.config.messages import instead
@@ -262,3 +263,14 @@ def _reason(error: Exception, data: DataConfig) -> str:
     if text.startswith("Unknown split") or kind == "ExpectedMoreSplitsError":
         return start + f"it has no split {data.split!r} (data.split)."
     return start + f"{(text or kind)[:300].rstrip('.')}."
+
+
+def about(data: DataConfig) -> dict[str, Any]:
+    """What a report says of the problems: `called` in words, and the settings that name them."""
+    names = ("source", "path", "dataset", "subset", "split", "families", "seed")
+    told = {name: getattr(data, name) for name in names if getattr(data, name) not in (None, [])}
+    if data.source == "file":
+        told["path"] = Path(data.path).name  # where it lay is nobody's business
+    parts = ", ".join(filter(None, [data.subset, data.split, *data.families]))
+    called = {"problems": "generated problems", "reasoning_gym": "reasoning-gym", "file": told.get("path")}
+    return {"called": f"{called.get(data.source) or data.dataset}{f' ({parts})' if parts else ''}", **told}

@@ -10,7 +10,8 @@ from distill.runs.model_card import model_card
 @pytest.mark.parametrize(
     ("preset", "words"),
     [
-        ("tiny", "- worked solutions (task), weight 1\n- teachers' geometry (geometry), weight 0.5: mode kernel"),
+        ("tiny", "- worked solutions (task), weight 1\n- teachers' answers (response), weight 1: each problem"),
+        ("tiny", "- teachers' geometry (geometry), weight 0.5: mode kernel"),
         ("tiny-response", "- teachers' answers (response), weight 1: each problem answered once by"),
         ("tiny-logits", "- teachers' probabilities (logits), weight 1: forward KL"),
         ("tiny-features", "- teachers' hidden states (features), weight"),

@@ -113,7 +113,7 @@ def test_settings_that_differ_are_shown_and_the_equal_ones_folded(two):
 
 def test_an_objective_that_one_lacks_is_one_line_not_twelve():
     shown, folded = differing(comparison.settings([trained("tiny"), trained("tiny-ce")]))
-    assert shown["objectives"] == ["task, geometry", "<b>task</b>"]
+    assert shown["objectives"] == ["task, response, geometry", "<b>task</b>"]
     assert not any(key.startswith("objectives.geometry") for key in shown)
     assert "objectives.geometry.mode" in folded
 

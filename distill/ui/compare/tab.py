@@ -17,8 +17,8 @@ import gradio as gr
 from distill.config.messages import listed
 from distill.data.families import FAMILIES, IMPOSSIBLE
 from distill.data.problems import examples, showcase
+from distill.data.sources import about
 from distill.evaluation.coverage import LARGEST
-from distill.evaluation.reevaluate import about
 from distill.runs.views import RunView, has_adapter
 from distill.ui.actions import upload_name
 from distill.ui.compare import outcome, panes, recorded_answers
