@@ -8,7 +8,7 @@ from end_to_end_cases import STATEFUL, weights
 from distill.config import run_config as configs
 from distill.config.errors import Stopped
 from distill.data.problems import generate
-from distill.data.response_selection import spread
+from distill.evaluation.during import spread
 from distill.evaluation.score import wilson
 from distill.models.hardware import detect
 from distill.models.pooling import layer_at
