@@ -28,6 +28,7 @@ from distill.runs import format, index, preset_cards, store
 from distill.runs.events import to_json
 from distill.runs.preflight import check_room, refuse_foreseen
 from distill.runs.process import live_process
+from distill.runs.views import RunView
 
 GRACE = 60.0  # seconds a worker has to save after Ctrl-C before it gets SIGTERM
 _TICK = 0.3  # seconds between two looks at a Job
@@ -68,43 +69,45 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m distill",
         description="Many teachers, one small student.",
-        epilog="Exit status: 0 done, 1 failed, 2 what was asked for is wrong, 130 stopped.",
+        epilog="Exit status: 0 done, 1 failed, 2 wrong arguments or settings, 130 stopped.",
     )
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
 
     command = _add(commands, "run", run, "train what a preset or a YAML file asks for")
     command.add_argument("source", metavar="PRESET|FILE", help="a preset (see show) or a YAML file")
     _add_set(command, "change a setting, such as budget.steps=60")
-    command.add_argument("--create", action="store_true", help="only make its folder, for accelerate launch (README)")
+    command.add_argument(
+        "--create", action="store_true", help="only make its folder, for accelerate launch (docs/usage.md)"
+    )
     _add_json(command)
-    command = _add(commands, "resume", resume, "go on with a stopped, crashed or failed run")
+    command = _add(commands, "resume", resume, "continue a stopped, crashed or failed run")
     _add_run(command)
     _add_set(command, "change the budget, such as budget.steps=200")
     _add_json(command)
-    _add_run(_add(commands, "stop", stop, "ask a run to save and leave"))
+    _add_run(_add(commands, "stop", stop, "ask a run to save and stop"))
     _add(commands, "list", list_runs, "all runs, the newest first")
     command = _add(commands, "show", show, "what a run did, or what a preset asks for")
     command.add_argument("what", metavar="RUN|PRESET")
     _add_json(command)
-    command = _add(commands, "evaluate", evaluate, "judge a run's student again")
+    command = _add(commands, "evaluate", evaluate, "evaluate a run's student again")
     _add_run(command)
     command.add_argument("--problems", type=_count, default=240, metavar="N", help="held-out problems (default 240)")
-    command.add_argument("--adapter", default="adapter", metavar="NAME", help="of a run with epochs: epochs/1, ...")
-    _add_set(command, "judge on other problems, such as data.source=reasoning_gym; data.* and evaluation.* only")
+    command.add_argument("--adapter", default="adapter", metavar="NAME", help="one of its epochs, such as epochs/1")
+    _add_set(command, "evaluate on other problems, such as data.source=reasoning_gym; data.* and evaluation.* only")
     _add_json(command)
-    command = _add(commands, "push", push, "keep a finished run in a repository of the Hub, private unless told")
+    command = _add(commands, "push", push, "upload a finished run to a repository on the Hub, private by default")
     _add_run(command)
-    command.add_argument("--to", required=True, metavar="NAME/REPO", help="the repository; it is made if need be")
-    command.add_argument("--public", action="store_true", help="everybody may read it")
-    command = _add(commands, "submit", submit, "do a run as a Job of Hugging Face, on a machine of theirs")
-    command.add_argument("source", metavar="PRESET|FILE|RUN", help="as for run; or an earlier run, to do it again")
-    command.add_argument("--flavor", metavar="NAME", help="the machine, such as a10g-small (without: which will do)")
+    command.add_argument("--to", required=True, metavar="NAME/REPO", help="the repository; created if missing")
+    command.add_argument("--public", action="store_true", help="make it public")
+    command = _add(commands, "submit", submit, "do a run as a Hugging Face Job, on one of their machines")
+    command.add_argument("source", metavar="PRESET|FILE|RUN", help="as for run, or an earlier run to repeat")
+    command.add_argument("--flavor", metavar="NAME", help="the machine, such as a10g-small (without it: suggestions)")
     command.add_argument("--timeout", default="4h", metavar="TIME", help="the longest it may take (default 4h)")
     _add_set(command, "change a setting, such as budget.steps=60")
     command = _add(commands, "follow", follow, "watch a Job that was submitted")
     _add_run(command)
     _add_json(command)
-    commands.add_parser("zoo", help="make the tiny teachers and the tiny student from nothing", add_help=False)
+    commands.add_parser("zoo", help="make the tiny teachers and the tiny student from scratch", add_help=False)
     _add(commands, "doctor", doctor, "what this machine is, and what will run on it")
     return parser
 
@@ -208,7 +211,7 @@ def show(args: argparse.Namespace) -> int:
         print(format.summary(seen.report))
         print(format.families(seen.report))
     if seen.resumable:
-        print(f"python -m distill {'follow' if seen.elsewhere else 'resume'} {seen.id} goes on with it.")
+        print(f"python -m distill {'follow' if seen.elsewhere else 'resume'} {seen.id} continues it.")
     return 0
 
 
@@ -290,19 +293,19 @@ def _interrupt(worker: subprocess.Popen[bytes], folder: Path, times: int) -> str
     """Ask once, insist the second time, end it the third; what was done, for the user."""
     process = live_process(folder)
     if process is None:
-        return "The worker is leaving."
+        return "The worker is stopping."
     if times == 1:
         with contextlib.suppress(UserError):  # it may leave this very moment
             store.stop(folder, grace=GRACE)
-        return "Stopping: the run is being saved (Ctrl-C again to hurry it)."
+        return "Stopping: the run is being saved (Ctrl-C again to stop sooner)."
     if times == 2:
         process.terminate()
-        return "Hurrying (Ctrl-C again ends it at once; what the last checkpoint holds is kept)."
+        return "Stopping sooner (Ctrl-C again ends it at once; the last checkpoint is kept)."
     worker.kill()
     return "Ended."
 
 
-def _ending(seen: store.RunView, returncode: int, interrupted: bool, as_json: bool) -> int:
+def _ending(seen: RunView, returncode: int, interrupted: bool, as_json: bool) -> int:
     log = seen.folder / "stdout.log"
     if seen.state == "done":
         if as_json:
@@ -313,7 +316,7 @@ def _ending(seen: store.RunView, returncode: int, interrupted: bool, as_json: bo
         return 0
     if seen.state == "stopped" or (interrupted and seen.state == "crashed"):
         where = f"at step {seen.step} of {seen.steps}"
-        print(f"Run {seen.id} is stopped {where}: python -m distill resume {seen.id} goes on with it.", file=sys.stderr)
+        print(f"Run {seen.id} is stopped {where}: python -m distill resume {seen.id} continues it.", file=sys.stderr)
         return 130
     reason = (seen.reason or "it gave no reason").rstrip(".")
     print(f"Run {seen.id} {seen.state}: {reason}. Its full output is in {log}.", file=sys.stderr)
@@ -332,7 +335,7 @@ def submit(args: argparse.Namespace) -> int:
     store.start(folder)
     made = jobs.ticket(folder)
     print(f"run {folder.name}: {asked.name}, a Job on {made.flavor} for at most {format.duration(made.seconds)}")
-    print(f"Its page at Hugging Face is {made.url}; what it makes is kept in {made.repository}, which is private.")
+    print(f"Its page at Hugging Face is {made.url}; what it produces is kept in {made.repository}, which is private.")
     print(
         f"The page and `list` show it like any run; python -m distill follow {folder.name} watches it, "
         f"stop {folder.name} ends it."
@@ -356,7 +359,7 @@ def follow(args: argparse.Namespace) -> int:
     return _terminal_word(seen, args.json)
 
 
-def _terminal_word(seen: store.RunView, as_json: bool) -> int:
+def _terminal_word(seen: RunView, as_json: bool) -> int:
     """Print how it ended; the exit status."""
     if seen.state == "done":
         print(to_json(seen.report or {}) if as_json else format.summary(seen.report or {}))
@@ -388,11 +391,11 @@ def _which(asked: run_config.RunConfig, args: argparse.Namespace) -> str:
             estimates.estimate(asked, jobs.FLAVORS[-1].machine, ()).obstacle
             or "its size isn't known until it is fetched"
         )
-        return f"Say on which machine: --flavor and one of {names}; none is known to do (even the largest: {reason})."
+        return f"Choose a machine with --flavor: {names}. None is known to work ({reason})."
     flavor, cost = found
     on = f"{flavor.gpu} with {flavor.machine.gpu_gb:.0f} GB" if flavor.gpu else f"{flavor.machine.cores} cores"
     return (
-        f"Say on which machine: --flavor {flavor.name} is the cheapest that can ({on}, "
+        f"Choose a machine: --flavor {flavor.name} is the cheapest that works ({on}, "
         f"{estimates.text(cost.seconds)}); others are {names}."
     )
 
@@ -463,7 +466,7 @@ def _prospect(device: str, problems: list[str]) -> str:
     if problems:
         return f"Not ready: {'; '.join(problems)}."
     if device in ("cpu", "mps"):
-        return "The tiny presets run here in minutes; students of half a billion parameters and more want a CUDA GPU."
+        return "The tiny presets run here in minutes; students of half a billion parameters and more need a CUDA GPU."
     return "Everything runs here, as far as memory allows; python -m distill run tiny is the first thing to try."
 
 

@@ -1,14 +1,14 @@
 """Write docs/config.md, every setting of a run, from the schema: `python -m scripts.config_docs`.
 
-Types, ranges and defaults come from the pydantic models, labels and help from where the page has them (`words`). A test
-(tests/test_readme.py) says when the file is out of date.
+Types, ranges, defaults and words come from the pydantic models. A test (tests/test_readme.py) says when the file is out
+of date.
 """
 
 from __future__ import annotations
 
 import types
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, Union, get_args, get_origin
+from typing import Any, Literal, Union, get_args, get_origin
 
 from annotated_types import Ge, Gt, Le, Lt
 from pydantic import BaseModel
@@ -16,9 +16,8 @@ from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
 from distill.config.run_config import RunConfig
-from distill.config.settings import Settings, settings_in, unwrapped
+from distill.config.settings import Settings, dial_of, settings_in, unwrapped
 from distill.objectives import KINDS
-from distill.ui.configure.fields import FIELDS
 
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "config.md"
 
@@ -56,48 +55,10 @@ GROUPS = (
     ("probe", "probe", "What is measured while the student trains."),
 )
 
-# Labels and help where the page has no field, or asks in another way.
-OTHERS = {
-    "name": ("Name", "What the run is called in lists and on its model card."),
-    "description": ("Description", "A sentence about the run."),
-    "student": ("Student", "The model that will learn: see [a model](#a-model)."),
-    "teachers": ("Teachers", "A list of models, each with a name of its own: see [a model](#a-model)."),
-    "data": ("Data", "See [data](#data)."),
-    "objectives": ("Methods", "A weighted list of methods, at most one of each kind: see [objectives](#objectives)."),
-    "lora": ("Adapter", "See [lora](#lora)."),
-    "budget": ("Budget", "See [budget](#budget)."),
-    "evaluation": ("Evaluation", "See [evaluation](#evaluation)."),
-    "probe": ("Measurements", "See [probe](#probe)."),
-    "student.model": ("Model", "A zoo model, a folder, or an id on the Hub."),
-    "student.name": ("Name in this run", "What charts and tables call it."),
-    "data.path": ("File", "JSONL, CSV or Parquet; at most 20 MB and 100,000 rows. For source `file`."),
-    "data.columns": ("Columns", "See [data.columns](#datacolumns)."),
-    # On the page an empty number is 0, and "this page" is the page.
-    "budget.epochs": ("Times over all texts (epochs)", "The adapter is kept after each. None: as many steps as given."),
-    "report_to": ("Trackers that get the numbers too", "Programs that keep and draw the curves of many runs."),
-}
-GATE = "Gate", "How much each teacher counts for each text. A bare kind stands for `{kind: KIND}`."
-
-
-class Words(NamedTuple):
-    """What a setting is called, what it means, and what each of its choices means."""
-
-    label: str
-    help: str
-    choices: dict[Any, str]
-
-
-def words(path: str) -> Words:
-    """The words of the setting at a dotted path. Raises KeyError where nobody has written any.
-
-    The one place to change when the words move beside the settings.
-    """
-    choices = dict(FIELDS[path].words) if path in FIELDS else {}
-    if path in OTHERS:
-        return Words(*OTHERS[path], choices)
-    if path.startswith("objectives.") and path.endswith(".gate"):
-        return Words(*GATE, choices)
-    return Words(FIELDS[path].label, FIELDS[path].help, choices)
+# Where more is said of a setting at the top level than its help.
+LINKS = {name: f"[{name}](#{name})" for name in ("data", "objectives", "lora", "budget", "evaluation", "probe")}
+LINKS |= dict.fromkeys(("student", "teachers"), "[a model](#a-model)")
+LINKS["data.columns"] = "[data.columns](#datacolumns)"
 
 
 def page() -> str:
@@ -140,11 +101,13 @@ def _rows(group: type[Settings], path: str, inside: str = "") -> list[str]:
         at = f"{path}.{name}".lstrip(".")
         if path.startswith("objectives.") and name == "kind" and not inside:
             continue
-        label, text, choices = words(at)
-        meaning = f"**{_cell(label)}.** {_cell(text)}"
-        said = [f"`{key}`: {_cell(_bare(key, choices[key]))}" for key in _choices(info) if key in choices]
+        method = KINDS[at.split(".")[1]] if path.startswith("objectives.") else None
+        label = info.title.format(noun=method.noun, short=method.short) if method else info.title
+        link = f"See {LINKS[at]}." if at in LINKS else ""
+        meaning, choices = " ".join(filter(None, [f"**{label}.**", info.description, link])), dial_of(info).words
+        said = [f"`{key}`: {_bare(key, choices[key])}" for key in _choices(info) if key in choices]
         meaning += f" {'; '.join(said)}." if said else ""
-        rows.append(f"| `{inside}{name}` | {_values(info)} | {_default(info)} | {meaning} |")
+        rows.append(f"| `{inside}{name}` | {_values(info)} | {_default(info)} | {_cell(meaning)} |")
         nested = settings_in(info.annotation) if name == "gate" else None
         rows += _rows(nested, at, f"{inside}{name}.") if nested else []
     return rows

@@ -18,7 +18,7 @@ def save_adapter(folder, seed, width=16):
     with torch.no_grad():
         for name, weights in student.named_parameters():
             if "lora_B" in name:
-                weights.normal_(0, 0.2, generator=random)
+                weights.normal_(0, 0.3, generator=random)
     student.save_pretrained(folder / "adapter")
     return student
 

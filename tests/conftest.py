@@ -7,9 +7,8 @@ from functools import cache
 import pytest
 import torch
 
-from distill.data.problems import generate
 from distill.zoo.cards import CARDS, build_model
-from distill.zoo.tokenizers import train_tokenizer
+from distill.zoo.train import make_tokenizer
 
 torch.set_num_threads(1)
 # Runs and the bank of this session only: nothing is read from the user's cache, nothing is left in it.
@@ -19,9 +18,7 @@ os.environ["DISTILL_HOME"] = _HOME.name
 
 @cache
 def _tokenizer(name):
-    card = CARDS[name]
-    texts = [f"{p.question}\n{p.solution}" for p in generate("train", 300, seed=1)]
-    return train_tokenizer(card.tokenizer, card.vocabulary, texts, card.chat)
+    return make_tokenizer(CARDS[name], texts=300)
 
 
 @cache

@@ -40,7 +40,7 @@ from distill.runs.process import claim
 folder, ending = Path(sys.argv[1]), sys.argv[2]
 claim(folder)
 events = EventWriter(folder / "events.jsonl")
-events.write(Stage(name="signals", text="asking teacher 1 of 1", done=1, total=2))
+events.write(Stage(name="signals", text="Teacher 1 of 1 (qwen2-tiny) is reading texts", done=1, total=2))
 events.write(Status(state="training"))
 for step in range(1, 10**6 if ending == "endless" else 21):
     events.write(Metric(step=step, steps=20, loss=1 / step, seconds_left=2.0))
@@ -86,7 +86,7 @@ def test_a_run_to_its_end(folder, capsys):
     assert "86.2% (95%: 81.3-90.0, n = 240)" in said.out and "160 fixed, 2 broken, p < 0.001" in said.out
     assert "0.50 -> 0.75 (chance: 0.02)" in said.out and "1 min 52 s" in said.out and str(folder) in said.out
     assert "after, new wordings  70.0%" in said.out
-    assert "asking teacher 1 of 1" in said.err and "warning: little headroom" in said.err
+    assert "Teacher 1 of 1 (qwen2-tiny) is reading texts (1/2)" in said.err and "warning: little headroom" in said.err
     assert "step 20 of 20, loss 0.050" in said.err
 
 
@@ -160,8 +160,8 @@ def test_accuracy_says_whether_it_is_of_before_or_of_which_step(folder, capsys):
         (["run", "tiny", "--set", "seed=1", "budget.steps=0"], "budget.steps is 0: it must be at least 1."),
         (
             ["run", "tiny-ce", "--set", "student=student-tny"],
-            "The student 'student-tny' can't be used: 'student-tny' is no zoo model, no folder and no Hub id "
-            "(organisation/name): did you mean 'student-tiny'?",
+            "The student 'student-tny' can't be used: not found: 'student-tny'. Enter owner/name, a folder, or pick a "
+            "bundled model: did you mean 'student-tiny'?",
         ),
         (["show", "tinny"], "There is no run or preset 'tinny': did you mean 'tiny'?"),
         (["stop", "abc"], "There is no run 'abc' in {runs}: there is none yet."),
@@ -234,7 +234,7 @@ def test_a_preset_that_is_too_much_for_here_says_where_it_can_be_done(capsys, mo
     monkeypatch.setattr(Machine, "here", classmethod(lambda *_: Machine(2, 8.0)))
     assert main(["show", "deku"]) == 0
     said = [line for line in capsys.readouterr().out.splitlines() if line.startswith("# ")]
-    assert said[1].startswith("# not on this machine: needs ")
+    assert said[1].startswith("# not available on this machine: needs ")
     assert said[-1].startswith("# python -m distill submit deku --flavor ")
 
 

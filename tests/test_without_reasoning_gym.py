@@ -40,7 +40,10 @@ def test_run_and_show_say_what_to_install(without, capsys, tmp_path, monkeypatch
     monkeypatch.setattr(Machine, "here", lambda *_: LARGE)
     assert main(["show", "smollm2-from-qwen"]) == 0
     shown = capsys.readouterr().out
-    assert "not on this machine: lacks reasoning-gym, which makes the problems: pip install reasoning-gym" in shown
+    assert (
+        "not available on this machine: lacks reasoning-gym, which makes the problems: pip install reasoning-gym"
+        in shown
+    )
 
 
 def test_the_page_and_its_preview_say_what_to_install(without):

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import glob
 import hashlib
 import os
 import secrets
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 UNFINISHED = ".unfinished-"  # what the name of a half-written file begins with
+_STALE = 600  # seconds since it last grew, after which it is what a killed process left
 
 
 @contextmanager
@@ -19,6 +22,7 @@ def replacing(file: Path, sync: bool = False) -> Iterator[Path]:
     `sync`: it is on the disk by then, even if the machine goes down.
     """
     unfinished = file.with_name(f"{UNFINISHED}{file.name}.{secrets.token_hex(8)}")
+    sweep(file.parent, glob.escape(file.name))
     try:
         yield unfinished
         if sync:
@@ -34,6 +38,14 @@ def write_atomically(file: Path, content: str | bytes, sync: bool = False) -> No
     """All of the file (a text in UTF-8) or nothing; `sync` as in `replacing`."""
     with replacing(file, sync) as unfinished:
         unfinished.write_bytes(content.encode() if isinstance(content, str) else content)
+
+
+def sweep(folder: Path, name: str = "") -> None:
+    """Remove what killed processes left in `folder` half written, of the file of this name or of all."""
+    for left in folder.glob(f"{UNFINISHED}{name}*"):
+        with suppress(OSError):
+            if time.time() - left.stat().st_mtime > _STALE:
+                left.unlink()
 
 
 def sha256_of(file: Path) -> str:

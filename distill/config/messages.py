@@ -1,6 +1,6 @@
 """Says in one plain sentence what is wrong with a setting, and which right one is nearest.
 
-It turns pydantic's errors into sentences. It knows nothing of what any setting means.
+It turns pydantic's errors into sentences.
 """
 
 from __future__ import annotations
@@ -130,9 +130,11 @@ def _sentence(kind: str, where: str, value: Any, context: dict[str, Any], messag
     if kind == "missing":
         return f"{where} is missing: add it to the settings."
     if kind == "union_tag_not_found":
-        return f"{where} says no kind: give it one, such as 'kind: task'."
+        return f"{where} has no kind: give it one, such as 'kind: task'."
     if kind == "union_tag_invalid":
         return f"{where}.kind is {show(context['tag'])}: {instead(context['tag'], _quoted(context['expected_tags']))}"
+    if value is None and kind.startswith("string"):
+        return f"{where} is empty: give it a value."
     start = f"{where} is {show(value)}: "
     if kind == "literal_error":
         choices = _quoted(context["expected"])

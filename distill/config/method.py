@@ -32,7 +32,7 @@ class Rollout:
 
 def weight_setting(default: float = 1.0) -> Any:
     """The setting that says how much a method counts beside the others."""
-    return setting(default, "Weight of {short}", "How much this counts beside the other aims.")
+    return setting(default, "Weight of {short}", "How much this counts relative to the other methods.")
 
 
 class Method(Settings):
@@ -55,7 +55,6 @@ class Method(Settings):
     takes: ClassVar[str] = ""
     distance: ClassVar[tuple[str, str] | None] = None
 
-    rare: ClassVar[tuple[str, ...]] = ()  # groups of settings that are folded away on the page
     needs_teachers: ClassVar[bool] = True
     same_tokenizer: ClassVar[bool] = False  # compares two distributions over one vocabulary, token by token
     by_character: ClassVar[bool] = False  # compares pieces of text that end at the same character
@@ -132,12 +131,12 @@ class Method(Settings):
 
 
 def _tau(label: str, *kinds: str, rare: bool = False) -> Any:
-    text = "In bits per byte. Small: only the surest teacher counts. Large: all count alike."
+    text = "In bits per byte. Small: only the most confident teacher counts. Large: all count the same."
     return setting(0.1, label, text, when=among("kind", *kinds), rare=rare, gt=0, le=100)
 
 
 def _epsilon(label: str, *kinds: str) -> Any:
-    text = "So that no teacher is ever quite unheard."
+    text = "Ensures that every teacher always counts a little."
     return setting(0.2, label, text, when=among("kind", *kinds), rare=True, ge=0, le=1)
 
 
@@ -147,28 +146,28 @@ class GateConfig(Settings):
     bare = "kind"
     kind: Literal["uniform", "learned", "prior", "meta"] = setting(
         "prior",
-        "Who is listened to (the gate)",
-        "For every problem the gate gives each teacher a share.",
+        "Teacher weights (gate)",
+        "For every problem the gate gives each teacher a weight.",
         {
-            "uniform": "uniform: all teachers alike",
-            "prior": "prior: whoever finds the text likely is believed",
+            "uniform": "uniform: all teachers count the same",
+            "prior": "prior: by how likely each teacher finds the text",
             "learned": "learned: whatever lowers the loss; tends to settle on one teacher",
-            "meta": "meta: as prior, moved towards teachers that helped with the problems",
+            "meta": "meta: like prior, shifted towards teachers that helped with validation problems",
         },
     )
     tau: float = _tau("Sharpness of the gate (tau)", "prior", "meta")
-    epsilon: float = _epsilon("Share that is always spread evenly (epsilon)", "prior", "meta")
+    epsilon: float = _epsilon("Weight always spread evenly (epsilon)", "prior", "meta")
     balance: Annotated[float, Field(ge=0, le=100)] | None = setting(
         None,  # 0.5 for meta, 0 for learned, as on the card
-        "Penalty for hearing few teachers",
-        "Of a gate that is trained. Empty: 0.5 for meta, 0 for learned.",
+        "Penalty for relying on few teachers",
+        "Only for a trained gate. If blank: 0.5 for meta, 0 for learned.",
         when=among("kind", "learned", "meta"),
         rare=True,
     )
     every: Count = setting(
         50,
-        "Steps between measurements of benefit",
-        "How often meta asks which teacher helps.",
+        "Measure benefit every N steps",
+        "How often meta measures which teachers help.",
         when=among("kind", "meta"),
         rare=True,
     )
@@ -180,25 +179,34 @@ class SharesConfig(Settings):
     bare = "kind"
     kind: Literal["uniform", "prior"] = setting(
         "prior",
-        "Whose word counts for {noun} (gate)",
-        "For every text each teacher gets a share. With one teacher it makes no difference.",
-        {"uniform": "uniform: all teachers alike", "prior": "prior: whoever finds the text likely is believed"},
+        "Teacher weights for {noun} (gate)",
+        "For every text each teacher gets a weight. With one teacher it makes no difference.",
+        {
+            "uniform": "uniform: all teachers count the same",
+            "prior": "prior: by how likely each teacher finds the text",
+        },
     )
     tau: float = _tau("Sharpness of the gate for {noun} (tau)", "prior", rare=True)
-    epsilon: float = _epsilon("Share always spread evenly for {noun} (epsilon)", "prior")
+    epsilon: float = _epsilon("Weight always spread evenly for {noun} (epsilon)", "prior")
+
+
+def gate_setting(default: Any, **more: Any) -> Any:
+    """The setting that says how a method weighs its teachers."""
+    text = "How much each teacher counts for each text. A bare kind stands for `{kind: KIND}`."
+    return setting(default, "Gate", text, **more)
 
 
 def teachers_setting(rare: bool = False) -> Any:
     """The setting that says which of the run's teachers a method listens to."""
-    text = "Empty: all of the run's teachers."
-    return setting(None, "Teachers heard for {noun}", text, rare=rare, widget="teachers")
+    text = "If blank: all of the run's teachers."
+    return setting(None, "Teachers used for {noun}", text, rare=rare, widget="teachers")
 
 
 class Listening(Method):
     """What the methods share that listen to several teachers token by token."""
 
     teachers: Names = teachers_setting(rare=True)
-    gate: SharesConfig = SharesConfig()
+    gate: SharesConfig = gate_setting(SharesConfig())
 
     def signals(self, teachers: int) -> frozenset[str]:
         """`said`, and how likely each teacher finds the texts, where that decides how much it counts."""

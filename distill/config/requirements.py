@@ -31,8 +31,9 @@ class Demand:
 
 
 def listening(config: RunConfig, name: str) -> list[Method]:
-    """The methods that listen to the teacher of this name."""
-    return [one for one in config.objectives if name in (teacher.name for teacher in teachers_of(one, config))]
+    """The methods that listen to the teacher of this name, the solving of problems without a solution included."""
+    methods = [*config.objectives, *([wants_answers(config)] if fills_in(config) else [])]
+    return [one for one in methods if name in (teacher.name for teacher in teachers_of(one, config))]
 
 
 def heard(config: RunConfig) -> list[ModelRef]:
@@ -49,7 +50,17 @@ def asks_for_answers(config: RunConfig) -> Method | None:
 def wants_answers(config: RunConfig) -> Any:
     """How teachers are asked for answers to the training problems, a ResponseConfig; None where nobody wants any."""
     asking = asks_for_answers(config)
-    return asking.answers if asking else None
+    if asking is not None:
+        return asking.answers
+    if fills_in(config):
+        longest = config.evaluation.max_new_tokens
+        return config.methods["response"](problems="share", keep="majority", max_new_tokens=longest)
+    return None
+
+
+def fills_in(config: RunConfig) -> bool:
+    """Whether teachers solve the problems that come without a solution, and only those."""
+    return bool(config.teachers) and config.data.solved < config.data.train and asks_for_answers(config) is None
 
 
 def answers_itself(config: RunConfig) -> Method | None:
@@ -59,7 +70,8 @@ def answers_itself(config: RunConfig) -> Method | None:
 
 def wants_solutions(config: RunConfig) -> bool:
     """Whether the data's own solutions are among the texts to learn from: where `task` is, or nobody's answers are."""
-    return wants_answers(config) is None or not all(one.needs_teachers for one in config.objectives)
+    task = not all(one.needs_teachers for one in config.objectives)
+    return wants_answers(config) is None or task or fills_in(config)
 
 
 def demand(config: RunConfig, name: str) -> Demand:
@@ -87,7 +99,7 @@ def notes(config: RunConfig) -> list[str]:
     found = []
     if writers:
         between, write = (" between them", "write") if len(writers) > 1 else ("", "writes")
-        count = sum(one.written for one in asked.values())
+        count = _answers(config, wants_answers(config))
         found.append(f"{_who(writers)} {write} {count:,} answers to the training problems{between}, once")
     if readers:
         who = f"each of {len(readers)} teachers" if len(readers) > 1 else _who(readers)
@@ -106,14 +118,27 @@ def planned_steps(config: RunConfig) -> int:
 def _texts(config: RunConfig) -> int:
     """The training texts there may be: the solutions, where they are learnt from, and the teachers' answers."""
     answers = wants_answers(config)
-    solutions = config.data.train if wants_solutions(config) else 0
-    return solutions + (len(teachers_of(answers, config)) * _written(config, answers) if answers else 0)
+    solutions = config.data.solved if wants_solutions(config) else 0
+    if answers is None:
+        return solutions
+    one_a_problem = answers.keep in ("shortest", "majority")
+    return solutions + (_problems_asked(config) if one_a_problem else _answers(config, answers))
+
+
+def _answers(config: RunConfig, answers: Any) -> int:
+    """The answers that the teachers are asked for, in all."""
+    each = answers.samples * (1 if answers.problems == "share" else len(teachers_of(answers, config)))
+    return _problems_asked(config) * each
+
+
+def _problems_asked(config: RunConfig) -> int:
+    """The problems that teachers are asked to solve."""
+    return config.data.train - (config.data.solved if fills_in(config) else 0)
 
 
 def _written(config: RunConfig, answers: Any) -> int:
-    """The answers that each teacher is asked for."""
-    among = len(teachers_of(answers, config)) if answers.problems == "share" else 1
-    return -(-config.data.train * answers.samples // max(among, 1))
+    """The answers that each teacher is asked for, at most."""
+    return -(-_answers(config, answers) // max(len(teachers_of(answers, config)), 1))
 
 
 def _who(names: list[str]) -> str:

@@ -7,10 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Union
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Union
 
 import yaml
 from pydantic import Field, ValidationError, field_validator, model_validator
+from pydantic_core import PydanticUndefined
 
 from distill.config import paths
 from distill.config.errors import ConfigError
@@ -28,11 +29,14 @@ from distill.config.settings import (
     Settings,
     Text,
     Tracker,
+    setting,
 )
 
 __all__ = ["BudgetConfig", "ColumnsConfig", "ConfigError", "DataConfig", "LoraConfig", "ModelRef", "RunConfig"]
 __all__ += ["load", "parse", "teachers_of", "to_yaml"]
 
+
+_LORA, _CHANCE = "Adapter (LoRA: small additions to the student's layers)", "Seed and answers"
 
 if TYPE_CHECKING:
     Objective = Method
@@ -42,9 +46,19 @@ class ModelRef(Settings):
     """A model: the name of a zoo model, a folder or a Hub id, and what the run calls it."""
 
     bare = "model"
-    model: Text
-    name: Name = Field(default_factory=lambda data: _last_part(data.get("model", "")))
-    revision: Text | None = None
+    model: Text = setting(..., "Model", "A bundled model, a folder, or an id on the Hub.", widget="model")
+    name: Name = setting(
+        PydanticUndefined,
+        "Name in this run",
+        "What charts and tables call it.",
+        default_factory=lambda data: _last_part(data.get("model", "")),
+    )
+    revision: Text | None = setting(
+        None,
+        "Version on the Hub",
+        "A branch, tag or commit. If blank: the newest. Bundled models have none.",
+        rare=True,
+    )
 
     @model_validator(mode="before")
     @classmethod
@@ -53,25 +67,39 @@ class ModelRef(Settings):
         if not isinstance(data, dict) or "gguf" not in data:
             return data
         if data["gguf"] is not None:
-            raise fault("gguf", " is no setting any more: only safetensors are read, so name a model that has them.")
+            raise fault("gguf", " is no longer a setting: only safetensors are read, so name a model that has them.")
         return {key: value for key, value in data.items() if key != "gguf"}
 
 
 class RunConfig(Settings):
     """All a run is asked to do."""
 
-    name: Name = "run"
-    description: Annotated[str, Field(max_length=500)] = ""
-    seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
-    student: ModelRef
-    teachers: list[ModelRef] = Field(default_factory=list)
-    data: DataConfig = DataConfig()
-    objectives: list[Objective]  # the settings of the methods, see `complete`
-    lora: LoraConfig = LoraConfig()
-    budget: BudgetConfig = BudgetConfig()
-    evaluation: EvaluationConfig = EvaluationConfig()
-    probe: ProbeConfig = ProbeConfig()
-    report_to: list[Tracker] = Field(default_factory=list)
+    methods: ClassVar[dict[str, type[Method]]] = {}  # by kind, see `complete`
+
+    name: Name = setting("run", "Name", "What the run is called in lists and on its model card.")
+    description: str = setting("", "Description", "A sentence about the run.", max_length=500)
+    seed: int = setting(0, "Seed", "The same number gives the same run again.", group=_CHANCE, ge=0, lt=2**32)
+    student: ModelRef = setting(..., "Student", "The model that will learn.")
+    teachers: list[ModelRef] = setting([], "Teachers", "A list of models, each with a name of its own.")
+    data: DataConfig = setting(DataConfig(), "Data")
+    objectives: list[Objective] = setting(  # the settings of the methods, see `complete`
+        ..., "Methods", "A weighted list of methods, at most one of each kind."
+    )
+    lora: LoraConfig = setting(LoraConfig(), "Adapter", group=_LORA)
+    budget: BudgetConfig = setting(BudgetConfig(), "Budget", group="Training")
+    evaluation: EvaluationConfig = setting(EvaluationConfig(), "Evaluation", group=_CHANCE)
+    probe: ProbeConfig = setting(ProbeConfig(), "Measurements", rare=True)
+    report_to: list[Tracker] = setting(
+        [],
+        "Experiment trackers",
+        "Also send the numbers to these programs. The app draws its curves without them.",
+        {
+            "trackio": "trackio: in files on this machine",
+            "tensorboard": "tensorboard: in the run's folder",
+            "wandb": "wandb: at Weights & Biases, or in files without an account",
+        },
+        rare=True,
+    )
 
     @property
     def geometry(self) -> Method | None:
@@ -146,7 +174,7 @@ class RunConfig(Settings):
         if stranger is not None:
             raise fault(
                 f"objectives.{kind}.teachers",
-                f" names {show(stranger)}, who is not among the teachers: {instead(stranger, names)}",
+                f" names {show(stranger)}, which is not among the teachers: {instead(stranger, names)}",
             )
 
     def _check_listed(self) -> None:
@@ -165,6 +193,7 @@ class RunConfig(Settings):
 def complete(methods: Iterable[type[Method]]) -> None:
     """Tell RunConfig which methods there are; distill.objectives does, when anything of this package is imported."""
     union = Annotated[Union[tuple(methods)], Field(discriminator="kind")]  # noqa: UP007 - made of a list
+    RunConfig.methods = {method.of_kind(): method for method in methods}
     RunConfig.model_rebuild(force=True, _types_namespace={"Objective": union})
 
 
@@ -178,6 +207,7 @@ def teachers_of(objective: Method, config: RunConfig) -> list[ModelRef]:
 def load(preset_or_path: str | Path, overrides: list[str] | tuple[str, ...] = ()) -> RunConfig:
     """The config a preset or a YAML file asks for, with `overrides` ("budget.steps=60") on top. Raises ConfigError."""
     settings = _read(str(preset_or_path))
+    settings.pop("title", None)  # of a preset's card, and no setting
     for override in overrides:
         apply(settings, override)
     return parse(settings)

@@ -1,7 +1,7 @@
 """Secrets taken out of text: tokens and keys never land in a run's folder, a log, an event or on the page.
 
 What is secret is known in one place, here: the values of environment variables that are named like secrets, and
-whatever is shaped like a token of the Hub. This module knows nothing of who writes or of what a token is for.
+whatever is shaped like a token of the Hub.
 """
 
 from __future__ import annotations

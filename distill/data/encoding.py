@@ -1,9 +1,8 @@
 """From a question and its solution to what one model reads: its own tokens, labels and masks.
 
-The rules (maths.md section 4): prompt and completion are tokenised jointly and the border is found by character
-offsets; the answer ends with the model's own end-of-turn token; padding is known by the attention mask alone, never by
-an id, for in some models (SmolLM2) pad and end are one token. This module knows nothing of how a chat template is read,
-of models' weights, of problems' families or of losses.
+The rules (docs/methods.md, "4. Across tokenizers"): prompt and completion are tokenised jointly and the border is found
+by character offsets; the answer ends with the model's own end-of-turn token; padding is known by the attention mask
+alone, never by an id, for in some models (SmolLM2) pad and end are one token.
 """
 
 from __future__ import annotations
@@ -24,11 +23,11 @@ class Example:
     """One text as one model reads it; all lists have the length L of the sequence.
 
     `labels` is -100 on the prompt. `content` is 1 on tokens of the question and of the completion that count for
-    pooling: no template, no special token, and not the first of them, which models use as an attention sink (maths.md
-    section 1). `completion_start` is the position of the first labelled token, L if there is none. `completion_bytes`
-    counts the UTF-8 bytes of the completion that the labels cover, the end token none. `truncated`: max_length cut it.
-    `ends` says where in the solution each labelled token ends: the running maximum of characters, -1 for the end token,
-    -2 for what `max_length` cut in the middle of a character (bytes of an emoji).
+    pooling: no template, no special token, and not the first of them, which models use as an attention sink
+    (docs/methods.md, "1. CKA"). `completion_start` is the position of the first labelled token, L if there is none.
+    `completion_bytes` counts the UTF-8 bytes of the completion that the labels cover, the end token none. `truncated`:
+    max_length cut it. `ends` says where in the solution each labelled token ends: the running maximum of characters, -1
+    for the end token, -2 for what `max_length` cut in the middle of a character (bytes of an emoji).
     """
 
     input_ids: list[int]

@@ -1,8 +1,9 @@
 """Is this answer right? What an answer's text concludes, compared with the answer that is right.
 
 "#### 62" is taken where there is one; else what the text calls its final answer or puts in a box; else its last number,
-or the statement that the problem has no answer. Mathematics is compared by `math_verify` (1/2 is 0.5 is \\frac{1}{2}).
-No answer, however odd, makes grading raise or hang. This module knows nothing of models or of families.
+or the statement that the problem has no answer. An answer to two questions ("28 and 4") is two numbers. Mathematics is
+compared by `math_verify` (1/2 is 0.5 is \\frac{1}{2}).
+No answer, however odd, makes grading raise or hang.
 """
 
 from __future__ import annotations
@@ -38,6 +39,8 @@ _PLAIN = re.compile(
     r"[$\u20ac\u00a3]?([-+]?)[$\u20ac\u00a3]?(\d{1,3}(?:,\d{3})+|\d+)(?:\.0*)?\s*%?"
     r"(?:\s+(?!hundred|thousand|million|billion|dozen)[^\W\d][^\d\\^=*/+<>]*)?"
 )
+
+_PAIR = re.compile(r"\d+ and \d+")
 
 # What says in words that a problem has no answer. "I don't think I made a mistake" does not.
 _NO_ANSWER = re.compile(
@@ -155,6 +158,8 @@ def _equal(gold: str, extracted: str) -> bool:
         return True
     if IMPOSSIBLE in (gold, extracted):
         return False
+    if _PAIR.fullmatch(gold):  # two questions in one: both numbers, in their order
+        return _NUMBER.findall(gold) == _NUMBER.findall(extracted.replace("$", ""))
     whole = [_PLAIN.fullmatch(text) for text in (gold, extracted)]
     if all(whole):  # what nearly every answer is: decided without sympy
         return len({int(match[1] + match[2].replace(",", "")) for match in whole}) == 1

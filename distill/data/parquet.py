@@ -1,8 +1,7 @@
 """The rows of a Parquet file, one after another, with limits on what it may unpack to.
 
 Such files are packed: a few kilobytes may stand for gigabytes. So text is read as it is stored, each value once
-(pyarrow's dictionaries), and measured before it is unpacked. pyarrow is imported when a file is read. This module
-knows nothing of which column is what.
+(pyarrow's dictionaries), and measured before it is unpacked. pyarrow is imported when a file is read.
 """
 
 from __future__ import annotations

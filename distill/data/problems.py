@@ -1,11 +1,11 @@
-"""Generated word problems in four splits that cannot overlap.
+"""Generated word problems in five splits that cannot overlap.
 
-Which split a problem belongs to follows from its *facts* alone (family and numbers, whatever the names and wording): a
-hash of the facts picks it. So no problem of one split can be a re-wording of a problem of another, however many are
-drawn. The `new_phrasing` split has, besides, wordings no other split uses.
+Which split a problem belongs to follows from its *facts* alone (its variant and numbers): a hash of them picks it, and
+every wording shows all of them. So a problem of one split is never met in another in other words, however many are
+drawn (3 and 5 apples are other facts than 5 and 3). `new_phrasing` has, besides, wordings that no other split uses, and
+`new_names` names, things and containers; these two share their facts.
 
 The stream is seeded and the same on every platform and Python version (it uses `random.Random.randrange` only).
-This module knows nothing of models, tokens or templates.
 """
 
 from __future__ import annotations
@@ -16,20 +16,17 @@ import random
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from functools import cache
-from pathlib import Path
 
 from distill.config.errors import ConfigError
 from distill.config.messages import instead
-from distill.data.families import FAMILIES, Facts, Family
-from distill.data.wordings import NEW_PHRASINGS
+from distill.config.paths import PROBLEMS
+from distill.data import telling
+from distill.data.families import FAMILIES, FAMILY_OF, IMPOSSIBLE, VARIANTS, Facts, Family, Variant
 
-SPLITS = ("train", "validation", "held_out", "new_phrasing")
-_BUCKETS = (0, 1, 2, 3, 4, 5, 6), (7,), (8,), (9,)  # of ten, in the order of SPLITS
-_SHOWCASE = Path(__file__).parents[2] / "assets" / "problems" / "showcase.json"
-
-_SHE = ("Ann", "Mia", "Sarah", "Lily", "Emma", "Rosa")
-_HE = ("Tom", "Ben", "Sam", "Leo", "Max", "Omar")
-_ITEMS = ("apples", "pens", "books", "crayons", "coins", "cups", "toys", "cards", "shells", "cakes", "stamps", "balls")
+SPLITS = ("train", "validation", "held_out", "new_phrasing", "new_names")
+_BUCKETS = {"train": range(7), "validation": (7,), "held_out": (8,), "new_phrasing": (9,), "new_names": (9,)}  # of ten
+_TURNS = {IMPOSSIBLE: 4}  # where families take turns, how often one comes round, if not once
+_TRIES = 10_000  # draws after which a variant is taken to have no facts of a split
 
 
 @dataclass(frozen=True)
@@ -47,29 +44,21 @@ class Problem:
         return json.dumps(asdict(self))
 
 
-def split_of(family: str, facts: Facts) -> str | None:
-    """The split that the facts of a problem belong to; a pure function, so splits are disjoint by construction.
+def in_split(variant: str, facts: Facts, split: str) -> bool:
+    """Whether the facts of a problem belong to `split`: a pure function, so splits are disjoint by construction.
 
-    None for facts that no split uses (see `families.Reserve`).
+    What shows no facts belongs where its wordings do: to `train` and to `new_phrasing`.
     """
-    reserve = FAMILIES[family].reserve
-    if reserve and reserve.needed(facts):
-        if reserve.holds(facts):
-            return SPLITS[1 + _bucket(family, reserve.shown(facts), 3)]
-        return "train" if _bucket(family, facts, 10) in _BUCKETS[0] else None
-    bucket = _bucket(family, facts, 10)
-    return next(split for split, buckets in zip(SPLITS, _BUCKETS, strict=True) if bucket in buckets)
-
-
-def _bucket(family: str, facts: Facts, buckets: int) -> int:
-    digest = hashlib.sha256(f"{family}:{','.join(map(str, facts))}".encode()).digest()
-    return int.from_bytes(digest[:4], "big") % buckets
+    if not facts:
+        return split in ("train", "new_phrasing")
+    digest = hashlib.sha256(f"{variant}:{','.join(map(str, facts))}".encode()).digest()
+    return int.from_bytes(digest[:4], "big") % 10 in _BUCKETS[split]
 
 
 def facts_of(problem: Problem) -> tuple[str, Facts]:
-    """The family and numbers a generated problem was made from, read back from its id."""
-    family, numbers, _ = problem.id.split(":")
-    return family, tuple(map(int, numbers.split(",")))
+    """The variant and numbers a generated problem was made from, read back from its id."""
+    variant, numbers, _ = problem.id.split(":")
+    return variant, tuple(map(int, numbers.split(","))) if numbers else ()
 
 
 def generate(
@@ -77,25 +66,33 @@ def generate(
 ) -> list[Problem]:
     """`n` problems of one split.
 
-    `families` names which (all, by default): a list takes them in turn, so counts differ by at most one; a dictionary
-    of weights draws them at random in proportion. Facts may recur in `train` (with other names and wordings); in the
-    other splits each problem's facts are its own as long as the family has that many. Raises ConfigError for a family
-    there is not.
+    `families` names which (all, by default): a list takes them in turn (the impossible ones four times a round); a
+    dictionary of weights draws them at random in proportion. Facts may recur in `train` (with other names and
+    wordings); in the other splits each problem's facts are its own as long as the family has that many. Raises
+    ConfigError for a family there is not.
     """
     if split not in SPLITS:
         raise ValueError(f"There is no split {split!r}: choose one of {', '.join(SPLITS)}.")
-    names = list(families or FAMILIES)
+    families = families or list(FAMILIES)
+    names = list(families)
     for name in names:
         if name not in FAMILIES:
             raise ConfigError(f"There is no problem family {name!r}: {instead(name, FAMILIES)}")
     rng = random.Random(f"{split}:{seed}")
     weights = [families[name] for name in names] if isinstance(families, dict) else None
+    turns = _turns(names)
     seen: set[tuple[str, Facts]] = set()
     problems = []
     for index in range(n):
-        name = names[index % len(names)] if weights is None else names[_weighted(rng, weights)]
+        name = turns[index % len(turns)] if weights is None else names[_weighted(rng, weights)]
         problems.append(_problem(rng, FAMILIES[name], split, seen))
     return problems
+
+
+def _turns(names: Sequence[str]) -> list[str]:
+    """One round of the families, those that come more than once spread over it."""
+    places = [((turn + 0.5) / _TURNS.get(name, 1), name) for name in names for turn in range(_TURNS.get(name, 1))]
+    return [name for _, name in sorted(places, key=lambda place: place[0])]
 
 
 def _weighted(rng: random.Random, weights: Sequence[float]) -> int:
@@ -108,46 +105,59 @@ def _weighted(rng: random.Random, weights: Sequence[float]) -> int:
 
 
 def _problem(rng: random.Random, family: Family, split: str, seen: set[tuple[str, Facts]]) -> Problem:
-    facts = _draw(rng, family, split)
-    for _ in range(100):  # a family may have fewer facts than are asked for: then they recur
-        if split == "train" or (family.name, facts) not in seen:
+    variants = [v for v in family.variants if split in ("train", "new_phrasing") or v.slots]
+    variant = variants[_weighted(rng, [v.weight for v in variants])]
+    facts = _draw(rng, variant, split)
+    for _ in range(100):  # a variant may have fewer facts than are asked for: then they recur
+        if split == "train" or (variant.name, facts) not in seen:
             break
-        facts = _draw(rng, family, split)
-    seen.add((family.name, facts))
-    phrasings = family.phrasings(facts)
-    cut = len(phrasings) - NEW_PHRASINGS
-    wording = rng.randrange(cut, len(phrasings)) if split == "new_phrasing" else rng.randrange(cut)
-    numbers = facts[1:] if isinstance(family.templates, dict) else facts
-    steps, answer = family.solve(*facts)
+        facts = _draw(rng, variant, split)
+    seen.add((variant.name, facts))
+    steps, answer = variant.solve(*facts)
+    question, wording = telling.tell(rng, variant, facts, split)
     return Problem(
-        id=f"{family.name}:{','.join(map(str, facts))}:{wording}",
+        id=f"{variant.name}:{','.join(map(str, facts))}:{wording}",
         family=family.name,
-        question=phrasings[wording].format(**_names(rng), **dict(zip("abcd", numbers, strict=False))),
+        question=question,
         solution=f"{'. '.join(steps)}. #### {answer}",
         answer=answer,
         split=split,
     )
 
 
-def _draw(rng: random.Random, family: Family, split: str) -> Facts:
-    draw = family.reserve.draw if family.reserve and split != "train" else family.draw
-    while split_of(family.name, facts := draw(rng)) != split:
-        pass
-    return facts
+def _draw(rng: random.Random, variant: Variant, split: str) -> Facts:
+    for _ in range(_TRIES):
+        if in_split(variant.name, facts := variant.draw(rng), split):
+            return facts
+    raise ConfigError(
+        f"distill/data/families.py: {variant.name!r} ({FAMILY_OF[variant.name]}) draws no facts for {split!r}: widen "
+        "the ranges of its numbers."
+    )
 
 
-def _names(rng: random.Random) -> dict[str, str]:
-    people = _SHE + _HE
-    first = rng.randrange(len(people))
-    second = (first + 1 + rng.randrange(len(people) - 1)) % len(people)
-    item = rng.randrange(len(_ITEMS))
-    other = (item + 1 + rng.randrange(len(_ITEMS) - 1)) % len(_ITEMS)
-    pronouns = ("she", "She", "her") if first < len(_SHE) else ("he", "He", "his")
-    words = dict(zip(("she", "She", "her"), pronouns, strict=True))
-    return {"n": people[first], "m": people[second], "items": _ITEMS[item], "others": _ITEMS[other], **words}
+def from_files(name: str) -> tuple[Problem, ...]:
+    """The problems of a file that ships: showcase.json, examples.json, or visitors.jsonl (one a line)."""
+    text = (PROBLEMS / name).read_text(encoding="utf-8")
+    entries = json.loads(text) if name.endswith(".json") else map(json.loads, text.splitlines())
+    return tuple(Problem(**entry) for entry in entries)
 
 
 @cache
 def showcase() -> tuple[Problem, ...]:
     """The example problems that every visitor sees first."""
-    return tuple(Problem(**entry) for entry in json.loads(_SHOWCASE.read_text()))
+    return from_files("showcase.json")
+
+
+@cache
+def examples() -> tuple[Problem, ...]:
+    """What a visitor who has no question of their own may ask: six kinds, as six visitors would type them."""
+    return from_files("examples.json")
+
+
+@cache
+def visitors() -> tuple[Problem, ...]:
+    """300 problems written one by one by somebody who had not seen the wordings: for judging only."""
+    return from_files("visitors.jsonl")
+
+
+__all__ = ["SPLITS", "VARIANTS", "Problem", "examples", "facts_of", "generate", "in_split", "showcase", "visitors"]

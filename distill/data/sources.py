@@ -9,7 +9,9 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from distill.config.errors import UserError
 from distill.config.messages import instead
@@ -55,9 +57,17 @@ _MARKS = re.compile(r"<<[\s\d.,+\-*/()%$x:]*=[\s\d.,+\-*/()%$]*>>")  # GSM8K's c
 def problems_for(config: RunConfig, warn: Warn, counts: Mapping[str, int] | None = None) -> dict[str, list[Problem]]:
     """The problems of each split: train, validation, probe, held_out and new_phrasing, or as `counts` asks.
 
-    `warn(code, text)` is told what is left out or falls short. Raises UserError or ConfigError, one sentence, where
-    the problems can't be had.
+    Of training problems beyond `data.labelled` the question alone is told. `warn(code, text)` is told what is left out
+    or falls short. Raises UserError or ConfigError, one sentence, where the problems are not available.
     """
+    found = _drawn(config, warn, counts)
+    if "train" in found:
+        train, solved = found["train"], config.data.solved
+        found["train"] = train[:solved] + [replace(problem, solution="", answer="") for problem in train[solved:]]
+    return found
+
+
+def _drawn(config: RunConfig, warn: Warn, counts: Mapping[str, int] | None) -> dict[str, list[Problem]]:
     data = config.data
     if data.source == "reasoning_gym":
         return gym_problems(data.families, _row_counts(config) if counts is None else counts, data.seed, warn)
@@ -166,7 +176,7 @@ def _check_solutions(problems: list[Problem], table: str, warn: Warn) -> None:
     if wrong > len(problems) / 2:
         warn(
             "solutions_disagree",
-            f"{wrong} of {len(problems)} solutions of {table} that were looked at don't conclude with their answer, so "
+            f"{wrong} of {len(problems)} solutions of {table} that were checked don't conclude with their answer, so "
             "a student that learns them will be graded wrong: let them end in '#### ' and the answer.",
         )
 
@@ -208,8 +218,7 @@ def _hub_rows(data: DataConfig) -> list[Row]:
     # Without this, a name such as "text" would mean every text file of the working folder.
     if not folder.is_dir() and not is_repository(data.dataset):
         raise ConfigError(
-            f"{data.dataset!r}, which data.dataset names, is no Hub data set (organisation/name) and no folder that "
-            "exists: give one."
+            f"data.dataset was not found: {data.dataset!r}. Enter owner/name of a data set on the Hub, or a folder."
         )
     from datasets import load_dataset  # seconds, and only for those who use it
 
@@ -254,3 +263,14 @@ def _reason(error: Exception, data: DataConfig) -> str:
     if text.startswith("Unknown split") or kind == "ExpectedMoreSplitsError":
         return start + f"it has no split {data.split!r} (data.split)."
     return start + f"{(text or kind)[:300].rstrip('.')}."
+
+
+def about(data: DataConfig) -> dict[str, Any]:
+    """What a report says of the problems: `called` in words, and the settings that name them."""
+    names = ("source", "path", "dataset", "subset", "split", "families", "seed")
+    told = {name: getattr(data, name) for name in names if getattr(data, name) not in (None, [])}
+    if data.source == "file":
+        told["path"] = Path(data.path).name  # where it lay is nobody's business
+    parts = ", ".join(filter(None, [data.subset, data.split, *data.families]))
+    called = {"problems": "generated problems", "reasoning_gym": "reasoning-gym", "file": told.get("path")}
+    return {"called": f"{called.get(data.source) or data.dataset}{f' ({parts})' if parts else ''}", **told}

@@ -1,7 +1,6 @@
 """Which split a question belongs to: a hash of its words alone, whatever their case, spaces or encoding.
 
-So no question can be in two splits, wherever it comes from, however a file is sorted, mixed or extended. This module
-knows nothing of files, of answers or of how many problems of a split are wanted.
+So no question can be in two splits, wherever it comes from, however a file is sorted, mixed or extended.
 """
 
 from __future__ import annotations

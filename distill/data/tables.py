@@ -237,7 +237,7 @@ def _checked(path: str | Path) -> Path:
     kind = path.suffix.lower()
     if kind not in (*_READERS, _PARQUET):
         raise ConfigError(
-            f"{path.name} is no JSONL, CSV or Parquet file by its name: give one that ends in .jsonl, .csv or .parquet."
+            f"{path.name} is not a JSONL, CSV or Parquet file: its name must end in .jsonl, .csv or .parquet."
         )
     try:
         size = path.stat().st_size

@@ -1,147 +1,233 @@
-"""How each family of problems is worded. The last `NEW_PHRASINGS` wordings of a family are never used for training.
+"""The wordings of the generated problems and the words that fill them: text files under assets/problems.
 
-{n} and {m} are people, {she}, {She} and {her} belong to {n}, {items} and {others} are things, {a} to {d} are the
-facts. This module holds text and nothing else.
+`wordings/*.txt`, one file an author: `== section` opens a section (a variant of families.py, or a kind of part), each
+line below is one wording of it. `{slot}` is filled, `[this|that]` is one of these, `\\n` is a line break. The grammar,
+with every slot, is in assets/problems/README.md. `pools/*.txt`: one entry a line.
+
+One wording in seven is held out, and one name, thing and container in seven unless a wording has that very word. A hash
+of the text says which, so that adding or moving lines moves nothing between the splits. Everything is checked when
+read: ConfigError names file and line.
 """
 
-NEW_PHRASINGS = 2
+from __future__ import annotations
 
-LEFT_OVER = (
-    "{n} has {a} boxes of {items}. Each box has {b} {items}. {She} gives {c} {items} to {her} friend. "
-    "How many {items} does {n} have left?",
-    "{n} has {a} bags with {b} {items} in each bag. {She} gives {c} {items} away. How many {items} are left?",
-    "There are {b} {items} in each box. {n} has {a} boxes and gives {c} {items} to {m}. How many {items} are left?",
-    "{n} buys {a} boxes of {b} {items} and loses {c} {items}. How many {items} does {n} have now?",
-    "{n} has {a} boxes of {b} {items} each. {m} takes {c} of the {items}. How many {items} does {n} have left?",
-    "Each bag has {b} {items}. {n} has {a} bags. {She} loses {c} {items}. How many {items} does {n} have left?",
-    "{n} buys {a} bags of {items}. There are {b} {items} in each bag. {m} takes {c} {items}. How many are left?",
-)
+import hashlib
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
 
-CHANGE = (
-    "{n} buys {a} {items} for ${b} each and pays with ${c}. How much change does {she} get?",
-    "One of the {items} costs ${b}. {n} buys {a} and pays with ${c}. How much change does {n} get?",
-    "{n} has ${c} and buys {a} {items}. Each costs ${b}. How much money does {n} have left?",
-    "{n} pays ${c} for {a} {items} at ${b} each. What is the change?",
-    "At ${b} each, {n} buys {a} {items} and gives the shop ${c}. How much change is due?",
-    "{n} buys {a} {items} at ${b} each and gives the shop ${c}. How much change does {n} get?",
-    "{n} has ${c}. The {items} cost ${b} each. {She} buys {a}. How much money is left?",
-)
+from distill.config.errors import ConfigError
+from distill.config.messages import instead
+from distill.config.paths import PROBLEMS
+from distill.data.families import VARIANTS
 
-RATE = (
-    "A machine makes {b} {items} in {a} hours. How many {items} does it make in {c} hours?",
-    "{n} packs {b} {items} in {a} hours. How many {items} does {n} pack in {c} hours?",
-    "In {a} days a shop sells {b} {items}. How many {items} does it sell in {c} days at the same rate?",
-    "It takes {n} {a} hours to make {b} {items}. How many can {she} make in {c} hours?",
-    "{n} makes {b} {items} in {a} days. At the same rate, how many does {she} make in {c} days?",
-    "In {a} hours {n} makes {b} {items}. How many {items} does {n} make in {c} hours?",
-    "A shop sells {b} {items} in {a} days. At the same rate, how many {items} does it sell in {c} days?",
+PARTS: dict[str, tuple[str, ...]] = {  # sections of parts: the facts that each shows
+    "open_one": ("a",),
+    "open_groups": ("a", "b"),
+    "event_gain": ("e",),
+    "event_lose": ("e",),
+    "ask_now": (),
+}
+WORDS = frozenset(
+    (
+        *("n", "m", "o", "she", "her", "him", "herself", "she2", "her2", "him2", "x", "x1", "y", "y1"),
+        *("box", "boxes", "box2", "boxes2", "who", "kin", "shop", "place", "town", "day", "day2", "day3"),
+        *("colour", "colour2", "colour3", "z"),
+    )
 )
+FEWEST = 6  # wordings that each split must have of every section
+_SHARE = 7  # one in so many is held out
+SLOT = re.compile(r"\{([^{}]*)\}")
+CHOICE = re.compile(r"\[([^\[\]]*)\]")
 
-AVERAGE = (
-    "{n} has {a} {items} on Monday, {b} on Tuesday and {c} on Friday. What is the average for a day?",
-    "Three bags hold {a}, {b} and {c} {items}. What is the average number of {items} in a bag?",
-    "{n} scores {a}, {b} and {c} points in three games. What is the average score?",
-    "The three boxes have {a}, {b} and {c} {items}. On average, how many {items} does a box have?",
-    "{n} sells {a} {items}, then {b}, then {c}. What is the average of the three days?",
-    "{n} sells {a} {items} on Monday, {b} on Tuesday and {c} on Friday. "
-    "On average, how many {items} is that for a day?",
-    "Three boxes hold {a}, {b} and {c} {items}. What is the average of the three boxes?",
-)
 
-MORE_THAN = (
-    "{n} has {a} {items}. {m} has {b} more {items} than {n}. How many {items} do they have together?",
-    "{m} has {b} more {items} than {n}. {n} has {a} {items}. How many {items} do both have in all?",
-    "{n} finds {a} {items} and {m} finds {b} more than that. How many {items} do they find in all?",
-    "{n} has {a} {items}, which is {b} less than {m} has. How many {items} do they have together?",
-    "There are {a} {items} in a box and {b} more than that in a bag. How many {items} are there in all?",
-    "{n} finds {a} {items}. {m} finds {b} more {items} than {n}. How many {items} do both find in all?",
-    "{n} has {a} {items} and {m} has {b} more than that. How many {items} do they have together?",
-)
+@dataclass(frozen=True)
+class Wording:
+    """A wording or a part of one: its text, where it stands ("child.txt, line 12") and what it is known by."""
 
-TIMES_AS_MANY = (
-    "{n} has {a} {items}. {m} has {b} times as many. How many more {items} does {m} have than {n}?",
-    "{m} has {b} times as many {items} as {n}, who has {a}. How many more {items} does {m} have?",
-    "A box holds {a} {items}. A bag holds {b} times as many. How many more {items} does the bag hold?",
-    "{n} finds {a} {items} and {m} finds {b} times as many. How many more does {m} find than {n}?",
-    "{n} has {a} {items} and {m} has {b} times that. What is the difference?",
-    "{n} finds {a} {items}. {m} finds {b} times as many {items}. How many more {items} does {m} find than {n}?",
-    "{m} has {b} times as many {items} as {n}. {n} has {a} {items}. How many more does {m} have than {n}?",
-)
+    text: str
+    place: str
+    id: str
 
-SHARE = (
-    "{n} has {a} {items} and {m} has {b}. They share all of them equally with {c} children. "
-    "How many does each child get?",
-    "{a} red {items} and {b} blue {items} are put in {c} equal bags. How many {items} are in each bag?",
-    "{n} has {a} red and {b} blue {items} to share equally among {c} friends. How many does each friend get?",
-    "{n} picks {a} {items}, then {b} more, and puts them in {c} equal boxes. How many {items} are in each box?",
-    "{c} friends share {a} big {items} and {b} small {items} equally. How many {items} does each friend get?",
-    "{n} has {a} {items} and {m} has {b}. They put all of them in {c} equal bags. How many {items} are in each bag?",
-    "{n} picks {a} red {items} and {b} blue {items} and shares them equally among {c} friends. How many does each get?",
-)
 
-TWO_PRICES = (
-    "{n} buys {a} {items} for ${b} each and {c} {others} for ${d} each. How much does {she} pay in all?",
-    "{n} buys {a} {items} at ${b} and {c} {others} at ${d}. What is the total cost?",
-    "A shop sells {a} {items} for ${b} each and {c} {others} for ${d} each. How much money does it get?",
-    "{a} {items} cost ${b} each. {c} {others} cost ${d} each. How much do they cost in all?",
-    "{n} wants {a} {items} at ${b} each and {m} wants {c} {others} at ${d} each. How much do they pay together?",
-    "{n} buys {a} {items} at ${b} each and {c} {others} at ${d} each. What is the total cost?",
-    "A shop sells {a} {items} at ${b} and {c} {others} at ${d}. How much money does it get in all?",
-)
+@dataclass(frozen=True)
+class Wordings:
+    """All wordings by section: those that training uses, and those that it never sees."""
 
-SAVING = (
-    "{n} has ${a} and saves ${b} a week. How much money does {she} have after {c} weeks?",
-    "{n} saves ${b} each week for {c} weeks. {She} had ${a} before. How much money does {n} have now?",
-    "For {c} weeks {n} saves ${b} a week. {She} starts with ${a}. How much money does {she} have at the end?",
-    "{n} starts with ${a} and gets ${b} each week. How much is that after {c} weeks?",
-    "A jar holds ${a}. {n} puts in ${b} a week for {c} weeks. How much money is in the jar at the end?",
-    "{n} starts with ${a} and saves ${b} each week. How much money does {n} have after {c} weeks?",
-    "{n} has ${a}. {She} saves ${b} a week for {c} weeks. How much money does {she} have at the end?",
-)
+    trained: Mapping[str, tuple[Wording, ...]]
+    held: Mapping[str, tuple[Wording, ...]]
 
-PARTS = (
-    "A bag holds {c} {items}. {a} are red, {b} are blue and the others are green. How many {items} are green?",
-    "{n} has {c} {items}. {She} gives {a} to {m} and {b} to a friend. How many {items} are left?",
-    "Of {c} {items}, {a} are big and {b} are small. The others are old. How many {items} are old?",
-    "There are {c} {items} in a shop. It sells {a} on Monday and {b} on Tuesday. How many {items} are left?",
-    "{n} picks {c} {items}. {m} takes {a} and then {b} more. How many {items} does {n} have left?",
-    "A box holds {c} {items}. {a} are red and {b} are green. The others are blue. How many {items} are blue?",
-    "A shop has {c} {items}. It sells {a} and then {b} more. How many {items} are left?",
-)
+    def of(self, section: str, held: bool) -> tuple[Wording, ...]:
+        return (self.held if held else self.trained)[section]
 
-DIFFERENCE = (
-    "{n} has {a} {items}. {m} has {b} {items}. How many more {items} does {n} have than {m}?",
-    "{n} is {a} years old and {m} is {b} years old. How many years older is {n}?",
-    "A book costs ${a} and a pen costs ${b}. How much more does the book cost than the pen?",
-    "{n} runs {a} laps and {m} runs {b} laps. How many more laps does {n} run?",
-    "There are {a} red {items} and {b} blue {items}. How many more red {items} are there?",
-    "{n} finds {a} {items} and {m} finds {b} {items}. How many more {items} does {n} find?",
-    "There are {a} big {items} and {b} small {items}. What is the difference?",
-)
+    def count(self) -> int:
+        return sum(len(lines) for side in (self.trained, self.held) for lines in side.values())
 
-MISSING_PRICE = (
-    "{n} buys {a} {items} and pays with ${c}. How much change does {she} get?",
-    "{n} has ${c} and buys {a} {items}. How much money does {n} have left?",
-    "{n} pays ${c} for {a} {items}. What is the change?",
-    "{n} buys {a} {items} and gives the shop ${c}. How much change is due?",
-    "{n} has ${c}. {She} buys {a} {items}. How much money is left?",
-    "{n} gives the shop ${c} and buys {a} {items}. How much change does {she} get?",
-)
 
-MISSING_NUMBER = (
-    "{n} has {a} boxes of {items}. {She} gives {c} {items} to {her} friend. How many {items} does {n} have left?",
-    "{n} has {a} bags of {items}. {She} gives {c} {items} away. How many {items} are left?",
-    "{n} buys {a} boxes of {items} and loses {c} {items}. How many {items} does {n} have now?",
-    "{n} has {a} boxes of {items}. {m} takes {c} of the {items}. How many {items} does {n} have left?",
-    "{n} buys {a} bags of {items}. {m} takes {c} {items}. How many are left?",
-    "{n} has {a} bags of {items}. {She} loses {c} {items}. How many {items} does {n} have left?",
-)
+def is_held(text: str) -> bool:
+    """Whether a wording (or a word of a pool) is one of those that training never uses. Case and signs don't count."""
+    return int.from_bytes(_digest(text)[:4], "big") % _SHARE == 0
 
-CONTRADICTION = (
-    "{n} has {b} more {items} than {m}. {m} has {a} more {items} than {n}. How many {items} does {n} have?",
-    "{n} has more {items} than {m}. {m} has {b} more {items} than {n}. How many {items} do they have together?",
-    "{m} finds {b} more {items} than {n}. More {items} are found by {n} than by {m}. How many {items} does {m} find?",
-    "{n} has {b} times as many {items} as {m}. {m} has {a} more {items} than {n}. How many {items} does {m} have?",
-    "{n} has more {items} than {m}. {m} has {b} more {items} than {n}. How many {items} does {m} have?",
-    "{n} has {a} more {items} than {m}. {m} has {b} more {items} than {n}. How many {items} do they have together?",
-)
+
+def _digest(text: str) -> bytes:
+    first_choices = CHOICE.sub(lambda choice: choice[1].partition("|")[0], text)
+    return hashlib.sha256(re.sub(r"\W+", "", first_choices.casefold()).encode()).digest()
+
+
+@cache
+def wordings(folder: Path = PROBLEMS / "wordings") -> Wordings:
+    """Every wording under `folder`. Raises ConfigError with file and line for one that can't be used."""
+    sections: dict[str, tuple[str, ...]] = {v.wordings: v.slots for v in VARIANTS.values()} | PARTS
+    found: dict[str, dict[str, Wording]] = {section: {} for section in sections}
+    for path in sorted(folder.glob("*.txt")):
+        section = None
+        for number, line in enumerate(read_lines(path), 1):
+            place = f"{path.name}, line {number}"
+            if line.startswith("=="):
+                section = line[2:].strip()
+                if section not in sections:
+                    raise ConfigError(f"{place}: there is no section {section!r}: {instead(section, sections)}")
+            elif line and not line.startswith("#"):
+                if section is None:
+                    raise ConfigError(f"{place}: a wording stands before the first section: write '== left' above it.")
+                _check(line, sections[section], place)
+                identity = _digest(line).hex()[:8]
+                found[section].setdefault(identity, Wording(line.replace("\\n", "\n"), place, identity))
+    sides = [
+        {section: tuple(w for w in lines.values() if is_held(w.text) == held) for section, lines in found.items()}
+        for held in (False, True)
+    ]
+    for section in sections:
+        if min(len(side[section]) for side in sides) < FEWEST:
+            few = " and ".join(
+                f"{len(side[section])} {name}" for side, name in zip(sides, ("trained", "held out"), strict=True)
+            )
+            raise ConfigError(
+                f"{folder}: section {section!r} has too few wordings for its splits ({few}; at least {FEWEST} each): "
+                f"write more below '== {section}'."
+            )
+    return Wordings(*sides)
+
+
+def _check(line: str, facts: Sequence[str], place: str) -> None:
+    if any(
+        re.sub(pattern, "", line).count(mark)
+        for pattern, mark in ((SLOT, "{"), (SLOT, "}"), (CHOICE, "["), (CHOICE, "]"))
+    ):
+        raise ConfigError(f"{place}: a bracket is not closed, or one stands inside another: {line}")
+    for choice in CHOICE.findall(line):
+        if "|" not in choice:
+            raise ConfigError(f"{place}: [{choice}] offers no choice: write [this|that].")
+    slots = SLOT.findall(line)
+    known = {*WORDS, *facts, *(f"${fact}" for fact in facts if fact in "abcd")}
+    for slot in slots:
+        if slot not in known:
+            raise ConfigError(f"{place}: there is no slot {{{slot}}} here: {instead(slot, sorted(known))}")
+    shown = {slot.lstrip("$") for slot in SLOT.findall(CHOICE.sub("", line))}
+    if missing := [fact for fact in facts if fact not in shown]:
+        raise ConfigError(f"{place}: {{{missing[0]}}} is missing: every wording of a section shows all its numbers.")
+
+
+# --- pools -----------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Pools:
+    """What fills the slots. Names are (name, whether she), things and containers (plural, singular)."""
+
+    names: tuple[tuple[str, bool], ...]
+    things: tuple[tuple[str, str], ...]
+    containers: tuple[tuple[str, str], ...]
+    adjectives: tuple[tuple[str, ...], ...]  # groups: of one, no two can be true of a thing
+    words: Mapping[str, tuple[str, ...]]  # people, kin, places, shops, towns, fillers, closers
+
+
+_WORD_POOLS = ("people", "kin", "places", "shops", "towns")
+
+
+@cache
+def pools(held: bool, held_sentences: bool, folder: Path = PROBLEMS / "pools") -> Pools:
+    """The words of one side of the split: names, things and containers of training or those it never sees (`held`);
+    sentences that don't matter likewise (`held_sentences`)."""
+    names = [(name, sex == "she") for name, sex in _split(folder / "names.txt", "Ann she", held)]
+    things = [(many, one) for many, one in _split(folder / "things.txt", "pens | pen", held)]
+    containers = [(many, one) for one, many in _split(folder / "containers.txt", "box | boxes", held)]
+    words = {name: tuple(text for text, *_ in _entries(folder / f"{name}.txt", "word")) for name in _WORD_POOLS}
+    for name in ("fillers", "closers"):
+        sentences = [text for text, *_ in _entries(folder / f"{name}.txt", "sentence")]
+        words[name] = tuple(text for text in sentences if is_held(text) == held_sentences)
+    groups = [tuple(line) for line in _entries(folder / "adjectives.txt", "red | blue | green")]
+    return Pools(tuple(names), tuple(things), tuple(containers), tuple(groups), words)
+
+
+_PATTERNS = {"Ann she": r"(.+) (she|he)", "pens | pen": r"(.+?) \| (.+)", "box | boxes": r"(.+?) \| (.+)"}
+
+
+def _split(path: Path, form: str, held: bool) -> list[tuple[str, ...]]:
+    """The entries of one side; a word that wordings have cannot be held out."""
+    entries = [e for e in _entries(path, form) if (is_held(e[0]) and not _worded(e)) == held]
+    if len(entries) < 3:
+        raise ConfigError(
+            f"{path}: only {len(entries)} {'held-out' if held else 'trained'} entries, which is too few: write more."
+        )
+    return entries
+
+
+@cache
+def known_words() -> frozenset[str]:
+    """All names and things that there are, in both splits, in lower case."""
+    entries = _entries(PROBLEMS / "pools" / "names.txt", "Ann she") + _entries(
+        PROBLEMS / "pools" / "things.txt", "pens | pen"
+    )
+    return frozenset(word.casefold() for entry in entries for word in entry)
+
+
+def _worded(entry: tuple[str, ...]) -> bool:
+    words = entry[:1] if entry[-1] in ("she", "he") else entry
+    return any(f" {_bare(word)} " in _all_words() for word in words)
+
+
+@cache
+def _all_words() -> str:
+    """Every wording that ships, words and single spaces only."""
+    lines = [line for path in sorted((PROBLEMS / "wordings").glob("*.txt")) for line in read_lines(path)]
+    return f" {' '.join(map(_bare, lines))} "
+
+
+def _bare(text: str) -> str:
+    return " ".join(re.findall(r"\w+", SLOT.sub(" ", text).casefold()))
+
+
+def _entries(path: Path, form: str) -> list[tuple[str, ...]]:
+    """The entries of a pool, written as `form`. ConfigError with file and line for one that isn't, or is repeated."""
+    seen: dict[str, int] = {}
+    entries = []
+    for number, line in enumerate(read_lines(path), 1):
+        if not line or line.startswith("#"):
+            continue
+        place = f"{path.name}, line {number}"
+        if form in _PATTERNS:
+            match = re.fullmatch(_PATTERNS[form], line)
+            entry = match.groups() if match else ()
+        else:
+            entry = tuple(line.split(" | ")) if "|" in form else (line,)
+        if not entry or ("|" in form and len(entry) < 2):
+            raise ConfigError(f"{place}: {line!r} is not written as the entries here are, such as {form!r}.")
+        if form == "sentence":
+            _check(line, (), place)
+        key = "|".join(entry).casefold() if form.startswith("red") else entry[0].casefold()
+        if key in seen:
+            raise ConfigError(f"{place}: {entry[0]!r} is there already, on line {seen[key]}.")
+        seen[key] = number
+        entries.append(entry)
+    return entries
+
+
+def read_lines(path: Path) -> list[str]:
+    """The lines of a text file, without the spaces around them; ConfigError where it can't be read."""
+    try:
+        return [line.strip() for line in path.read_text(encoding="utf-8-sig").splitlines()]
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path} can't be read: {error}.") from error

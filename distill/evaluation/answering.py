@@ -36,33 +36,23 @@ def answer_problems(
     batch_size: int = 256,
     sitting: Sitting = ALONE,
 ) -> list[Answer]:
-    """The model's graded answers to `problems`, each asked in the model's own chat template.
+    """The model's graded answers to `problems`, each asked in the model's own chat template; on every process alike.
 
-    The places of a sitting are those of problems: what an earlier one wrote is kept.
+    The places of a sitting are those of problems: what an earlier one wrote is kept. Raises `Stopped` on all processes
+    where any has been asked to stop.
     """
-    template = template_of(tokenizer)
-    prompts = [template.render(problem.question) for problem in problems]
-    completions = generate_batch(model, tokenizer, prompts, max_new_tokens, batch_size, sitting=sitting)
-    return [Answer(p, c, grade(c.text, p.answer)) for p, c in zip(problems, completions, strict=True)]
 
+    def answers(problems: Sequence[Problem], sitting: Sitting) -> list[Answer]:
+        template = template_of(tokenizer)
+        prompts = [template.render(problem.question) for problem in problems]
+        completions = generate_batch(model, tokenizer, prompts, max_new_tokens, batch_size, sitting=sitting)
+        return [Answer(p, c, grade(c.text, p.answer)) for p, c in zip(problems, completions, strict=True)]
 
-def answer_together(
-    model: PreTrainedModel,
-    tokenizer: PreTrainedTokenizerBase,
-    problems: Sequence[Problem],
-    max_new_tokens: int = 64,
-    batch_size: int = 256,
-    sitting: Sitting = ALONE,
-) -> list[Answer]:
-    """As `answer_problems`, on every process alike. Raises `Stopped` on all where any has been asked to stop."""
     if distributed.size() == 1 or not problems:
-        return answer_problems(model, tokenizer, problems, max_new_tokens, batch_size, sitting)
+        return answers(problems, sitting)
     share = distributed.share(problems)
     ours = _of_one_process(sitting, len(share), len(problems))
-    answers = distributed.all_or_none(
-        lambda: answer_problems(model, tokenizer, share, max_new_tokens, batch_size, ours)
-    )
-    return distributed.whole(answers, len(problems))
+    return distributed.whole(distributed.all_or_none(lambda: answers(share, ours)), len(problems))
 
 
 def _of_one_process(sitting: Sitting, size: int, total: int) -> Sitting:

@@ -1,7 +1,6 @@
 """What the student is asked while it trains: a few samples that people read, and problems whose answers are counted.
 
-The counted ones are of the validation split: nothing that a run is judged by in the end is looked at in between. This
-module knows nothing of runs, of when it is time to ask, or of which weights answer.
+The counted ones are of the validation split: nothing that a run is judged by in the end is looked at in between.
 """
 
 from __future__ import annotations

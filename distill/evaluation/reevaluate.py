@@ -15,9 +15,9 @@ from distill.config import run_config as configs
 from distill.config.errors import ConfigError
 from distill.config.messages import listed
 from distill.config.overrides import apply, split
-from distill.config.run_config import DataConfig, RunConfig
+from distill.config.run_config import RunConfig
 from distill.data.problems import Problem
-from distill.data.sources import Warn, problems_for
+from distill.data.sources import Warn, about, problems_for
 from distill.data.splits import key_of
 from distill.evaluation.answering import answer_problems, score
 from distill.evaluation.score import Score, compare
@@ -102,8 +102,7 @@ def judged_on(config: RunConfig, overrides: Sequence[str]) -> RunConfig:
         keys, value = split(override)
         if keys[0] not in _OURS or len(keys) < 2:
             raise ConfigError(
-                f"--set {override} can't be had here: only data.* and evaluation.* say what a student is asked, and "
-                "the rest is as it was in training."
+                f"--set {override} is not available here: only data.* and evaluation.* can be changed after training."
             )
         if keys == ["data", "source"] and value != config.data.source:
             asked["data"] = {"seed": config.data.seed}
@@ -129,14 +128,3 @@ def unseen(config: RunConfig, judged: RunConfig, n: int, warn: Warn) -> list[Pro
                 warn("already_seen", f"{left:,} problems that the student has seen in training are left out.")
             return kept[:n]
         asked += n - len(kept)
-
-
-def about(data: DataConfig) -> dict[str, Any]:
-    """What a report says of the problems: `called` in words, and the settings that name them."""
-    names = ("source", "path", "dataset", "subset", "split", "families", "seed")
-    told = {name: getattr(data, name) for name in names if getattr(data, name) not in (None, [])}
-    if data.source == "file":
-        told["path"] = Path(data.path).name  # where it lay is nobody's business
-    parts = ", ".join(filter(None, [data.subset, data.split, *data.families]))
-    called = {"problems": "generated problems", "reasoning_gym": "reasoning-gym", "file": told.get("path")}
-    return {"called": f"{called.get(data.source) or data.dataset}{f' ({parts})' if parts else ''}", **told}

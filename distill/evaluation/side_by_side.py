@@ -27,7 +27,7 @@ from distill.config.run_config import ModelRef
 from distill.evaluation.reevaluate import adapter_of, end_as_trained
 from distill.models.chat_template import template_of
 from distill.models.generation import Completion, follow
-from distill.models.hardware import GIB, Hardware, detect
+from distill.models.hardware import GIB, Machine, detect
 from distill.models.loading import fingerprint, load_model, load_tokenizer
 from distill.models.metadata import describe_model
 from distill.models.references import model_path
@@ -126,11 +126,6 @@ def both(run_folder: Path, question: str, max_new_tokens: int | None = None) -> 
     yield Weights(opened.name, opened.base, opened.adapter, opened.max_new_tokens)
     with closing(answer_both(opened, question, max_new_tokens)) as steps:
         yield from steps
-
-
-def is_open(run_folder: Path) -> bool:
-    """Whether the run's student is loaded, so that it answers at once (unless its adapter has changed)."""
-    return Path(run_folder).resolve() in _opened
 
 
 def answer_both(opened: Opened, question: str, max_new_tokens: int | None = None) -> Iterator[Step]:
@@ -244,13 +239,13 @@ def _prompt(
     return prompt
 
 
-def _hardware() -> Hardware:
+def _hardware() -> Machine:
     """This machine as answers need it: the GPU where CUDA has one, else the CPU in float32."""
     found = detect()
     return found if found.device == "cuda" else replace(found, device="cpu", dtype="float32")
 
 
-def _check_fits(ref: ModelRef, hardware: Hardware, role: str = "teacher", each: float | None = None) -> None:
+def _check_fits(ref: ModelRef, hardware: Machine, role: str = "teacher", each: float | None = None) -> None:
     """Raises UserError where a model is known to be larger than the free memory: this process must live on.
 
     `each`: bytes a parameter takes, where it is not as wide as the machine's dtype.

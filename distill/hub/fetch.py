@@ -1,7 +1,6 @@
 """What a run needs of the Hub, brought to this machine before its work begins, where the work must not wait for it.
 
-Only what is loaded is fetched: safetensors, the tokenizer, configs. It loads nothing and knows
-nothing of GPUs.
+Only what is loaded is fetched: safetensors, the tokenizer, configs. It loads nothing.
 """
 
 from __future__ import annotations
@@ -19,7 +18,7 @@ from distill.models.references import model_path
 if TYPE_CHECKING:
     from huggingface_hub import DryRunFileInfo
 
-Progress = Callable[[str], OnProgress]  # a text -> whom to tell (done, in all)
+Progress = Callable[[str], OnProgress]  # a text -> what to call with (done, in all)
 # Beside the weights that the index names: others hold the same weights in another layout, or other models. Where there
 # is one whole file too, transformers reads that one.
 _LOADED = ["model.safetensors", "*.json", "*.jinja", "*.model", "*.txt"]
@@ -42,7 +41,7 @@ def fetch_models(
     """Fetch what of these models is on the Hub and not here yet, with `token` or this machine's own.
 
     `progress(text)` gives what is told (MB done, MB in all), file by file; `should_stop` is asked between files and
-    raises `Stopped`: what is fetched by then stays. Raises UserError where something can't be had.
+    raises `Stopped`: what is fetched by then stays. Raises UserError where something is not available.
     """
     missing = [(ref, file) for ref in refs for file in _missing(ref, token)]
     if not missing:

@@ -1,4 +1,4 @@
-"""What kind of host this is (laptop, GPU machine, Space), and what is off on it and why.
+"""What kind of host this is (laptop, GPU machine, Space), and what is not available on it and why.
 
 The page and `doctor` say the same from here. It goes by the environment, by what is installed and by nvidia-smi; it
 imports no torch, and reads no token further than that there is one.
@@ -24,7 +24,7 @@ _OAUTH_PACKAGES = ("authlib", "itsdangerous")
 
 @dataclass(frozen=True)
 class Feature:
-    """Something that a host has or hasn't; `why`: what it means, and where it is off what would turn it on."""
+    """Something that a host has or hasn't; `why`: what it means, and where it is missing what would enable it."""
 
     name: str
     on: bool
@@ -55,7 +55,7 @@ def features(machine: Machine) -> list[Feature]:
 
 
 def off(machine: Machine) -> list[str]:
-    """What is off here and why, a sentence each, as a page says it: nothing where everything is as it may be."""
+    """What is not available here and why, a sentence each; nothing where everything is."""
     network = [Feature("the Hub", False, _OFFLINE)] if offline() else []
     return [f"{one.name[0].upper()}{one.name[1:]}: {one.why}." for one in [*features(machine), *network] if not one.on]
 
@@ -93,7 +93,7 @@ _OFFLINE = "HF_HUB_OFFLINE keeps this machine off the network, so only models th
 
 def _gpu(machine: Machine) -> Feature:
     if machine.device == "zerogpu":
-        return Feature("GPU", True, "in slices (ZeroGPU), each of a visitor's own quota")
+        return Feature("GPU", True, "in slices (ZeroGPU), each from a visitor's own quota")
     if machine.device == "cuda":
         return Feature("GPU", True, f"{machine.gpu_gb or 0:.0f} GB, trains in {machine.dtype}")
     if machine.device == "mps":
@@ -129,7 +129,7 @@ def _token() -> Feature:
     if constants.HF_HUB_DISABLE_IMPLICIT_TOKEN:
         return Feature("Hub token", False, "not used here, so that strangers can't read what its owner may")
     if own_token():
-        return Feature("Hub token", True, "there is one: gated models, private data, pushing and Jobs can be had")
+        return Feature("Hub token", True, "there is one: gated models, private data, pushing and Jobs are available")
     return Feature(
         "Hub token", False, "none, so no gated models, private data, pushing or Jobs: hf auth login, or set HF_TOKEN"
     )

@@ -1,6 +1,6 @@
 """The first thing a Job does: fetch this package from the repository it was put in, install what it needs, begin.
 
-jobs.py sends this file's text along; it needs Python and huggingface_hub alone, and knows nothing of runs.
+jobs.py sends this file's text along; it needs Python and huggingface_hub alone.
 """
 
 import os

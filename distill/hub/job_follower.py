@@ -4,7 +4,7 @@ makes.
 It takes the worker's place at the run: it holds the claim on the folder, writes events.jsonl and stdout.log, heeds
 STOP, and fetches the adapter and the report when the Job is over. It may be ended and started again at any time: what
 is written already is known by its text, so nothing is doubled, and the Job's own file of events fills what the log
-lost. A network that fails is waited for. It knows nothing of how runs are done.
+lost. A network that fails is waited for.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ def main(arguments: list[str] | None = None) -> int:
 def _ticket(folder: Path) -> jobs.Ticket:
     found = jobs.ticket(folder)
     if found is None:
-        raise UserError(f"{folder / jobs.TICKET} is damaged, so nobody knows which Job run {folder.name} is.")
+        raise UserError(f"{folder / jobs.TICKET} is damaged, so it is not known which Job run {folder.name} is.")
     return found
 
 
@@ -207,7 +207,7 @@ class Mirror:
                     raise UserError(reason) from error
             if not said:
                 said = True
-                self.writer.write(Warning(code="job_unreachable", text=f"{reason} The Job goes on; trying again."))
+                self.writer.write(Warning(code="job_unreachable", text=f"{reason} The Job continues; trying again."))
             ends = time.monotonic() + wait
             while time.monotonic() < ends:
                 if self.leave:
@@ -266,8 +266,8 @@ class Mirror:
             self._say(Status(state="failed", reason=reason))
             return 1
         if state == "stopped":  # what a worker says of resuming isn't so for a Job
-            anew = f"python -m distill submit {self.folder.name} begins anew"
-            self._say(Status(state="stopped", reason=f"stopped before its end; a Job does not go on, {anew}"))
+            anew = f"python -m distill submit {self.folder.name} starts again"
+            self._say(Status(state="stopped", reason=f"stopped before its end; a Job cannot be resumed, {anew}"))
             return 130
         if self.last is not None:
             self.writer.append(self.last)
@@ -277,7 +277,7 @@ class Mirror:
             how = "on request, before it had anything to keep" if asked else "at Hugging Face, where it was cancelled"
             self._say(Status(state="stopped", reason=f"stopped {how}"))
             return 130
-        reason = f"The Job ended without the run's last word: {self._blame(message)}. Its page is {self.ticket.url}."
+        reason = f"The Job ended without a final message: {self._blame(message)}. Its page is {self.ticket.url}."
         self._say(Status(state="failed", reason=reason))
         return 1
 

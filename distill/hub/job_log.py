@@ -1,7 +1,7 @@
 """A run's events in the log of a Job: how they are written among its other output, and read back.
 
-A log is lines of text that come late, again from the beginning after a break, or cut where they are long. So each event
-is numbered, and goes in pieces short enough for any log. This module knows nothing of Jobs or of what events say.
+A log is lines of text that come late, again from the beginning after a break, or cut where they are long. So each
+event is numbered, and goes in pieces short enough for any log.
 """
 
 from __future__ import annotations

@@ -42,11 +42,11 @@ RESULTS = "made"  # the folder in a run's folder there for what the run made
 TICKET = store.JOB  # the file in a mirror that says which Job it is
 _BRIEF = 1800.0  # seconds
 _BOOT = "import os; exec(os.environ['DISTILL_BOOT'])"
-_CODE = ("distill/**/*.py", "assets/presets/*", "assets/problems/*", "assets/zoo/**/*", "assets/*.yaml")
+_CODE = ("distill/**/*.py", "assets/presets/*", "assets/problems/**/*", "assets/zoo/**/*", "assets/*.yaml")
 _TIMES = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 _CREDITS = "https://huggingface.co/settings/billing"
 _REFUSALS = {
-    401: "the Hub does not know that token{hint}; it may have run out, so log in again (hf auth login).",
+    401: "the Hub does not recognize that token{hint}; it may have run out, so log in again (hf auth login).",
     402: f"Jobs are paid for by the minute and the account has no credit{{hint}}; {_CREDITS} has more.",
     403: f"the token may not{{hint}}; it must be one that may write and start Jobs: {TOKENS}.",
 }
@@ -131,7 +131,7 @@ def submit(config: RunConfig, flavor: str, timeout: str = "4h", runs_dir: str | 
     try:
         price = _price(api, flavor)
         namespace = api.whoami()["name"]
-        # The Job would be paid for before it said that a model can't be had or held.
+        # The Job would be paid for before it said that a model is not available or too large.
         facts = look_up_all(config, api.token)
         for machine in (one.machine for one in FLAVORS if one.name == flavor):
             check_memory(config, facts, machine, flavor)
@@ -199,7 +199,7 @@ def _put(api: HfApi, repository: str, run: str, config: RunConfig) -> tuple[str,
 
     api.create_repo(repository, private=True, exist_ok=True)
     if not api.model_info(repository).private:
-        raise UserError(f"{repository} is there already and everybody may read it: make it private, then submit again.")
+        raise UserError(f"{repository} already exists and is public: make it private, then submit again.")
     archive = packed()
     code = f"code-{hashlib.sha256(archive).hexdigest()[:16]}.zip"
     added = [] if api.file_exists(repository, code) else [CommitOperationAdd(code, archive)]

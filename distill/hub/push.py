@@ -32,7 +32,7 @@ _NOT_YOURS = (
     "shows what it may."
 )
 _REFUSALS = {
-    401: "the Hub does not know that token{hint}: it may have run out, so sign in or log in again.",
+    401: "the Hub does not recognize that token{hint}: it may have run out, so sign in or log in again.",
     **dict.fromkeys((403, 404), _NOT_YOURS),
     **dict.fromkeys((400, 409, 422), _OTHER_NAME),
 }
@@ -165,8 +165,7 @@ def _repository(api: HfApi, repo_id: str, private: bool) -> None:
         return
     if private and public:
         raise UserError(
-            f"{repo_id} is there already and everybody may read it, but private was asked for: ask for public, or give "
-            "another name."
+            f"{repo_id} already exists and is public, but private was asked for: choose public, or give another name."
         )
 
 

@@ -30,7 +30,7 @@ from distill.models.hardware import enter_slice, is_zerogpu
 from distill.runs import queue
 from distill.runs.events import WAITING, Error, EventWriter, Stage, Status
 from distill.runs.process import claim, live_process, release, remember
-from distill.runs.store import view
+from distill.runs.views import view
 from distill.training.worker import reason_for, work
 
 if TYPE_CHECKING:
@@ -49,8 +49,8 @@ else:
 
 SLICE, SHORTEST = 120.0, 30.0  # seconds of GPU time asked for at once; where that is too much, half of it, down to this
 ANSWERING = 60  # seconds, for one question to the student or to a teacher
-LEFT = "the page it was trained from was closed; resume goes on from here"
-ASKED = "stopped on request; resume goes on from here"
+LEFT = "the page it was trained from was closed; resume continues from here"
+ASKED = "stopped on request; resume continues from here"
 
 _BEAT = 1.0  # seconds between two signs of life of a run
 _SLICE_BEAT = 0.2  # the same of a slice: a generator can be closed only while it gives one
@@ -278,11 +278,13 @@ def refusal(error: Exception) -> Status | None:
     if not title.startswith("ZeroGPU"):
         return None
     if title == "ZeroGPU worker error":
-        reason = f"the GPU was taken away in the middle of a slice ({said}): resume goes on from what was saved before"
+        reason = (
+            f"the GPU was taken away in the middle of a slice ({said}): resume continues from what was saved before"
+        )
         return Status(state="crashed", reason=reason)
     if _asks_too_much(error):
-        return Status(state="stopped", reason=f"the GPU quota is used up ({said}); resume goes on from here")
-    return Status(state="stopped", reason=f"no GPU is to be had now ({said}); resume goes on from here")
+        return Status(state="stopped", reason=f"the GPU quota is used up ({said}); resume continues from here")
+    return Status(state="stopped", reason=f"no GPU is available now ({said}); resume continues from here")
 
 
 def _asks_too_much(error: Exception) -> bool:
@@ -303,44 +305,35 @@ def _said(error: Exception) -> tuple[str, str]:
 def both(run_folder: Path, question: str, max_new_tokens: int | None = None) -> Iterator[Any]:
     """As side_by_side.both, on a GPU that is lent for it."""
     _ready(configs.load(run_folder / "config.yaml").student)
-    yield from _told(_both(str(run_folder), question, max_new_tokens))
+    yield from _told(_answers("both", run_folder, question, max_new_tokens))
 
 
 def answer_as_teacher(ref: ModelRef, question: str, max_new_tokens: int) -> Iterator[Any]:
     """As side_by_side.answer_as_teacher, on a GPU that is lent for it."""
     _ready(ref)
-    yield from _told(_as_teacher(ref, question, max_new_tokens))
+    yield from _told(_answers("answer_as_teacher", ref, question, max_new_tokens))
 
 
 @_gpu(duration=ANSWERING)
-def _both(folder: str, question: str, max_new_tokens: int | None) -> Iterator[Any]:
+def _answers(ask: str, *arguments: Any) -> Iterator[Any]:
+    """What the function `ask` of side_by_side yields.
+
+    What is wrong is the last of it: of what is raised, `spaces` tells the class alone.
+    """
     enter_slice()
     from distill.evaluation import side_by_side
 
-    yield from _telling(side_by_side.both(Path(folder), question, max_new_tokens))
-
-
-@_gpu(duration=ANSWERING)
-def _as_teacher(ref: ModelRef, question: str, max_new_tokens: int) -> Iterator[Any]:
-    enter_slice()
-    from distill.evaluation import side_by_side
-
-    yield from _telling(side_by_side.answer_as_teacher(ref, question, max_new_tokens))
+    try:
+        with closing(getattr(side_by_side, ask)(*arguments)) as steps:
+            yield from steps
+    except UserError as error:
+        yield error
 
 
 def _ready(ref: ModelRef) -> None:
     """Fetch a model, and import what it is loaded with, while no GPU waits."""
     fetch_models([ref], lambda text: lambda done, total: None)
     import distill.evaluation.side_by_side  # noqa: F401
-
-
-def _telling(steps: Iterator[Any]) -> Iterator[Any]:
-    """`steps`; what is wrong is the last of them: of what is raised, `spaces` tells the class alone."""
-    try:
-        with closing(steps):
-            yield from steps
-    except UserError as error:
-        yield error
 
 
 def _told(steps: Iterator[Any]) -> Iterator[Any]:

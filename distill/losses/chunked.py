@@ -7,8 +7,8 @@ At a vocabulary of 151,936 the logits of one token take 0.6 MB, and a divergence
                             closed-form gradient over them, multiplies it by the head and keeps only that: [m, D]
     in_chunks               any other function of the logits, recomputed chunk by chunk in the backward pass
 
-Both heads are frozen: no gradient reaches their weights. This module knows nothing of models, labels or batches, nor
-does it multiply by T^2. The plain reference is divergences.py.
+Both heads are frozen: no gradient reaches their weights. Nothing is multiplied by T^2. The plain reference is
+divergences.py.
 """
 
 from __future__ import annotations

@@ -7,7 +7,7 @@ that comparison (biased, debiased, NBS) and the mixture of several teachers' ker
 Two centrings. The *biased* one (H K H) rewards independent features: at n = 16 and D = 896 they score .98. The
 *debiased* one (U-centring, Song et al. 2012) scores them 0 on average, with a known spread (`null95`): train on that.
 
-Sources: Kornblith et al. 1905.00414; Song et al. 2012 (HSIC_1); Nguyen et al. 2010.15327; shared maths.md section 1.
+Sources: Kornblith et al. 1905.00414; Song et al. 2012 (HSIC_1); Nguyen et al. 2010.15327; docs/methods.md, "1. CKA".
 Every function leaves autocast and computes in float32, or in float64 when given float64.
 Shape suffixes: n texts, D width, T teachers.
 """
@@ -103,19 +103,6 @@ def mixture_kernel(g_nT: Tensor, kernels_Tnn: Tensor, centring: Callable[[Tensor
 def kernel_cka(u_nn: Tensor, v_nn: Tensor) -> Tensor:
     """The cosine of two kernels that are centred already (the same way): CKA, a scalar in [-1, 1]."""
     return _cosine((u_nn * v_nn).sum(), torch.linalg.vector_norm(u_nn) * torch.linalg.vector_norm(v_nn))
-
-
-@full_precision
-def hsic_0(k_nn: Tensor, l_nn: Tensor) -> Tensor:
-    """tr(K H L H) / (n-1)^2, the biased estimate of the Hilbert-Schmidt independence criterion."""
-    return (centre(k_nn) * centre(l_nn)).sum() / (len(k_nn) - 1) ** 2
-
-
-@full_precision
-def hsic_1(k_nn: Tensor, l_nn: Tensor) -> Tensor:
-    """<U(K), U(L)> / (n (n-3)), the unbiased estimate (Song et al. 2012)."""
-    n = len(k_nn)
-    return (u_centre(k_nn) * u_centre(l_nn)).sum() / (n * (n - 3))
 
 
 @full_precision

@@ -9,13 +9,13 @@ Three kinds, p_S the student's, p_T the teacher's:
 jsd is written as TRL 1.16 writes it: beta 0 and 1 stand for forward and reverse, which plain jsd does not approach (it
 goes to 0 at both ends). `continuous` divides it by b (1-b): then it does. Nothing here multiplies by T^2.
 
-A teacher of whom only the k likeliest tokens are stored is compared on k + 1 buckets: those tokens, and all others as
+A teacher of which only the k likeliest tokens are stored is compared on k + 1 buckets: those tokens, and all others as
 one. That is a true divergence of coarser distributions, never more than the full one (data processing). Dropping the
 rest and renormalising is not: with k = 1 it is 0 whatever the student says.
 
 This module is the plain reference, all V numbers at a time and differentiated by autograd; chunked.py does the same
-from hidden states in little memory. It knows nothing of models, labels, teachers' names or batches.
-Every function leaves autocast and computes in float32, or in float64 when given float64.
+from hidden states in little memory. Every function leaves autocast and computes in float32, or in float64 when given
+float64.
 """
 
 from __future__ import annotations

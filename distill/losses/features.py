@@ -2,15 +2,14 @@
 
 A chunk is a run of tokens of either model that ends at the same character; its vector is the mean of its tokens'
 states, each scaled to RMS 1. The scaling is the point: a handful of states are thousands of times larger than all
-others (Sun et al. 2402.17762), and a plain squared error would fit those and nothing else (maths.md section 5). It
-leaves one thing to know: where one channel towers over the others in *every* chunk, `token_mse` still sees mostly that
-channel; `centred_cosine` and the similarities subtract what all chunks share and do not.
+others (Sun et al. 2402.17762), and a plain squared error would fit those and nothing else (docs/methods.md, "5.
+Features"). Where one channel towers over the others in *every* chunk, `token_mse` still sees mostly that channel;
+`centred_cosine` and the similarities subtract what all chunks share and do not.
 
     token_mse, centred_cosine    one number a chunk, so that sums over chunks add up however a batch is split; the
                                  student's vectors must have been brought to the teacher's width
     cka_distance, nbs_distance   one number for all chunks together, any two widths
 
-This module knows nothing of models, tokenizers, projectors, gates or batches.
 Shape suffixes: m tokens, c chunks, D the student's width, E the teacher's.
 """
 
@@ -73,12 +72,12 @@ def centred_cosine(projected_cE: Tensor, y_cE: Tensor, text_c: Tensor) -> Tensor
 
 
 def cka_distance(x_cD: Tensor, y_cE: Tensor) -> Tensor:
-    """1 - debiased CKA over the chunks (maths.md section 1), a scalar; 0 with a graph below 4 chunks."""
+    """1 - debiased CKA over the chunks (docs/methods.md, "1. CKA"), a scalar; 0 with a graph below 4 chunks."""
     return _distance(cka, x_cD, y_cE)
 
 
 def nbs_distance(x_cD: Tensor, y_cE: Tensor) -> Tensor:
-    """1 - normalised Bures similarity over the chunks (maths.md section 1), a scalar; 0 with a graph below 4 chunks.
+    """1 - normalised Bures similarity over the chunks (docs/methods.md, "1. CKA"), a scalar; 0 with a graph below 4.
 
     Biased: with fewer chunks than the models are wide even independent states score well. It needs large batches.
     """

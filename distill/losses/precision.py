@@ -1,8 +1,8 @@
 """Arithmetic that a loss must not do in sixteen bits.
 
 Under bf16 autocast every matrix product is rounded to eight bits of mantissa. Features whose mean is 100 times their
-spread then lose their geometry altogether (maths.md section 1: a CKA of .056 in place of .982). A loss decorated with
-`full_precision` computes the same value inside and outside autocast. This module knows nothing of what is computed.
+spread then lose their geometry altogether (docs/methods.md, "1. CKA": a CKA of .056 in place of .982). A loss decorated
+with `full_precision` computes the same value inside and outside autocast.
 """
 
 from __future__ import annotations

@@ -1,7 +1,6 @@
 """How one model is spoken to: its own chat template, what it writes before a question, and what ends its answers.
 
-Works for any fast Hugging Face tokenizer. This module knows nothing of tokens' labels, of models' weights, of problems'
-families or of losses.
+Works for any fast Hugging Face tokenizer.
 """
 
 from __future__ import annotations

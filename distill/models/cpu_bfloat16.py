@@ -1,8 +1,7 @@
 """What a model in bfloat16 on a CPU needs, to be as fast as the CPU's products of bfloat16 promise.
 
 With torch 2.13 and AMX a pass over many tokens is several times as fast as in float32, but for two things: fused
-attention is six times slower backward, and a token at a time is half as fast. Both are done in float32 here. It knows
-nothing of models but how transformers lets attention be chosen.
+attention is six times slower backward, and a token at a time is half as fast. Both are done in float32 here.
 """
 
 from __future__ import annotations

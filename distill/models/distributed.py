@@ -12,7 +12,6 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
-from functools import cache
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from distill.config.errors import ConfigError, Stopped, UserError
@@ -68,7 +67,6 @@ def join() -> None:
         where = f"{os.environ.get('MASTER_ADDR')}:{os.environ.get('MASTER_PORT')}"
         raise UserError(f"The processes of this launch didn't meet at {where} in {_MEETING}: launch again.") from error
     torch.distributed.init_process_group(backend, store=store, rank=own, world_size=processes, timeout=_PATIENCE)
-    _talk()
 
 
 def leave() -> None:
@@ -78,7 +76,6 @@ def leave() -> None:
 
         wait()
         torch.distributed.destroy_process_group()
-        _talk.cache_clear()
 
 
 def size() -> int:
@@ -128,7 +125,7 @@ def everyones(value: Value) -> list[Value]:
     import torch
 
     found: list[Any] = [None] * size()
-    torch.distributed.all_gather_object(found, value, group=_talk())
+    torch.distributed.all_gather_object(found, value)  # over the CPU, where there are GPUs too
     return found
 
 
@@ -141,18 +138,22 @@ def main_first() -> Iterator[None]:
     if size() == 1:
         yield
         return
+    import torch
+
+    said: list[str | None] = [None]
     if not is_main():
-        said = _from_main(None)
-        if said is not None:
-            raise Stopped if said == "stopped" else Elsewhere
+        torch.distributed.broadcast_object_list(said)
+        if said[0]:
+            raise Stopped if said[0] == "stopped" else Elsewhere
         yield
         return
     try:
         yield
     except BaseException as error:
-        _from_main("stopped" if isinstance(error, Stopped) else "failed")
+        said = ["stopped" if isinstance(error, Stopped) else "failed"]
         raise
-    _from_main(None)
+    finally:
+        torch.distributed.broadcast_object_list(said)
 
 
 def by_main(function: Callable[[], Value]) -> Value | None:
@@ -277,22 +278,6 @@ def _distributed():
     torch = sys.modules.get("torch")
     distributed = getattr(torch, "distributed", None)
     return distributed if distributed and distributed.is_available() and distributed.is_initialized() else None
-
-
-@cache
-def _talk():
-    """The group for what is no tensor of a model: over the CPU, and patient."""
-    import torch
-
-    return torch.distributed.new_group(backend="gloo", timeout=_PATIENCE)
-
-
-def _from_main(value: str | None) -> str | None:
-    import torch
-
-    said = [value]
-    torch.distributed.broadcast_object_list(said, src=0, group=_talk())
-    return said[0]
 
 
 def _store():

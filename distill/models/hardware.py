@@ -35,30 +35,11 @@ _ZEROGPU_GB = 48.0  # GiB: the smaller of the slices that ZeroGPU Spaces have ha
 
 
 @dataclass(frozen=True)
-class Hardware:
-    """`device` is cuda, mps, cpu or zerogpu; `memory_gb` is main memory in GiB; `dtype` is a name torch has; `amx`:
-    whether the CPU multiplies matrices of bfloat16 in hardware."""
-
-    device: str
-    cores: int
-    memory_gb: float
-    dtype: str
-    description: str
-    amx: bool = False
-
-    def suited_to(self, parameters: int | None) -> Hardware:
-        """The same machine, computing in what suits a model of so many parameters (None: not known)."""
-        dtype = suited(self.device, self.dtype, self.amx, parameters)
-        if dtype == self.dtype:
-            return self
-        return replace(self, dtype=dtype, description=self.description.replace("CPU,", f"CPU in {dtype},", 1))
-
-
-@dataclass(frozen=True)
 class Machine:
     """`device` is cuda, mps, cpu or zerogpu; memory in GiB, free disk in MiB; `dtype` is what models train in there.
 
-    `gpu_gb` is None without a GPU of its own memory. `amx` as in Hardware.
+    `gpu_gb` is None without a GPU of its own memory. `amx`: the CPU multiplies matrices of bfloat16 in hardware.
+    `description`: in words, where torch was asked.
     """
 
     cores: int
@@ -68,6 +49,7 @@ class Machine:
     disk_mb: float = 100_000.0
     dtype: str = "float32"
     amx: bool = False
+    description: str = ""
 
     @classmethod
     def here(cls, runs_dir: str | os.PathLike[str] | None = None) -> Machine:
@@ -77,8 +59,11 @@ class Machine:
         return cls(cpu_cores(), memory_gb(), device, gpu_gb, disk, dtype, has_amx())
 
     def suited_to(self, parameters: int | None) -> Machine:
-        """The same machine, computing in what suits a student of so many parameters, as Hardware has it."""
-        return replace(self, dtype=suited(self.device, self.dtype, self.amx, parameters))
+        """The same machine, computing in what suits a model of so many parameters (None: not known)."""
+        dtype = suited(self.device, self.dtype, self.amx, parameters)
+        if dtype == self.dtype:
+            return self
+        return replace(self, dtype=dtype, description=self.description.replace("CPU,", f"CPU in {dtype},", 1))
 
     @property
     def has_gpu(self) -> bool:
@@ -90,22 +75,27 @@ def cores_text(cores: int) -> str:
     return f"{cores} {'core' if cores == 1 else 'cores'}"
 
 
-def detect() -> Hardware:
+def detect() -> Machine:
     """This machine. On ZeroGPU torch's CUDA must not be touched outside a slice, so the environment is asked first."""
     cores, memory = cpu_cores(), memory_gb()
-    machine = f"{cores_text(cores)}, {memory:.1f} GB of memory"
+
+    def found(gpu: str, device: str, dtype: str = "float32", gpu_gb: float | None = None) -> Machine:
+        said = f"{gpu}, {cores_text(cores)}, {memory:.1f} GB of memory"
+        return Machine(cores, memory, device, gpu_gb, dtype=dtype, amx=has_amx(), description=said)
+
     lent = is_zerogpu()
     if lent and not _in_slice:
-        return Hardware("zerogpu", cores, memory, "bfloat16", f"ZeroGPU (a GPU in slices), {machine}")
+        return found("ZeroGPU (a GPU in slices)", "zerogpu", "bfloat16")
     import torch
 
     if torch.cuda.is_available() and not cpu_asked():
         properties = torch.cuda.get_device_properties(0)
-        gpu = f"{'ZeroGPU, ' if lent else ''}{properties.name} with {properties.total_memory / GIB:.0f} GB"
-        return Hardware("cuda", cores, memory, cuda_dtype(properties.major), f"{gpu}, {machine}")
+        gpu_gb = properties.total_memory / GIB
+        gpu = f"{'ZeroGPU, ' if lent else ''}{properties.name} with {gpu_gb:.0f} GB"
+        return found(gpu, "cuda", cuda_dtype(properties.major), gpu_gb)
     if torch.backends.mps.is_available() and not cpu_asked():
-        return Hardware("mps", cores, memory, "float32", f"Apple GPU, {machine}")
-    return Hardware("cpu", cores, memory, "float32", f"CPU, {machine}", has_amx())
+        return found("Apple GPU", "mps")
+    return found("CPU", "cpu")
 
 
 def cuda_dtype(major: int) -> str:
@@ -133,7 +123,7 @@ def has_amx() -> bool:
 
 
 def cannot_quantise(device: str) -> str | None:
-    """Why weights of four or eight bits can't be had on such a device, as what follows "it"; None where they can."""
+    """Why weights of four or eight bits don't work on such a device, as what follows "it"; None where they can."""
     if device == "mps":
         return "works on NVIDIA GPUs and on CPUs, but not on Apple's GPUs: remove it"
     if importlib.util.find_spec("bitsandbytes") is None:
@@ -141,7 +131,7 @@ def cannot_quantise(device: str) -> str | None:
     return None
 
 
-def visible_gpus(hardware: Hardware) -> int:
+def visible_gpus(hardware: Machine) -> int:
     """The GPUs that this process could train on; it uses one."""
     if hardware.device != "cuda":
         return 0

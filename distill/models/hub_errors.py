@@ -1,7 +1,4 @@
-"""Who asks the Hub, and why it refused, in one sentence: what looking up a model, pushing a run and Jobs share.
-
-It knows nothing of what was asked: whoever asks says that, and what the Hub's statuses mean there.
-"""
+"""Who asks the Hub, and why it refused, in one sentence: what looking up a model, pushing a run and Jobs share."""
 
 from __future__ import annotations
 
@@ -45,7 +42,7 @@ def why(error: BaseException, what: str, sentences: Mapping[int, str], instead: 
         return f"{what}: HF_HUB_OFFLINE keeps this machine off the network, so unset it{otherwise}."
     if any(map(unreachable, chain)):
         where = f"{constants.ENDPOINT} ({type(chain[-1]).__name__})"
-        return f"{what}: the Hub can't be reached at {where}, so look at the network, then try again{otherwise}."
+        return f"{what}: the Hub can't be reached at {where}, so check the network, then try again{otherwise}."
     return f"{what} ({type(error).__name__}: {_first_line(str(error))})."
 
 

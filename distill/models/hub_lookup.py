@@ -2,7 +2,6 @@
 
 Only its list of files, config.json and the headers of its weights are asked for: some hundred kilobytes. The token is
 the environment's (HF_TOKEN, or the one that was logged in with) unless one is given; it is in no message and no key.
-This module knows nothing of what a model is for, or of what room there is.
 """
 
 from __future__ import annotations
@@ -127,7 +126,7 @@ class _Repository:
         pickles = sorted(name for name in self.files if any(fnmatch(name, kind) for kind in PICKLES))
         if pickles:
             raise ConfigError(
-                f"{self.id} holds its weights as pickles alone ({pickles[0]}), which can run code when they are read: "
+                f"{self.id} has its weights only as pickles ({pickles[0]}), which can run code when they are read: "
                 "choose a model with safetensors weights."
             )
         raise ConfigError(f"{self.id} on the Hub holds no {lacking[0]}, so it has no whole weights: choose another.")
@@ -201,7 +200,7 @@ def _said_plainly(model: str, revision: str | None, token: str | None) -> Iterat
         then = "with the account of your token" if signed_in else "and set HF_TOKEN to a token of yours"
         page = f"{constants.ENDPOINT}/{model}"
         raise ConfigError(
-            f"{model} on the Hub wants its licence to be accepted: do so at {page} {then}, then try again."
+            f"{model} on the Hub requires its licence to be accepted: do so at {page} {then}, then try again."
         ) from error
     except errors.RevisionNotFoundError as error:
         raise ConfigError(

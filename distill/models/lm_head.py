@@ -2,8 +2,7 @@
 
 A model's forward pass makes logits for every token of every text, 600 kB each at 151,936 tokens, of which a loss needs
 few. Here the head is handed one position only, and what it would have read of all the others is returned instead.
-Works for every transformers model whose head is one linear layer, whatever it scales before or after. This module knows
-nothing of losses, adapters or tokenizers.
+Works for every transformers model whose head is one linear layer, whatever it scales before or after.
 """
 
 from __future__ import annotations

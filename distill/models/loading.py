@@ -88,8 +88,8 @@ def _check_whole(name: str, lacking: list[str]) -> None:
     """Raise UserError where weights are `lacking`: the library fills them with random numbers and goes on."""
     if lacking:
         raise UserError(
-            f"The model {name} lacks {len(lacking)} weights that its config.json speaks of, such as {lacking[0]}: its "
-            "config and its weights are not of one model, so copy both again."
+            f"The model {name} lacks {len(lacking)} weights that its config.json lists, such as {lacking[0]}: its "
+            "config and its weights are not from the same model, so copy both again."
         )
 
 
@@ -154,7 +154,7 @@ def _folder(path: Path | str) -> Path | str:
 
 
 def _loaded(kind: Any, folder: Path | str, **how: Any) -> Any:
-    """`kind.from_pretrained`; where the Hub shuts this process out, what was fetched before by somebody whom it let in.
+    """`kind.from_pretrained`; where the Hub shuts this process out, what was fetched before by somebody it let in.
 
     The library asks the Hub for small files that a model may or may not have. Who may use a model is said before: see
     ui/auth.py.

@@ -2,8 +2,7 @@
 
 Only the part that reads and writes text is looked at, so a vision tower gets no adapter, though its layers often have
 the same names; nor do the embeddings, the head, and what routes tokens to experts. Experts kept as one stack of
-matrices (all of transformers' since version 5) are no linear layers: peft adapts such a stack as a parameter. This
-module knows nothing of configs' files, of training or of what the adapter looks like.
+matrices (all of transformers' since version 5) are no linear layers: peft adapts such a stack as a parameter.
 """
 
 from __future__ import annotations

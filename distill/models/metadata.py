@@ -3,7 +3,7 @@ whether two models have the same tokenizer, where their files or the list tell.
 
 From config.json and the headers of the weights where its files are on this machine (the zoo, a folder, the cache of
 the Hub), from a short list of well-known models (assets/hub_models.yaml) where they are not. Nothing is fetched and no
-weight is read. It knows nothing of what a model is for.
+weight is read.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ from __future__ import annotations
 import json
 import math
 import re
-from array import array
 from dataclasses import dataclass, replace
 from functools import cache, lru_cache
 from pathlib import Path
@@ -162,86 +161,74 @@ RESERVED = re.compile(r"reserved|unused|placeholder|dummy", re.IGNORECASE)
 def same_tokenizer(student: ModelRef | str, teacher: ModelRef | str) -> bool | None:
     """Whether two models have the same tokenizer, as far as it can be told without loading them; None where it can't.
 
-    True and False are what distill.models.tokenizer_compat.compare will say. From both tokenizer.json where they are
-    here (0.2 to 0.6 s for 150,000 tokens, and kept), else from the families in the list. Raises ConfigError as
-    describe_model.
+    True and False are what distill.models.tokenizer_compat.pair will say. From both tokenizer.json where they are
+    here (0.2 to 0.6 s for 150,000 tokens), else from the families in the list; read again only when the files change.
+    Raises ConfigError as describe_model.
     """
-    found = [_tokens_of(ref) for ref in (student, teacher)]
-    if None not in found:
-        return _alike(*found)
-    families = [describe_model(ref).family for ref in (student, teacher)]
-    return families[0] == families[1] if None not in families else None
+    try:
+        return _alike(_tokenizer_files(student), _tokenizer_files(teacher))
+    except (OSError, LookupError, ValueError, TypeError, AttributeError):
+        # Not here, or broken, which whoever loads it says.
+        families = [describe_model(ref).family for ref in (student, teacher)]
+        return families[0] == families[1] if None not in families else None
+
+
+def _tokenizer_files(ref: ModelRef | str) -> tuple:
+    """(file, when it was changed, its size) of what says how a model reads. Raises OSError unless it is here."""
+    path, revision = model_path(ref), None if isinstance(ref, str) else ref.revision
+    folder = path if isinstance(path, Path) else _in_hub_cache(path, revision)
+    if folder is None or not (folder / "tokenizer.json").is_file():
+        raise FileNotFoundError(path)
+    files = [folder / name for name in ("tokenizer.json", "tokenizer_config.json", "config.json")]
+    return tuple((file, file.stat().st_mtime_ns, file.stat().st_size) for file in files if file.is_file())
+
+
+@lru_cache(maxsize=256)
+def _alike(student: tuple, teacher: tuple) -> bool | None:
+    ours, theirs = _Tokens.of(student), _Tokens.of(teacher)
+    n = min(max(one.ids, default=-1) + 1 for one in (ours, theirs))
+    kept_free = ours.reserved | theirs.reserved
+    if any(ours.ids.get(i) != theirs.ids.get(i) for i in range(n) if i not in kept_free):
+        return False
+    # What one of them has learned beyond the other, that one reads differently.
+    if any(i >= n for i in ours.learned | theirs.learned):
+        return False
+    # Alike in all: so whatever transformers makes of one, it makes of the other. Otherwise only it can tell: it gives
+    # every qwen2 model, say, Qwen's own rule for cutting texts, whatever its tokenizer.json says.
+    return True if ours.rest == theirs.rest else None
 
 
 @dataclass(frozen=True)
 class _Tokens:
-    """What a tokenizer.json says, small enough to keep: 64-bit hashes instead of texts.
+    """What a tokenizer.json says. `learned`: ids that were not added; `reserved`: added ones kept free for later.
 
-    `ids`: the token of each id, 0 for none. `added`: ids not learned but added; `reserved`: those kept free for later.
-    `merges`: as in BPE, or Unigram's scores. `rest`: how texts are cut first, and who reads the file.
+    `rest`: merges as in BPE or scores as in Unigram, how texts are cut first, and who reads the file.
     """
 
-    ids: array
-    added: frozenset[int]
+    ids: dict[int, str]
+    learned: frozenset[int]
     reserved: frozenset[int]
-    merges: int
-    rest: str
+    rest: list
 
-
-def _alike(student: _Tokens, teacher: _Tokens) -> bool | None:
-    n = min(len(student.ids), len(teacher.ids))
-    if student.ids[:n] != teacher.ids[:n]:
-        reserved = student.reserved | teacher.reserved
-        if any(student.ids[i] != teacher.ids[i] for i in range(n) if i not in reserved):
-            return False
-    for tokens in (student, teacher):  # what one of them has learned beyond the other, that one reads differently
-        if any(tokens.ids[i] and i not in tokens.added for i in range(n, len(tokens.ids))):
-            return False
-    # Alike in all: so whatever transformers makes of one, it makes of the other. Otherwise only it can tell: it gives
-    # every qwen2 model, say, Qwen's own rule for cutting texts, whatever its tokenizer.json says.
-    return True if (student.merges, student.rest) == (teacher.merges, teacher.rest) else None
-
-
-def _tokens_of(ref: ModelRef | str) -> _Tokens | None:
-    """What the model's tokenizer.json says, None where it isn't here or can't be read."""
-    path, revision = model_path(ref), None if isinstance(ref, str) else ref.revision
-    folder = path if isinstance(path, Path) else _in_hub_cache(path, revision)
-    if folder is None:
-        return None
-    names = ("tokenizer.json", "tokenizer_config.json", "config.json")
-    try:
-        stats = [(name, (folder / name).stat()) for name in names if (folder / name).is_file()]
-        return _parsed(folder, tuple((name, stat.st_mtime_ns, stat.st_size) for name, stat in stats))
-    except (OSError, ValueError, KeyError, IndexError, TypeError, AttributeError):
-        return None  # whoever loads it says what is wrong
-
-
-@lru_cache(maxsize=64)
-def _parsed(folder: Path, stamp: tuple) -> _Tokens:
-    """Raises OSError where there is no tokenizer.json, and others where it is none."""
-    read = [json.loads((folder / name).read_text(encoding="utf-8")) for name, *_ in stamp]
-    files = dict(zip((name for name, *_ in stamp), read, strict=True))
-    if "tokenizer.json" not in files:
-        raise FileNotFoundError(folder)
-    file = files["tokenizer.json"]
-    model, added = file["model"], {entry["id"]: entry for entry in file.get("added_tokens") or []}
-    learned = model["vocab"]
-    by_id = {i: t for t, i in learned.items()} if isinstance(learned, dict) else dict(enumerate(t for t, _ in learned))
-    by_id |= {index: entry["content"] for index, entry in added.items()}
-    scores = [] if isinstance(learned, dict) else [score for _, score in learned]
-    merges = [m if isinstance(m, str) else " ".join(m) for m in model.get("merges") or []]
-    how = {key: value for key, value in model.items() if key not in ("vocab", "merges") and value}
-    flags = [
-        [i, *(entry.get(k) for k in ("lstrip", "rstrip", "single_word", "normalized"))] for i, entry in added.items()
-    ]
-    by = (
-        (files.get("tokenizer_config.json", {}).get("tokenizer_class") or "").removesuffix("Fast"),
-        files.get("config.json", {}).get("model_type"),
-    )
-    return _Tokens(
-        ids=array("q", (hash(by_id[i]) if i in by_id else 0 for i in range(max(by_id, default=-1) + 1))),
-        added=frozenset(added),
-        reserved=frozenset(i for i, entry in added.items() if RESERVED.search(entry["content"])),
-        merges=hash((tuple(merges), tuple(scores))),
-        rest=json.dumps([how, file.get("normalizer"), file.get("pre_tokenizer"), by, sorted(flags)], sort_keys=True),
-    )
+    @classmethod
+    def of(cls, files: tuple) -> _Tokens:
+        read = {file.name: json.loads(file.read_text(encoding="utf-8")) for file, *_ in files}
+        file, config = read["tokenizer.json"], read.get("config.json", {})
+        model, added = file["model"], {entry["id"]: entry for entry in file.get("added_tokens") or []}
+        vocab = model["vocab"]
+        unigram = [] if isinstance(vocab, dict) else vocab
+        ids = dict(enumerate(t for t, _ in unigram)) if unigram else {i: t for t, i in vocab.items()}
+        how = {key: value for key, value in model.items() if key not in ("vocab", "merges") and value}
+        merges = [m if isinstance(m, str) else " ".join(m) for m in model.get("merges") or []]
+        flags = [
+            [i, *(entry.get(k) for k in ("lstrip", "rstrip", "single_word", "normalized"))]
+            for i, entry in sorted(added.items())
+        ]
+        by = (read.get("tokenizer_config.json", {}).get("tokenizer_class") or "").removesuffix("Fast")
+        cutting = [file.get("normalizer"), file.get("pre_tokenizer"), by, config.get("model_type"), flags]
+        return cls(
+            ids | {i: entry["content"] for i, entry in added.items()},
+            frozenset(ids) - frozenset(added),
+            frozenset(i for i, entry in added.items() if RESERVED.search(entry["content"])),
+            [how, merges, [score for _, score in unigram], *cutting],
+        )

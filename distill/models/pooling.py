@@ -19,18 +19,6 @@ def layer_at(fraction: float, layers: int) -> int:
     return max(1, round(fraction * layers))
 
 
-def content_mask(attention_mask_BL: Tensor, special_mask_BL: Tensor) -> Tensor:
-    """[B, L], True on the tokens that say what a text is about: real, not special, not the first real one.
-
-    The first real token is an attention sink in most models: its hidden state is huge and the same for every text.
-    Padding may be on either side. A text of which nothing remains keeps all its real tokens.
-    """
-    real_BL = attention_mask_BL.bool()
-    first_BL = real_BL & (real_BL.long().cumsum(1) == 1)
-    content_BL = real_BL & ~special_mask_BL.bool() & ~first_BL
-    return torch.where(content_BL.any(1, keepdim=True), content_BL, real_BL)
-
-
 @full_precision
 def pool(hidden_BLD: Tensor, content_mask_BL: Tensor, kind: str = "rms") -> Tensor:
     """One vector a text, [B, D]: the mean of its hidden states over the tokens in the mask.

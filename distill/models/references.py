@@ -1,6 +1,6 @@
 """Which model a reference means (zoo model, folder or Hub id), and whether a folder holds a whole, safe one.
 
-Only file names and headers are read: no weights are loaded and nothing is fetched. It knows nothing of torch.
+Only file names and headers are read: no weights are loaded and nothing is fetched.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ def model_path(ref: ModelRef | str) -> Path | str:
         return model
     names = paths.zoo_names()
     hint = f"did you mean {nearest(model, names)!r}?" if nearest(model, names) else instead(model, names)
-    raise ConfigError(f"{model!r} is no zoo model, no folder and no Hub id (organisation/name): {hint}")
+    raise ConfigError(f"Not found: {model!r}. Enter owner/name, a folder, or pick a bundled model: {hint}")
 
 
 def is_repository(name: str) -> bool:
@@ -57,7 +57,7 @@ def refuse_gguf(model: str, holds: bool = False) -> None:
     """Raises ConfigError where the model is a GGUF file, or a folder or repository that `holds` such files alone."""
     if holds or model.lower().endswith(".gguf"):
         raise ConfigError(
-            f"{model} {'holds GGUF files alone' if holds else 'is a GGUF file'}, and only safetensors are read: name "
+            f"{model} {'holds only GGUF files' if holds else 'is a GGUF file'}, and only safetensors are read: name "
             "the model that it was made from (its page on the Hub calls it the base model), which is there as "
             "safetensors."
         )
@@ -113,7 +113,7 @@ def safetensors_header(file: Path) -> dict[str, Any]:
     A safetensors file is 8 bytes (the header's length, little endian), the header (JSON: name -> dtype, shape,
     data_offsets [begin, end) after the header) and the data.
     """
-    broken = f"{file} is no safetensors file, or its start is damaged: copy it again."
+    broken = f"{file} is not a safetensors file, or its start is damaged: copy it again."
     try:
         size = file.stat().st_size
         with file.open("rb") as stream:
@@ -186,4 +186,4 @@ def _resolved(path: str) -> str:
 
 def lower(text: str) -> str:
     """The sentence without its capital, to follow a colon, unless its first word is a path or a name."""
-    return text[0].lower() + text[1:] if text.startswith(("The ", "There ")) else text
+    return text[0].lower() + text[1:] if text.startswith(("The ", "There ", "Not found")) else text

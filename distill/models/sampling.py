@@ -2,9 +2,9 @@
 
 Every row has its own random numbers, one a token, made of the seed, the row's prompt and how often that prompt came
 before in the same call. So what a prompt is answered with does not depend on its neighbours in a batch, on the size of
-batches or on the order of the prompts, as far as the logits don't (in 16 bits padding may change their last digit, and
-a draw that falls on the border of two tokens then goes the other way). Torch's own random state is neither read nor
-changed. This module knows nothing of tokenizers or of how a model is run.
+batches or on the order of the prompts, as far as the logits don't (padding may change their last digit, and a draw
+that falls on the border of two tokens, or a token on that of `top_p`, then goes the other way). Torch's own random
+state is neither read nor changed.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 Only those: what is trained (the adapter, gates, heads) is whole on every process, so it is saved and loaded as ever,
 and its gradients are averaged once a step. The embeddings and the head stay whole too: the losses read the head's
-weights directly, at any moment. All processes must read the student equally often. This module knows nothing of losses.
+weights directly, at any moment. All processes must read the student equally often.
 """
 
 from __future__ import annotations

@@ -22,7 +22,7 @@ from distill.config.errors import ConfigError, UserError
 from distill.config.run_config import LoraConfig, ModelRef
 from distill.models.cpu_bfloat16 import attend_in_float32
 from distill.models.generation import end_tokens
-from distill.models.hardware import Hardware, cannot_quantise
+from distill.models.hardware import Machine, cannot_quantise
 from distill.models.lm_head import trains_head
 from distill.models.loading import load_model, load_tokenizer
 from distill.models.lora_targets import targets_of
@@ -32,7 +32,7 @@ _FEW = 0.5  # of a model's weights quantised: fewer, and it hardly takes less me
 
 
 def load_student(
-    ref: ModelRef, lora: LoraConfig, hardware: Hardware, seed: int, gradient_checkpointing: bool = False
+    ref: ModelRef, lora: LoraConfig, hardware: Machine, seed: int, gradient_checkpointing: bool = False
 ) -> tuple[PeftModel, PreTrainedTokenizerBase]:
     """The student with a fresh adapter (its output is the base model's until trained) and its tokenizer.
 
@@ -141,7 +141,7 @@ def keep_layout(base: PreTrainedModel) -> None:
             module.support_avx512bf16_for_cpu = False
 
 
-def cautions(student: PeftModel, lora: LoraConfig, hardware: Hardware) -> list[tuple[str, str]]:
+def cautions(student: PeftModel, lora: LoraConfig, hardware: Machine) -> list[tuple[str, str]]:
     """(code, plain words) for what a user should know of quantised weights on this machine."""
     if lora.quantize is None:
         return []
@@ -175,7 +175,7 @@ def _quantised_share(student: PeftModel) -> tuple[int, int]:
     return squeezed, all_
 
 
-def _quantisation(lora: LoraConfig, hardware: Hardware) -> dict:
+def _quantisation(lora: LoraConfig, hardware: Machine) -> dict:
     if lora.quantize is None:
         return {}
     if reason := cannot_quantise(hardware.device):

@@ -2,7 +2,7 @@
 
 Equal width is not the same tokenizer, and unequal width not another: Qwen2.5 has 151,936 or 152,064 logits for the
 same 151,665 tokens. What counts is what they do: every id both have must stand for the same token, and every probe
-string must become the same ids. No weights are needed. This module knows nothing of configs, losses or runs.
+string must become the same ids. No weights are needed.
 """
 
 from __future__ import annotations
@@ -146,19 +146,11 @@ class Reader:
         return self.tokenizer(texts, add_special_tokens=False)["input_ids"] if texts else []
 
 
-def compare(
-    student_tokenizer: PreTrainedTokenizerBase,
-    teacher_tokenizer: PreTrainedTokenizerBase,
-    student_logits: int | None = None,
-    teacher_logits: int | None = None,
-) -> Pair:
-    """What matters of the two. Raises UserError for a tokenizer without end token, or whose template refuses a plain
-    question."""
-    return pair(Reader(student_tokenizer, student_logits), Reader(teacher_tokenizer, teacher_logits))
-
-
 def pair(student: Reader, teacher: Reader) -> Pair:
-    """As `compare`; a reader that is compared with several is looked at once."""
+    """What matters of the two; a reader that is compared with several is looked at once.
+
+    Raises UserError for a tokenizer without end token, or whose template refuses a plain question.
+    """
     both = (student, teacher)
     difference = _difference(student, teacher)
     sizes = [len(reader.tokens) for reader in both] + [reader.logits for reader in both if reader.logits is not None]

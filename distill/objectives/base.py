@@ -6,7 +6,7 @@ to import, is imported where it computes, and an objective becomes an nn.Module 
 
 A batch is a dictionary; all [B, L] tensors share one padding:
     input_ids, attention_mask, labels [B, L]    labels are -100 where no loss is wanted
-    content_mask [B, L]                         1 on tokens that count for pooling (`models.pooling.content_mask`)
+    content_mask [B, L]                         1 on tokens that count for pooling (`data.encoding`)
     family [B]                                  the number of its problem family
     origin [B]                                  whose solution it is: 0 the data's, 1 a teacher's
     signals {signal: {teacher: [B, ...]}}       what the teachers said of these texts
@@ -71,21 +71,16 @@ class StudentOutputs:
 class ObjectiveOutput:
     """What an objective found: scalar losses by name, and numbers to log.
 
-    The terms named in `auxiliary` train only parameters of the objective's own (a gate's balance, heads that serve to
-    measure): they give the student no gradient and are no part of the loss that a run reports.
+    The loss that a run reports is the terms named as objectives are, weighted. Others train only parameters of the
+    objective's own (a gate's balance, heads that serve to measure): they give the student no gradient.
     """
 
     terms: dict[str, Tensor]
     metrics: dict[str, float] = field(default_factory=dict)
-    auxiliary: frozenset[str] = frozenset()
 
     def total(self) -> Tensor:
         """The sum of all terms, unweighted: what to call `backward` on."""
         return sum(self.terms.values())
-
-    def reported(self) -> Tensor:
-        """The sum of the terms that the student is trained to lower, unweighted and detached: what to show."""
-        return sum(value for name, value in self.terms.items() if name not in self.auxiliary).detach()
 
 
 class Objective(ABC):

@@ -1,8 +1,8 @@
 """The chunks of a batch: pieces of text that end at the same character for the student and one of its teachers.
 
 Which tokens make a chunk is decided in teachers/alignment.py; this module reads what it found, for every method that
-compares chunk by chunk. It knows nothing of losses. Shape suffixes: B rows, M labelled tokens of the longest row, m
-labelled tokens in all, k of them in a chunk, c chunks, C chunks of the row that has most, D width.
+compares chunk by chunk. Shape suffixes: B rows, M labelled tokens of the longest row, m labelled tokens in all, k of
+them in a chunk, c chunks, C chunks of the row that has most, D width.
 """
 
 from __future__ import annotations

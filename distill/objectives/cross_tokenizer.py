@@ -54,27 +54,27 @@ class CrossTokenizerConfig(Listening):
         "The first needs the least disk.",
         {
             "alm": "alm: how likely each finds the piece (approximate likelihood matching)",
-            "xtoken": "xtoken: the next words, the teacher's translated into the student's (X-Token)",
-            "uld": "uld: probabilities by size, whatever the words (ULD); only to compare with",
+            "xtoken": "xtoken: the next tokens, the teacher's translated into the student's (X-Token)",
+            "uld": "uld: sorted probabilities, whatever the tokens (ULD); a baseline only",
         },
     )
     tau: float = setting(
         100.0,
         "Softness of the likelihoods (tau, ALM)",
-        "1: as they are. Large, such as its authors' 100: unlikely pieces still count.",
+        "1: unchanged. Large, such as its authors' 100: unlikely pieces still count.",
         when=among("loss", "alm"),
         gt=0,
         le=10_000,
     )
     shared: Weight = setting(
         0.0,
-        "Weight of words that both have",
-        "Compares their probabilities too, where a piece is one token of both. 0: not at all.",
+        "Weight of shared tokens",
+        "Also compares probabilities where a piece is one token for both. 0: not at all.",
         when=among("loss", "alm"),
     )
     top_k: TopK = setting(
         64,
-        "Words kept for each piece (top-k)",
+        "Tokens kept for each piece (top-k)",
         "The likeliest; all others count as one.",
         when=either(among("loss", "xtoken", "uld"), both(among("loss", "alm"), above("shared", 0))),
     )

@@ -5,8 +5,8 @@ that end at the same character. `mse` and `cosine` compare vectors, for which a 
 to the teacher's width; `cka` and `nbs` compare which chunks are alike, and need none.
 
 To know: a projector is trained with the student, so part of the fall of an mse or cosine loss is the projector's and
-no change of the student at all (the defect of heads, maths.md section 2): a falling curve is no proof. cka and nbs have
-no such part.
+no change of the student at all (the defect of heads in docs/methods.md, "2. The gated mixture"): a falling curve is no
+proof. cka and nbs have no such part.
 
 Formulas: losses/features.py; how blocks are paired: layer_maps.py. Shape suffixes: B rows, M labelled tokens of the
 longest row, m labelled tokens in all, k those in a chunk, c chunks, D student width, E a teacher's width, T teachers.
@@ -39,13 +39,13 @@ class FeaturesConfig(Listening):
     kind: Literal["features"] = "features"
     loss: Literal["mse", "cosine", "cka", "nbs"] = setting(
         "mse",
-        "How inner states are compared",
+        "How hidden states are compared",
         "With mse and cosine a trained map does part of the work, so that a falling loss proves little.",
         {
             "mse": "mse: by distance, through a trained map to the teacher's width",
             "cosine": "cosine: by direction, through such a map",
-            "cka": "cka: by which pieces of text each finds alike, with nothing in between",
-            "nbs": "nbs: as cka, less blind to what varies little",
+            "cka": "cka: by which pieces of text each finds similar, with nothing in between",
+            "nbs": "nbs: like cka, but more sensitive to what varies little",
         },
     )
     layers: Literal["uniform", "last", "random", "cka_argmax"] = setting(
@@ -56,23 +56,23 @@ class FeaturesConfig(Listening):
             "uniform": "uniform: evenly spaced, each with the teacher's at the same depth",
             "last": "last: the last ones of both",
             "random": "random: drawn once",
-            "cka_argmax": "cka_argmax: evenly spaced, each with the teacher's that is most alike at first",
+            "cka_argmax": "cka_argmax: evenly spaced, each with the teacher's most similar one at first",
         },
     )
     count: int = setting(2, "Pairs of layers", "More take more disk, and more time.", ge=1, le=64)
 
-    title: ClassVar[str] = "The teachers' inner states"
+    title: ClassVar[str] = "The teachers' hidden states"
     help: ClassVar[str] = (
         "While it reads the solution the student should have in mind, layer by layer, what the teachers have (hidden "
         "states, features). Any teachers will do."
     )
-    name: ClassVar[str] = "teachers' inner states"
-    noun: ClassVar[str] = "inner states"
-    short: ClassVar[str] = "the inner states"
-    takes: ClassVar[str] = "it learns to have in mind what they have, layer by layer"
+    name: ClassVar[str] = "teachers' hidden states"
+    noun: ClassVar[str] = "hidden states"
+    short: ClassVar[str] = "the hidden states"
+    takes: ClassVar[str] = "it learns to match their hidden states, layer by layer"
     distance: ClassVar[tuple[str, str]] = (
-        "inner states",
-        "how far the student's inner states are from a teacher's",
+        "hidden states",
+        "how far the student's hidden states are from a teacher's",
     )
     by_character: ClassVar[bool] = True
     compares_texts: ClassVar[bool] = True

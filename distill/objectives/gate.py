@@ -1,4 +1,4 @@
-"""Whom to listen to: a gate gives every teacher a share on every text, g [B, T], rows summing to 1.
+"""How much each teacher counts: a gate gives every teacher a share on every text, g [B, T], rows summing to 1.
 
     uniform   1/T
     learned   softmax(linear(s)), as on the model card: trained by the geometry loss itself
@@ -7,7 +7,8 @@
 
 s is the student's pooled state, BPB a teacher's negative log-likelihood of the text in bits per byte, which needs no
 shared tokenizer (CA-MKD, 2201.00007). Why not simply learn it: alignment is nearly linear in g and has its optimum at a
-vertex, so a gate trained on it collapses on the teacher that is most like the student already (maths.md section 2).
+vertex, so a gate trained on it collapses on the teacher that is most like the student already (docs/methods.md, "2. The
+gated mixture").
 """
 
 from __future__ import annotations

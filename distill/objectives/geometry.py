@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 from pydantic import field_validator, model_validator
 
 from distill.config.messages import fault
-from distill.config.method import GateConfig, Method, Names, teachers_setting, weight_setting
+from distill.config.method import GateConfig, Method, Names, gate_setting, teachers_setting, weight_setting
 from distill.config.settings import AUTOMATIC, Weight, among, setting
 from distill.losses import SMALLEST_BATCH
 from distill.losses.precision import full_precision
@@ -55,21 +55,21 @@ class GeometryConfig(Method):
         "How student and teachers are compared",
         "Their vectors differ in width, so they are compared by way of something else.",
         {
-            "kernel": "kernel: directly, by which problems each finds alike; nothing in between can cheat",
+            "kernel": "kernel: directly, by which problems each finds similar; nothing in between can cheat",
             "deku": "deku: through trained heads (maps to the student's width), as on the Deku model card",
-            "deku_frozen": "deku_frozen: through heads that stay as they were drawn",
+            "deku_frozen": "deku_frozen: through random heads that are not trained",
         },
     )
-    gate: GateConfig | None = setting(None, validate_default=True)
+    gate: GateConfig | None = gate_setting(None, validate_default=True)
     similarity: Literal["debiased", "biased", "nbs"] | None = setting(
         None,
-        "Measure of likeness",
-        "The formula for how far two models find the same texts alike.",
+        "Similarity measure",
+        "The formula for how far two models find the same texts similar.",
         {
-            AUTOMATIC: "as suits the comparison",
-            "debiased": "debiased: CKA that is 0 for strangers, however few the texts",
+            AUTOMATIC: "automatic: as suits the comparison",
+            "debiased": "debiased: CKA that is 0 for unrelated models, however few the texts",
             "biased": "biased: CKA as on the card; high for small batches whatever the models",
-            "nbs": "nbs: as CKA, less blind to what varies little",
+            "nbs": "nbs: like CKA, but more sensitive to what varies little",
         },
         rare=True,
         validate_default=True,
@@ -79,7 +79,7 @@ class GeometryConfig(Method):
         "How a text becomes one vector (pooling)",
         "A model has a vector for each token; a text is compared as one.",
         {
-            AUTOMATIC: "as suits the comparison",
+            AUTOMATIC: "automatic: as suits the comparison",
             "rms": "rms: the mean of its tokens, each scaled to the same size",
             "mean": "mean: the plain mean, as on the card",
         },
@@ -109,15 +109,15 @@ class GeometryConfig(Method):
         le=65536,
     )
 
-    title: ClassVar[str] = "The teachers' sense of what is alike"
+    title: ClassVar[str] = "The teachers' sense of similarity"
     help: ClassVar[str] = (
-        "Problems that the teachers find alike should be alike for the student (gated CKA). Any teachers will do, "
+        "Problems that the teachers find similar should be similar for the student (gated CKA). Any teachers will do, "
         "whatever their width and tokenizer."
     )
     name: ClassVar[str] = "teachers' geometry"
     noun: ClassVar[str] = "the geometry"
     short: ClassVar[str] = "the geometry"
-    takes: ClassVar[str] = "it learns which problems they find <i>alike</i>"
+    takes: ClassVar[str] = "it learns which problems they find <i>similar</i>"
     compares_texts: ClassVar[bool] = True
 
     @field_validator("gate", "similarity", "pooling", mode="before")
@@ -258,9 +258,9 @@ class GeometryObjective(CoupledObjective):
 
     @full_precision
     def couple(self, z_nD: Tensor, signals: Signals) -> ObjectiveOutput:
-        """Terms: geometry; auxiliary: gate (meta, or a balanced learned gate) and shadow (deku, initial student given).
+        """Terms: geometry; for its own parameters gate (meta, or a balanced learned gate), and shadow (deku).
 
-        Raises ValueError when n < 4.
+        The latter where the initial student is given. Raises ValueError when n < 4.
         """
         from distill.losses.cka import check_batch
 
@@ -276,11 +276,7 @@ class GeometryObjective(CoupledObjective):
             if self.gate.kind == "learned":
                 extra["shadow_gate"] = self.shadow_gate.loss(z0_nD)
         extra = {name: loss for name, loss in extra.items() if loss is not None}
-        return ObjectiveOutput(
-            terms={"geometry": 1 - similarity, **extra},
-            metrics=self._metrics(similarity, g_nT),
-            auxiliary=frozenset(extra),
-        )
+        return ObjectiveOutput({"geometry": 1 - similarity, **extra}, self._metrics(similarity, g_nT))
 
     @full_precision
     def per_teacher(self, z_nD: Tensor, signals: Signals) -> dict[str, Tensor]:

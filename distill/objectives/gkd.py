@@ -14,7 +14,15 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 from pydantic import model_validator
 
 from distill.config.messages import fault
-from distill.config.method import Listening, Names, Rollout, Temperature, teachers_setting
+from distill.config.method import (
+    Listening,
+    Names,
+    Rollout,
+    SharesConfig,
+    Temperature,
+    gate_setting,
+    teachers_setting,
+)
 from distill.config.settings import setting
 from distill.losses import IGNORED
 from distill.objectives.base import Batch, Models, Objective, ObjectiveOutput, StudentOutputs, items_of
@@ -33,17 +41,18 @@ class GkdConfig(Listening):
     answers, else from the data or, with `seq_kd`, from the teachers' answers. `temperature` is of sampling only."""
 
     kind: Literal["gkd"] = "gkd"
+    gate: SharesConfig = gate_setting(SharesConfig(), rare=True)
     lmbda: float = setting(
         0.5,
         "Share of steps on its own answers (lambda)",
-        "The other steps correct it on given texts. 0: never its own. 1: always.",
+        "The other steps correct it on given texts. 0: never on its own. 1: always.",
         ge=0,
         le=1,
     )
     beta: float = setting(
         0.5,
-        "Whose likely words are compared (beta)",
-        "0: those of the teacher (forward KL). 1: those of the student (reverse KL). Between: both.",
+        "From forward to reverse KL (beta)",
+        "0: by the teacher's likely tokens (forward KL). 1: by the student's (reverse KL). Between: by both.",
         ge=0,
         le=1,
     )
@@ -55,13 +64,13 @@ class GkdConfig(Listening):
     temperature: Temperature = setting(
         0.9,
         "Variety of its own answers (temperature)",
-        "Of drawing them only. Small: the likeliest words.",
+        "For sampling only. Small: the likeliest tokens.",
         rare=True,
     )
     max_new_tokens: int = setting(
         256,
         "Longest answer of its own",
-        "In tokens. What is longer has no end, and is counted.",
+        "In tokens. Longer answers are cut off, and counted.",
         rare=True,
         ge=1,
         le=131_072,
@@ -81,7 +90,6 @@ class GkdConfig(Listening):
         "corrections",
         "how far the student's next words are from a teacher's likely ones, on the texts of a step",
     )
-    rare: ClassVar[tuple[str, ...]] = ("gate",)
     same_tokenizer: ClassVar[bool] = True
     teaches_ends: ClassVar[bool] = True
 

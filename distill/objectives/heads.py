@@ -1,7 +1,4 @@
-"""Heads: linear maps that take every teacher's vectors to the student's width. The deku modes mix their outputs.
-
-This module knows nothing of gates or losses.
-"""
+"""Heads: linear maps that take every teacher's vectors to the student's width. The deku modes mix their outputs."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
 """Which block of the student is compared with which block of a teacher?
 
-Blocks are numbered from 1, as in transformers' hidden_states, where [l] is what comes out of block l. The last entry of
-hidden_states has been through the final normalisation in most models and is unlike all others, so a model of L blocks
-offers blocks 1 to L - 1; a model with a single block offers that one. This module knows nothing of tensors: it counts.
+Blocks are numbered from 1, as in transformers' hidden_states, where [l] is what comes out of block l. The last entry
+of hidden_states has been through the final normalisation in most models and is unlike all others, so a model of L
+blocks offers blocks 1 to L - 1; a model with a single block offers that one.
 
     uniform      evenly spaced blocks of the student, the deepest included; each with the teacher's at the same depth
     last         the last blocks of both, aligned from the end

@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from distill.config.method import Listening, Temperature, TopK
+from distill.config.method import Listening, SharesConfig, Temperature, TopK, gate_setting
 from distill.config.settings import among, setting
 from distill.losses import IGNORED
 from distill.objectives.base import Batch, Models, Objective, ObjectiveOutput, Signals, StudentOutputs, items_of
@@ -37,32 +37,33 @@ class LogitsConfig(Listening):
     """
 
     kind: Literal["logits"] = "logits"
+    gate: SharesConfig = gate_setting(SharesConfig(), rare=True)
     temperature: Temperature = setting(
         1.0,
         "Softness of the probabilities (temperature)",
-        "1: as they are. Higher: unlikely words count more. The loss is multiplied by its square.",
+        "1: unchanged. Higher: unlikely tokens count more. The loss is multiplied by its square.",
     )
     divergence: Literal["forward", "reverse", "jsd"] = setting(
         "forward",
         "How they are compared (divergence)",
         "Forward spreads over all that a teacher finds likely; reverse settles on some of it.",
         {
-            "forward": "forward: by the words that the teacher finds likely (forward KL)",
-            "reverse": "reverse: by the words that the student finds likely (reverse KL)",
+            "forward": "forward: by the tokens that the teacher finds likely (forward KL)",
+            "reverse": "reverse: by the tokens that the student finds likely (reverse KL)",
             "jsd": "jsd: between the two (generalised Jensen-Shannon)",
         },
     )
     beta: float = setting(
         0.5,
         "Between forward and reverse (beta)",
-        "Near 0: as forward. Near 1: as reverse.",
+        "Near 0: like forward. Near 1: like reverse.",
         when=among("divergence", "jsd"),
         gt=0,
         lt=1,
     )
     scaling: Literal["plain", "continuous"] = setting(
         "plain",
-        "Size of the loss near the ends",
+        "Scaling of the loss near the ends",
         "How far jsd shrinks when beta nears 0 or 1.",
         {
             "plain": "plain: it vanishes there, as in TRL",
@@ -72,16 +73,16 @@ class LogitsConfig(Listening):
     )
     source: Literal["stored", "live"] = setting(
         "stored",
-        "When the teachers are heard",
-        "Once takes disk, always takes memory and time.",
+        "When the teachers are asked",
+        "Asking once takes disk space; asking at every step takes memory and time.",
         {
-            "stored": "stored: once, before training; the likeliest words are kept on disk",
-            "live": "live: at each step; they stay in memory, and every word counts",
+            "stored": "stored: once, before training; the likeliest tokens are kept on disk",
+            "live": "live: at every step; they stay in memory, and every token counts",
         },
     )
     top_k: TopK = setting(
         64,
-        "Words kept at each place (top-k)",
+        "Tokens kept at each position (top-k)",
         "The likeliest; all others count as one.",
         when=among("source", "stored"),
     )
@@ -99,7 +100,6 @@ class LogitsConfig(Listening):
         "probabilities",
         "how far the student's next words are from a teacher's likely ones",
     )
-    rare: ClassVar[tuple[str, ...]] = ("gate",)
     same_tokenizer: ClassVar[bool] = True
     teaches_ends: ClassVar[bool] = True
 

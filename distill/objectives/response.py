@@ -7,7 +7,7 @@ is said here and done in teachers/ and data/response_selection.py.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Annotated, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, field_validator, model_validator
 
@@ -16,6 +16,9 @@ from distill.config.method import Method, Names, teachers_setting
 from distill.config.settings import above, either, setting
 from distill.objectives.base import Models
 from distill.objectives.task import ANSWER, TaskObjective
+
+if TYPE_CHECKING:
+    from distill.config.run_config import RunConfig
 
 _KEPT = {
     "all": "all of them",
@@ -36,7 +39,7 @@ class ResponseConfig(Method):
     kind: Literal["response"] = "response"
     problems: Literal["each", "share"] = setting(
         "each",
-        "Who answers what",
+        "Which teacher answers what",
         "With many teachers, sharing takes a fraction of the time.",
         {
             "each": "each: every teacher answers every problem",
@@ -45,10 +48,10 @@ class ResponseConfig(Method):
     )
     keep: Literal["all", "right", "shortest", "majority"] = setting(
         "right",
-        "Which answers are learnt from",
+        "Which answers to learn from",
         "An answer is right where it ends with the right result, however it got there.",
         {
-            "all": "all: every answer that has an end",
+            "all": "all: every finished answer",
             "right": "right: those that are right",
             "shortest": "shortest: of the right ones to a problem, the shortest",
             "majority": "majority: the shortest with the result that most answers have; needs no solutions",
@@ -56,21 +59,21 @@ class ResponseConfig(Method):
     )
     samples: int = setting(
         1,
-        "Answers to a problem (samples)",
-        "How many each teacher that is asked gives. More take longer, and find more that are right.",
+        "Answers per problem (samples)",
+        "How many each teacher gives. More take longer, and more problems get a right one.",
         ge=1,
         le=64,
     )
     temperature: Annotated[float, Field(ge=0, le=10)] | None = setting(
         None,
         "Variety of the teachers' answers (temperature)",
-        "0: the likeliest word each time. Empty: 0 for one answer, 0.8 for several.",
+        "0: the likeliest token each time. If blank: 0 for one answer, 0.8 for several.",
         validate_default=True,
     )
     top_p: float = setting(
         1.0,
-        "Only words likely enough (top-p)",
-        "Words are drawn from the likeliest that share this much of the probability. 1: from all.",
+        "Likeliest tokens only (top-p)",
+        "Tokens are drawn from the likeliest that make up this much of the probability. 1: from all.",
         when=either(above("temperature", 0), above("samples", 1)),
         rare=True,
         gt=0,
@@ -79,7 +82,7 @@ class ResponseConfig(Method):
     max_new_tokens: int = setting(
         256,
         "Longest answer of a teacher",
-        "In its tokens. A longer one is left out, and counted.",
+        "In its tokens. Longer answers are left out, and counted.",
         rare=True,
         ge=1,
         le=131_072,
@@ -87,7 +90,7 @@ class ResponseConfig(Method):
     prefill: str = setting(
         "",
         "How their answers begin (prefill)",
-        "`<think>\\n` (`\\n`: a new line) has them think first; the student learns it too. Empty: as they like.",
+        "`<think>\\n` (`\\n`: a new line) makes them reason first; the student learns it too. If blank: none.",
         rare=True,
         max_length=200,
     )
@@ -122,6 +125,14 @@ class ResponseConfig(Method):
                 f" is 0, but samples is {self.samples}, and all of them would be the same: raise it, to 0.8 say.",
             )
         return self
+
+    def check(self, config: RunConfig) -> None:
+        if self.keep in ("right", "shortest") and config.data.solved < config.data.train:
+            raise fault(
+                "objectives.response.keep",
+                f" is {self.keep!r}, but data.labelled leaves problems whose answer is not known, by which nothing "
+                "can be judged: use 'majority' or 'all'.",
+            )
 
     @property
     def answers(self) -> ResponseConfig:

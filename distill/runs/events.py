@@ -139,6 +139,7 @@ AnyEvent = TypeVar("AnyEvent", bound=Event)
 
 _BATCH = 256  # lines decoded at once: other threads wait meanwhile
 _NAMES = {event: tuple(item.name for item in fields(event)) for event in KINDS.values()}
+BY_STEP = frozenset(event for event, names in _NAMES.items() if "step" in names)
 # What readers count, sort or look into must be what it says it is, or a line is broken.
 _WANTED = {"int": int, "int | None": (int, type(None)), "dict[str, float | None]": dict}
 _CHECKED = {
@@ -266,16 +267,20 @@ def _event(content: Any) -> Event | None:
         return None
 
 
-def latest_by_step(events: Iterable[Event], kind: type[AnyEvent] | str) -> list[AnyEvent]:
+def key_of(event: Event) -> tuple[Any, ...]:
+    """What tells it from others of its kind, but for its repeat after a resume."""
+    return tuple(getattr(event, name) for name in event.key)
+
+
+def latest_by_step(events: Iterable[Event], kind: type[AnyEvent]) -> list[AnyEvent]:
     """The events of a kind in the order of their steps; of one recorded twice, as after a resume, the later.
 
     What was recorded past the step a resume went on from is left out: those steps are trained again.
     """
-    wanted = KINDS[kind] if isinstance(kind, str) else kind
     latest: dict[tuple[Any, ...], Any] = {}
     for event in events:
-        if isinstance(event, wanted):
-            latest[tuple(getattr(event, name) for name in wanted.key)] = event
+        if isinstance(event, kind):
+            latest[key_of(event)] = event
         elif isinstance(event, Status) and event.resumed_from is not None:
             latest = {key: kept for key, kept in latest.items() if kept.step <= event.resumed_from}
     return sorted(latest.values(), key=lambda event: event.step)

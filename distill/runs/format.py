@@ -68,9 +68,15 @@ def _fraction(event: Stage | Metric) -> float:
     return min(1.0, max(0.0, done / total)) if total else 0.0
 
 
+def stage_text(event: Stage) -> str:
+    """What a run is doing, with how many texts or answers of how many are done: "... is answering problems (3/40)"."""
+    counts = event.total > 1 and event.name.startswith(("signals", "evaluate"))
+    return f"{event.text} ({event.done:,.0f}/{event.total:,.0f})" if counts else event.text
+
+
 def _line(event: Stage | Metric) -> str:
     if isinstance(event, Stage):
-        text = event.text
+        text = stage_text(event)
     else:
         loss = "" if event.loss is None else f", loss {event.loss:.3f}"
         text = f"training, step {event.step} of {event.steps}{loss}"

@@ -1,7 +1,6 @@
 """What room a run needs, in closed form from the sizes of its models: memory, GPU memory, disk, and what is fetched.
 
-The constants are measured on two cores of a server CPU (see beside each); those for GPUs are not, and say so. It knows
-nothing of files, of the Hub or of who asks.
+The constants are measured on two cores of a server CPU (see beside each); those for GPUs are not, and say so.
 """
 
 from __future__ import annotations

@@ -149,9 +149,9 @@ def _geometry(report: dict[str, Any]) -> str:
         shares = [_number(gate.get(teacher), 2)] if gate else []
         rows.append([teacher, _number(part["before"]), _number(part["after"]), *shares])
     return (
-        "\n## Whom the student agrees with on which problems are alike\n\n"
-        f"Head-free debiased CKA on {line['n']} held-out texts; chance stays below {_number(line['null95'])} "
-        f"95 times in 100.\n\n{_table(rows)}\n"
+        "\n## Agreement with each teacher on which problems are similar\n\n"
+        f"Head-free debiased CKA on {line['n']} held-out texts; chance level {_number(line['null95'])} "
+        f"(unrelated models stay below it 95 times in 100).\n\n{_table(rows)}\n"
     )
 
 

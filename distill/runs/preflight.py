@@ -43,7 +43,7 @@ def check_pairs(config: RunConfig, warn: Callable[[str, str], None]) -> dict[str
 
     Tokenizers are loaded, one teacher's at a time, and config.json is read; weights are not. `warn(code, sentence)` is
     told of what works and should be known. Raises ConfigError, one sentence naming the method, the teachers, why, and
-    what would work, where a method can't be had; UserError where a tokenizer can't be loaded.
+    what would work, where a method does not work; UserError where a tokenizer can't be loaded.
     """
     wanted = {teacher.name for objective in config.objectives for teacher in teachers_of(objective, config)}
     if not wanted:
@@ -114,7 +114,7 @@ def _reader(ref: ModelRef) -> Reader:
 
 
 def _refuse(objective: Method, pairs: dict[str, Pair]) -> None:
-    """Raises ConfigError where `objective` can't be had with one of its teachers."""
+    """Raises ConfigError where `objective` does not work with one of its teachers."""
     kind, others = objective.kind, {name: pair for name, pair in pairs.items() if not pair.same_tokenizer}
     if objective.same_tokenizer and others:
         first = next(iter(others.values()))
@@ -130,7 +130,7 @@ def _refuse(objective: Method, pairs: dict[str, Pair]) -> None:
 
 
 def _other_tokenizer(kind: str, same: dict[str, bool | None], why: str | None = None, lined_up: bool = True) -> str:
-    """Why `kind` can't be had. `same`: {teacher: whether it has the student's tokenizer}; `why` of the first that has
+    """Why `kind` does not work. `same`: {teacher: whether it has the student's tokenizer}; `why` of the first that has
     not; `lined_up`: across tokenizers it could be done."""
     others, own = ([name for name, is_same in same.items() if is_same is wanted] for wanted in (False, True))
     use = "objectives.cross_tokenizer or objectives.response" if lined_up else "objectives.response"
@@ -172,8 +172,8 @@ def _warnings(
     if padding:
         yield (
             "pad_is_end",
-            f"{listed(padding)} {'pads' if len(padding) == 1 else 'pad'} with an end token: padding is told from the "
-            "end by the attention mask, so there is nothing to do.",
+            f"{listed(padding)} {'pads' if len(padding) == 1 else 'pad'} with an end token: the attention mask tells "
+            "padding from the end, so there is nothing to do.",
         )
     for method in config.objectives:
         heard = [teacher.name for teacher in teachers_of(method, config)]

@@ -13,32 +13,22 @@ from distill.config.run_config import load
 from distill.models.hardware import Machine
 from distill.runs import index
 from distill.runs.estimate import estimate, memory, text
-from distill.runs.store import RunView
+from distill.runs.views import RunView
 
-# The groups, and what each is; a preset that ships but isn't named here is in the last.
+# The groups, and what each is.
 GROUPS = {
-    "first": ("Start here", "Six teachers, every part of the page, and an answer in a minute or two."),
-    "methods": ("One method each", "The same student and problems, taught in another way: run two, and compare them."),
-    "large": ("Models of the Hub", "What others did, to do again. The models are fetched first; most want a GPU."),
+    "first": ("Start here", "Six teachers, every part of the page, and a result in a minute or two."),
+    "methods": ("One method each", "The same student and problems, taught another way: run two and compare them."),
+    "large": (
+        "Models from the Hub",
+        "Published recipes you can reproduce. Models are downloaded first; most need a GPU.",
+    ),
 }
-_TITLES = {
-    "tiny-ce": "Tiny, without teachers",
-    "tiny-response": "Tiny, by the teachers' answers",
-    "tiny-logits": "Tiny, by probabilities (logits)",
-    "tiny-features": "Tiny, by inner states (features)",
-    "tiny-deku": "Tiny, as on the Deku card",
-    "tiny-gkd": "Tiny, by correcting its own answers (GKD)",
-    "tiny-cross-tokenizer": "Tiny, across tokenizers",
-    "smollm2-cpu": "A real student, on a laptop",
-    "smollm2-from-qwen": "A real student, from real teachers",
-    "teacher-file": "A file of a teacher's solutions",
-    "deku": "Deku, as on its card",
-    "deku-kernel": "Deku, without trained heads",
-    "reasoning-traces": "Thinking aloud: Gemma 3 from Qwen3",
-    "gkd-0.5b-from-3b": "GKD: half a billion from three",
-    "gkd-4b-tulu": "GKD on Tulu: four billion",
-}
-_ORDER = list(_TITLES)
+_ORDER = [  # in their group; others follow by name
+    *("tiny-ce", "tiny-response", "tiny-logits", "tiny-features", "tiny-deku", "tiny-gkd", "tiny-cross-tokenizer"),
+    *("smollm2-cpu", "smollm2-from-qwen", "teacher-file", "deku", "deku-kernel", "reasoning-traces"),
+    *("gkd-0.5b-from-3b", "gkd-4b-tulu"),
+]
 
 
 @dataclass(frozen=True)
@@ -64,8 +54,8 @@ def card(name: str, machine: Machine, earlier: Iterable[RunView] | None = None) 
 
 
 def title(name: str) -> str:
-    """What a preset is called on its card."""
-    return _TITLES.get(name, name.replace("-", " ").capitalize())
+    """What a preset is called on its card: its `title`, which is no setting of a run."""
+    return paths.read_preset(name).get("title") or name.replace("-", " ").capitalize()
 
 
 def group(name: str) -> str:
@@ -75,7 +65,7 @@ def group(name: str) -> str:
 
 def offer(card: Card) -> str:
     """A card in a few words: what it costs here, or why not."""
-    return f"{card.seconds}, {card.memory}" if card.available else f"not here: {card.why}"
+    return f"{card.seconds}, {card.memory}" if card.available else f"not available here: {card.why}"
 
 
 def cards(machine: Machine) -> list[Card]:

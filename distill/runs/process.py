@@ -1,7 +1,6 @@
 """Which process is at a run: process.json says who, worker.lock that nobody else may be.
 
-A process is known by its pid and the moment it was made, as pids are used again. This module knows nothing of what
-a run or a worker is.
+A process is known by its pid and the moment it was made, as pids are used again.
 """
 
 from __future__ import annotations

@@ -28,24 +28,8 @@ from distill.config.run_config import BudgetConfig, ConfigError, RunConfig
 from distill.models.hub_errors import acting_for
 from distill.models.references import absolute
 from distill.runs.events import FINAL, EventWriter, Status
-from distill.runs.process import Process, claim, live_process, remember
+from distill.runs.process import Process, live_process, remember
 from distill.runs.views import RunView, forget, view
-
-__all__ = [
-    "RunView",
-    "alive",
-    "claim",
-    "create",
-    "delete",
-    "edited",
-    "follow",
-    "is_run",
-    "resume",
-    "spawn",
-    "start",
-    "stop",
-    "view",
-]
 
 # How long OpenMP's threads spin for one another. Unbounded, as by default, a browser on one of two cores makes training
 # more than five times as slow; with this twice, and on a quiet machine it costs one part in twenty.
@@ -101,9 +85,7 @@ def start(folder: str | os.PathLike[str], in_turn: bool = False, begin: Begin | 
         _refuse_alive(folder, "is already being trained")
         seen = view(folder)
         if seen.state != "queued":
-            raise UserError(
-                f"Run {folder.name} is {seen.state} already: resume goes on with a run, run makes a new one."
-            )
+            raise UserError(f"Run {folder.name} is {seen.state} already: resume continues a run, run makes a new one.")
         return (begin or spawn)(folder, in_turn)
 
 
@@ -210,7 +192,7 @@ def follow(folder: str | os.PathLike[str]) -> subprocess.Popen[bytes]:
         seen = view(folder)
         if _has_ended(seen):
             raise UserError(
-                f"Run {folder.name} was a Job and is {seen.state}, so it can't go on: python -m distill submit "
+                f"Run {folder.name} was a Job and is {seen.state}, so it can't be resumed: python -m distill submit "
                 f"{folder.name} makes a new one of it."
             )
         (folder / "process.json").unlink(missing_ok=True)  # or it would look crashed until its follower has started

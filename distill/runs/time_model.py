@@ -1,7 +1,7 @@
 """How long a run takes, in closed form from the sizes of its models; what room it needs is memory_model.py's.
 
 Time is a constant plus work over speed; work is parameters times tokens. The constants are measured on two cores of a
-server CPU (see beside each); those for GPUs are not, and say so.
+server CPU (see beside each); a GPU's speed is guessed, which is said, until runs have been done there.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ _TOKENIZE = 2e-6  # s a token, encoding 2,048 generated problems with two tokeni
 _ROW = 1.5e-5  # s an answer a token: the library's bookkeeping
 _SMALL = 2.5  # layers' overheads that forward, backward and optimiser have together, over a forward pass
 _TWICE = 1.4  # a step with gradient checkpointing over one without (1.44, 1.43, 1.35 at widths 96, 384, 576)
-PADDING = 1.3  # longest of a random batch of 64 generated problems over their mean (1.32, 1.27, 1.26)
+PADDING = 1.6  # longest of a random batch of 32 generated problems over their mean (1.65 to 1.73)
 _BRIEF_UP_TO = 20e6  # parameters: a model as small as the zoo's ends its answers; a larger one may think on and on
 _LORA_ROWS = 20  # inputs plus outputs of a layer's linear maps, over its width (19 in the zoo, 26 in Qwen2.5-0.5B)
-# Characters a token and tokens of the chat template, by vocabulary up to. The first rows are what the zoo's tokenizers
-# make of 1,920 generated problems (120 characters: 126 tokens of 66 characters, 94 of 252, 62 to 66 of 384 to 512);
-# the last takes the pieces that Qwen's pre-tokenizer cuts them into (51), and a template with a system turn.
-_TOKENIZERS = ((100, 1.0, 7), (300, 1.37, 7), (5_000, 2.1, 7), (math.inf, 2.4, 30))
+# Characters a token and tokens of the chat template, by vocabulary up to. What the zoo's tokenizers make of 1,920
+# generated problems (148 characters: 56 to 68 tokens of 900 to 2,048; one a character where there are a hundred); the
+# last takes the pieces that Qwen's pre-tokenizer cuts them into (51), and a template with a system turn.
+_TOKENIZERS = ((100, 1.0, 7), (300, 1.37, 7), (5_000, 2.45, 7), (math.inf, 2.9, 30))
 
 
 @dataclass(frozen=True)
@@ -45,18 +45,15 @@ class Speed:
     unpack: float = 0.0  # seconds to unpack a quantised weight, whenever it is used; GPUs do it on the way
 
 
-# Two cores: 21.3 s of signals, 0.24 s a step and 2 s an evaluation of `tiny`; the halves from Qwen2 models of width 96,
-# 192, 384 and 896 (132, 180, 232, 287 GFLOP/s forward; 88, 122, 178, 245 forward and backward).
+# Two threads of one AMD EPYC core: 46.5 s of signals, 0.41 s a step and 5.5 s an evaluation of `tiny` (a server CPU
+# with two cores took half of that); the halves from Qwen2 models of width 96, 192, 384 and 896 (132, 180, 232, 287
+# GFLOP/s forward; 88, 122, 178, 245 forward and backward).
 # Unpacking: 1.3 to 2.1 ns a weight of four bits on one core (matrices of 576 x 1536 and 896 x 4864).
-_TWO_CORES = Speed(175e9, 250e9, 148, 243, 1e10, 3.5e-4, True, 1.5e-9)
+_TWO_CORES = Speed(105e9, 160e9, 148, 243, 1e10, 3.5e-4, True, 1.5e-9)
 # With AMX: 104 s for Qwen2.5-Coder-0.5B to read 1,100 texts and 1.35 s a step of SmolLM2-135M in `smollm2-cpu`.
 _WITH_AMX = replace(_TWO_CORES, forward=1e12, training=7e11)
-_DEVICES = {  # a middling GPU of each kind; from data sheets and experience, not measured here
-    ("cuda", "bfloat16"): Speed(4e13, 3e13, 1000, 1000, 4e11, 1e-3),
-    ("cuda", "float32"): Speed(8e12, 6e12, 500, 500, 2.5e11, 1e-3),
-    ("zerogpu", "bfloat16"): Speed(1.2e14, 9e13, 1500, 1500, 1e12, 1e-3),
-    ("mps", "float32"): Speed(3e12, 2e12, 300, 300, 1e11, 1e-3),
-}
+# Any GPU: from data sheets of middling ones, and nothing but a guess until runs have been done there.
+_GPU = Speed(2e13, 1.5e13, 700, 700, 3e11, 1e-3)
 
 
 @dataclass(frozen=True)
@@ -121,8 +118,8 @@ class Job:
 
 def speed_of(machine: Machine, threads: int = 0) -> Speed:
     """The machine's speed, with so many CPU threads (0: every core)."""
-    if (machine.device, machine.dtype) in _DEVICES:
-        return _DEVICES[machine.device, machine.dtype]
+    if machine.device != "cpu":
+        return _GPU
     cores = min(threads, machine.cores) if threads else machine.cores
     more = (cores / 2) ** 0.85  # more cores help small models less
     two = _WITH_AMX if machine.dtype == "bfloat16" else _TWO_CORES

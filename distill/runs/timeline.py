@@ -1,77 +1,52 @@
 """A run's events kept ready to be asked: by kind, by step, and a run's metrics as columns of numbers.
 
-Each new event is put in its place once, so that asking costs the same however long the run is, and whoever asks gets a
-snapshot that no later event changes. This module knows nothing of files, of run folders or of who asks.
+Each new event is put at the end once, so that asking costs the same however long the run is, and whoever asks gets a
+snapshot that no later event changes: lists and columns are appended to, and made anew where an earlier part changes.
 """
 
 from __future__ import annotations
 
 from array import array
-from bisect import bisect_right
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import fields
-from itertools import islice
+from collections.abc import Iterable, Sequence
+from functools import cached_property
+from itertools import takewhile
 from math import isnan, nan
-from operator import attrgetter
 from typing import Any
 
-from distill.runs.events import AnyEvent, Event, Metric, Probe, Status
+from distill.runs.events import BY_STEP, AnyEvent, Event, Metric, Probe, Status, key_of, latest_by_step
 
 Columns = dict[str, "array[float]"]
-_STEP = attrgetter("step")
 _PLAIN = ("loss", "learning_rate", "tokens_per_second", "memory_mb", "grad_norm")  # a metric's own numbers
-
-
-class Events(Sequence[Event]):
-    """The first `length` items of a list that is appended to and never changed otherwise; nothing is copied."""
-
-    __slots__ = ("_items", "_length")
-
-    def __init__(self, items: list[Event], length: int) -> None:
-        self._items, self._length = items, length
-
-    def __len__(self) -> int:
-        return self._length
-
-    def __getitem__(self, index: Any) -> Any:
-        if isinstance(index, slice):
-            start, stop, step = index.indices(self._length)
-            # A backward slice that reaches the first item stops at -1, which a list would take for its last.
-            return tuple(self._items[start : None if stop < 0 else stop : step])
-        if not -self._length <= index < self._length:
-            raise IndexError(f"there are {self._length} events, and {index} is not one of them")
-        return self._items[index + self._length if index < 0 else index]
-
-    def __iter__(self) -> Iterator[Event]:
-        return islice(iter(self._items), self._length)
-
-    def __eq__(self, other: object) -> bool:
-        if not isinstance(other, (Events, tuple, list)):
-            return NotImplemented
-        return len(self) == len(other) and all(ours == theirs for ours, theirs in zip(self, other, strict=True))
+_EMPTY = memoryview(array("d")).toreadonly()
 
 
 class Snapshot:
     """A timeline at one moment. Any number of threads may read it, whatever becomes of the timeline.
 
-    `events` is everything recorded, in order; `reached` is the event that last said how far training is: a Metric, a
-    Probe, or the Status of a resume; None before there is one.
+    `first` is the first event recorded; `reached` the one that last said how far training is: a Metric, a Probe, or the
+    Status of a resume. None before there is one.
     """
 
     def __init__(
         self,
-        events: Events,
+        events: list[Event],
         reached: Event | None,
         last: dict[type[Event], Event],
         series: dict[type[Event], tuple[list[Any], int]],
         columns: Columns,
     ) -> None:
-        self.events, self.reached = events, reached
+        self._events, self._length, self.reached = events, len(events), reached
+        self.first = events[0] if events else None
         self._last, self._series, self._columns = last, series, columns
         self._cut: dict[str, memoryview] = {}
 
+    @cached_property
+    def events(self) -> Sequence[Event]:
+        """Everything recorded, in order; copied for the first who asks."""
+        return self._events[: self._length]
+
     def last(self, kind: type[AnyEvent]) -> AnyEvent | None:
-        """The newest event of a kind, or None."""
+        """The newest event of a kind (Event: of any), or None."""
         return self._last.get(kind)
 
     def series(self, kind: type[AnyEvent]) -> list[AnyEvent]:
@@ -103,115 +78,6 @@ class Snapshot:
         return found
 
 
-_EMPTY = memoryview(array("d")).toreadonly()
-
-
-class _Recorded:
-    """The events of a kind that has no steps: all of them."""
-
-    def __init__(self) -> None:
-        self.items: list[Any] = []
-        self.shared = 0  # so many items are a snapshot's too: none of them may be changed in place
-
-    def add(self, event: Any) -> None:
-        self.items.append(event)
-
-    def cut(self, step: int) -> None:
-        """Leave out what was recorded past a step; here, nothing has one."""
-
-
-class _BySteps(_Recorded):
-    """The events of a kind by step, each in its place as it comes: what `events.latest_by_step` gives."""
-
-    def __init__(self, kind: type[Event]) -> None:
-        super().__init__()
-        self._key = attrgetter(*kind.key)
-
-    def add(self, event: Any) -> None:
-        items = self.items
-        if not items or items[-1].step < event.step:
-            self._insert(len(items), event)
-            return
-        end = place = bisect_right(items, event.step, key=_STEP)
-        while place and items[place - 1].step == event.step:
-            place -= 1
-            if self._key(items[place]) == self._key(event):
-                self._own(place)
-                self._replace(place, event)
-                return
-        self._own(end)
-        self._insert(end, event)
-
-    def cut(self, step: int) -> None:
-        end = bisect_right(self.items, step, key=_STEP)
-        if end < len(self.items):
-            self._own(end)
-            self._drop(end)
-
-    def _own(self, place: int) -> None:
-        """Make what is at and after `place` free to be changed."""
-        if place < self.shared:
-            self._copy()
-            self.shared = 0
-
-    def _copy(self) -> None:
-        self.items = self.items.copy()
-
-    def _insert(self, place: int, event: Any) -> None:
-        self.items.insert(place, event)
-
-    def _replace(self, place: int, event: Any) -> None:
-        self.items[place] = event
-
-    def _drop(self, place: int) -> None:
-        del self.items[place:]
-
-
-class _Metrics(_BySteps):
-    """Metrics by step, and beside them a column for every number they hold; row i of each is items[i]."""
-
-    def __init__(self, kind: type[Event]) -> None:
-        super().__init__(kind)
-        self.columns: Columns = {"steps": array("d")}
-
-    def _copy(self) -> None:
-        super()._copy()
-        self.columns = {name: column[:] for name, column in self.columns.items()}
-
-    def _insert(self, place: int, event: Metric) -> None:
-        values = self._values(event)
-        for name, column in self.columns.items():
-            column.insert(place, values.get(name, nan))
-        super()._insert(place, event)
-
-    def _replace(self, place: int, event: Metric) -> None:
-        values = self._values(event)
-        for name, column in self.columns.items():
-            column[place] = values.get(name, nan)
-        super()._replace(place, event)
-
-    def _drop(self, place: int) -> None:
-        super()._drop(place)
-        for column in self.columns.values():
-            del column[place:]
-
-    def _values(self, event: Metric) -> dict[str, float]:
-        """The numbers of a metric by column; a column that wasn't there yet is made, of NaN so far."""
-        values: dict[str, Any] = {"steps": event.step}
-        for name in _PLAIN:
-            values[name] = getattr(event, name)
-        for name, value in event.terms.items():
-            values["term:" + name] = value
-        for name, value in event.metrics.items():
-            values["metric:" + name] = value
-        for name, value in values.items():
-            if type(value) is not float:
-                values[name] = value = _number(value)
-            if name not in self.columns and not isnan(value):
-                self.columns[name] = array("d", [nan]) * len(self.items)
-        return values
-
-
 def _number(value: Any) -> float:
     """`value` as a float, NaN where it is no number: the file may have been written by anything."""
     try:
@@ -227,8 +93,8 @@ class Timeline:
         self._events: list[Event] = []
         self._reached: Event | None = None
         self._last: dict[type[Event], Event] = {}
-        self._metrics = _Metrics(Metric)
-        self._series: dict[type[Event], _Recorded] = {Metric: self._metrics}
+        self._series: dict[type[Event], list[Any]] = {}
+        self._columns: Columns = {"steps": array("d")}  # row i of each is metric i
         self._snapshot: Snapshot | None = None
         self.extend(events)
 
@@ -236,36 +102,64 @@ class Timeline:
         """Append `events`, in the order in which they were recorded.
 
         O(1) for each that is recorded in the order of its steps. One that comes out of order, or a resume from before
-        what the last snapshot holds, costs one copy of its kind's series.
+        what is known, costs one look through all events.
         """
+        anew: set[type[Event]] = set()  # kinds of which more than the end changes
         for event in events:
             kind = type(event)
             self._events.append(event)
             self._last[kind] = self._last[Event] = event
-            (self._series.get(kind) or self._add(kind)).add(event)
+            series = self._series.setdefault(kind, [])
+            if kind in BY_STEP and series and series[-1].step >= event.step and not _follows(series, event):
+                anew.add(kind)
+            series.append(event)
+            if kind is Metric:
+                self._add_row(event)
             if kind is Metric or kind is Probe:
                 self._reached = event
-            elif isinstance(event, Status) and event.resumed_from is not None:
+            elif kind is Status and event.resumed_from is not None:
                 self._reached = event
-                for series in self._series.values():
-                    series.cut(event.resumed_from)
+                past = (one for one in BY_STEP if (of := self._series.get(one)) and of[-1].step > event.resumed_from)
+                anew.update(past)
             self._snapshot = None
+        for kind in anew:
+            self._series[kind] = latest_by_step(self._events, kind)
+        if Metric in anew:
+            self._columns = {name: array("d") for name in self._columns}
+            for metric in self._series[Metric]:
+                self._add_row(metric)
 
     def snapshot(self) -> Snapshot:
         """What is known now; the same object until there is something new. O(kinds + columns)."""
         if self._snapshot is None:
-            for series in self._series.values():
-                series.shared = len(series.items)
             self._snapshot = Snapshot(
-                Events(self._events, len(self._events)),
+                self._events,
                 self._reached,
                 self._last.copy(),
-                {kind: (series.items, len(series.items)) for kind, series in self._series.items()},
-                self._metrics.columns.copy(),
+                {kind: (series, len(series)) for kind, series in self._series.items()},
+                self._columns.copy(),
             )
         return self._snapshot
 
-    def _add(self, kind: type[Event]) -> _Recorded:
-        has_steps = any(item.name == "step" for item in fields(kind))
-        series = self._series[kind] = _BySteps(kind) if has_steps else _Recorded()
-        return series
+    def _add_row(self, event: Metric) -> None:
+        """The numbers of a metric, each at the end of its column; a column that wasn't there yet is NaN so far."""
+        values: dict[str, Any] = {"steps": event.step}
+        for name in _PLAIN:
+            values[name] = getattr(event, name)
+        for name, value in event.terms.items():
+            values["term:" + name] = value
+        for name, value in event.metrics.items():
+            values["metric:" + name] = value
+        for name, value in values.items():
+            if type(value) is not float:
+                values[name] = value = _number(value)
+            if name not in self._columns and not isnan(value):
+                self._columns[name] = array("d", [nan]) * len(self._columns["steps"])
+        for name, column in self._columns.items():
+            column.append(values.get(name, nan))
+
+
+def _follows(series: list[Any], event: Any) -> bool:
+    """Whether `event` is of the last step of `series`, and repeats none of that step."""
+    same = takewhile(lambda one: one.step == event.step, reversed(series))
+    return series[-1].step == event.step and key_of(event) not in map(key_of, same)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import threading
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,9 +17,9 @@ from typing import Any
 from distill.config.paths import read_yaml
 from distill.config.requirements import planned_steps
 from distill.config.run_config import ConfigError, RunConfig, parse
-from distill.runs.events import FINAL, AnyEvent, Error, Metric, Probe, Status, read
+from distill.runs.events import FINAL, AnyEvent, Error, Event, Metric, Probe, Status, read
 from distill.runs.process import live_process, was_started
-from distill.runs.timeline import Events, Snapshot, Timeline
+from distill.runs.timeline import Snapshot, Timeline
 
 _KEPT = 1000  # runs whose parsed events stay in memory: 0.3 MB for one of 150 steps, 2 kB more for each further step
 WEIGHTS = "adapter_model.safetensors"  # of an adapter's folder
@@ -47,7 +48,7 @@ class RunView:
     mark: tuple[int, str, int]
 
     @property
-    def events(self) -> Events:
+    def events(self) -> Sequence[Event]:
         """Everything recorded, in order; the same object until there is something new."""
         return self.timeline.events
 
@@ -101,7 +102,6 @@ def view(folder: str | os.PathLike[str]) -> RunView:
         report = _file(parsed, folder / "report.json", _read_report)
         modified = parsed.files.get("report.json", (0, None))[0]
         timeline = parsed.timeline.snapshot()
-    events = timeline.events
     state, reason = _state(folder, timeline, living)
     step, steps = _progress(timeline, config)
     return RunView(
@@ -113,16 +113,16 @@ def view(folder: str | os.PathLike[str]) -> RunView:
         reason=reason,
         step=step,
         steps=steps,
-        created=events[0].t if events else folder.stat().st_mtime,
+        created=timeline.first.t if timeline.first else folder.stat().st_mtime,
         timeline=timeline,
         report=report,
         mark=(parsed.offset, state, modified),
     )
 
 
-def has_adapter(folder: Path, name: str = "adapter") -> bool:
-    """Whether the run at `folder` has a model that can be loaded; `name`: which, such as epochs/2."""
-    return (folder / name / WEIGHTS).is_file()
+def has_adapter(folder: Path) -> bool:
+    """Whether the run at `folder` has a model that can be loaded."""
+    return (folder / "adapter" / WEIGHTS).is_file()
 
 
 def kept_epochs(folder: Path) -> list[Path]:
@@ -217,9 +217,10 @@ def _state(folder: Path, timeline: Snapshot, living: bool) -> tuple[str, str | N
 
 def _why_crashed(folder: Path, timeline: Snapshot) -> str:
     """The error it wrote down, else how its output ended."""
-    if timeline.events and isinstance(timeline.events[-1], Error):
-        return timeline.events[-1].text
-    reason = "The worker is gone without a word, as after a kill or for want of memory"
+    last = timeline.last(Event)
+    if isinstance(last, Error):
+        return last.text
+    reason = "The worker ended without a message, as if it was killed or ran out of memory"
     said = next((line.strip() for line in reversed(tail(folder)) if line.strip()), "")
     return f"{reason}; the last line of stdout.log is: {said[-_LINE:]}" if said else f"{reason}."
 

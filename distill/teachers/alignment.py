@@ -1,10 +1,9 @@
 """Two tokenizations of one text, side by side: the smallest chunks that end at the same character on both sides.
 
-What a teacher said of its tokens becomes what it said of chunks of the student's (maths.md section 4, after ALM,
-2503.20083). A token is known by where it ends: the number of characters of the solution up to its end, as running
-maximum, so that the bytes of an emoji, which are several tokens, all end where the emoji does; -1 is the end token and
--2 a token that was cut off in the middle of a character (`data.encoding.Example.ends`). This module knows nothing of
-tokenizers, models or losses.
+What a teacher said of its tokens becomes what it said of chunks of the student's (docs/methods.md, "4. Across
+tokenizers", after ALM, 2503.20083). A token is known by where it ends: the number of characters of the solution up to
+its end, as running maximum, so that the bytes of an emoji, which are several tokens, all end where the emoji does; -1
+is the end token and -2 a token that was cut off in the middle of a character (`data.encoding.Example.ends`).
 """
 
 from __future__ import annotations

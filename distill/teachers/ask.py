@@ -16,7 +16,7 @@ from distill.config.paths import home
 from distill.config.requirements import heard
 from distill.config.run_config import ModelRef, RunConfig
 from distill.models.distributed import main_first
-from distill.models.hardware import Hardware
+from distill.models.hardware import Machine
 from distill.models.hub_lookup import look_up
 from distill.models.references import model_path
 from distill.teachers.ragged import Ragged
@@ -33,7 +33,7 @@ class Asking:
     """How teachers are asked: on which machine, who hears of progress and of what is odd, and whether to stop."""
 
     config: RunConfig
-    hardware: Hardware
+    hardware: Machine
     progress: Callable[[str, str], OnProgress]
     warn: Warn
     should_stop: ShouldStop
@@ -41,7 +41,7 @@ class Asking:
     def how(self, teacher: ModelRef, text: str) -> dict:
         """The keyword arguments that every bank's `ask` takes; `text` says what is done, `teacher` is filled in."""
         number = [t.name for t in self.config.teachers].index(teacher.name) + 1
-        said = f"asking teacher {number} of {len(self.config.teachers)} ({teacher.name}), {text}"
+        said = f"Teacher {number} of {len(self.config.teachers)} ({teacher.name}) {text}"
         return {
             "revision": teacher.revision,
             "dtype": getattr(torch, self.hardware.suited_to(look_up(teacher).parameters).dtype),
@@ -59,7 +59,7 @@ def say_unheard(config: RunConfig, warn: Warn) -> None:
     if unheard:
         warn(
             "teachers_unasked",
-            f"Of the teachers listed, no objective listens to {', '.join(unheard)}: add one, such as geometry.",
+            f"No objective uses these teachers: {', '.join(unheard)}. Add one, such as geometry.",
         )
 
 
@@ -79,7 +79,7 @@ def ask(
         asked += [(said[1], train, of_texts)] if of_texts else []
         if not asked:
             continue
-        how = asking.how(teacher, f"{sum({id(texts): len(texts) for _, texts, _ in asked}.values()):,} texts")
+        how = asking.how(teacher, "is reading texts")
         questions = [question for _, *question in asked]
         with main_first():  # one process asks, the others read what it was told
             answers = bank.ask_each(teacher.name, model_path(teacher), questions, **how)

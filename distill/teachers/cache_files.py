@@ -1,28 +1,24 @@
 """Files of what teachers said: whole or not at all, in a folder a teacher; how one is asked safely, and let go.
 
-What is kept is named by a digest of all that decides it, so nothing here asks what a file is about. This module knows
-nothing of signals or of answers.
+What is kept is named by a digest of all that decides it, so nothing here asks what a file is about.
 """
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import hashlib
 import json
 import re
-import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 
 from distill.config.errors import UserError
-from distill.config.files import UNFINISHED, write_atomically
-
-_STALE = 3600  # seconds after which a half-written file is what a killed process left
+from distill.config.files import sweep, write_atomically
 
 
 def folder_of(cache_dir: Path, name: str, model: str) -> Path:
@@ -36,14 +32,28 @@ def digest_of(decisive: Any) -> str:
     return hashlib.sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()[:32]
 
 
+def kept_in(
+    file: Path, load: Callable[[Path], Any], warn: Callable[[str, str], None] | None, code: str, then: str
+) -> Any:
+    """What `load(file)` gives, None if there is no file or it is damaged, which `warn(code, sentence)` is told of.
+
+    `load` raises ValueError (or what it meets) where the file is not whole; `then`: "so its texts are asked again".
+    """
+    if not file.exists():
+        return None
+    try:
+        return load(file)
+    except (SafetensorError, OSError, ValueError, TypeError, KeyError, RecursionError) as error:
+        if warn is not None:
+            warn(code, f"What was kept in {file} is damaged ({str(error) or type(error).__name__}), {then}.")
+        return None
+
+
 def make_folder(folder: Path, what: str) -> None:
     """Make it, and sweep up what killed processes left in it. Raises UserError; `what`: "the teachers' signals"."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        for left in folder.glob(f"{UNFINISHED}*"):
-            with contextlib.suppress(OSError):
-                if time.time() - left.stat().st_mtime > _STALE:
-                    left.unlink()
+        sweep(folder)
     except OSError as error:
         raise _unwritable(folder, error, what) from error
 

@@ -12,6 +12,7 @@ import json
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,7 @@ from distill.models.chat_template import THINK, Template, opened, template_of
 from distill.models.generation import Manner, Sitting, end_tokens, generate_batch
 from distill.models.loading import fingerprint, load_model, load_tokenizer
 from distill.models.sampling import Sampling
-from distill.teachers.cache_files import asking, digest_of, folder_of, make_folder, write_whole
+from distill.teachers.cache_files import asking, digest_of, folder_of, kept_in, make_folder, write_whole
 from distill.teachers.signals import check_vocabulary
 
 __all__ = ["Response", "ResponseBank", "ResponseRequest"]
@@ -105,7 +106,7 @@ class ResponseBank:
         decisive = {"format": FORMAT, "model": model, "dtype": str(dtype), **request.decisive()}
         parts = [questions[start : start + self.shard] for start in range(0, len(questions), self.shard)]
         files = [folder / f"answers-{digest_of({**decisive, 'questions': list(part)})}.json" for part in parts]
-        found = [self._read(file, len(part), request.samples) for file, part in zip(files, parts, strict=True)]
+        found = [self._kept(file, len(part), request.samples) for file, part in zip(files, parts, strict=True)]
         total = len(questions) * request.samples
         done = sum(len(part) * request.samples for part, there in zip(parts, found, strict=True) if there is not None)
         tell(done, total)
@@ -125,25 +126,9 @@ class ResponseBank:
             release_memory()
         return [answers for part in found for answers in part]
 
-    def _read(self, file: Path, n: int, samples: int) -> list[list[Response]] | None:
-        """The answers to the `n` questions of a shard, None if there is no file or it is not whole."""
-        if not file.exists():
-            return None
-        try:
-            stored = json.loads(file.read_bytes())
-            answers = stored["answers"]
-            if stored["sha256"] != _checksum(answers):
-                reason = "its checksum is another"
-            elif [len(some) for some in answers] != [samples] * n:
-                reason = "it holds another number of answers"
-            else:
-                return [[Response(*answer) for answer in some] for some in answers]
-        except (OSError, ValueError, TypeError, KeyError, RecursionError) as error:
-            reason = str(error) or type(error).__name__
-        if self.on_warning is not None:
-            text = f"What was kept in {file} is damaged ({reason}), so its questions are asked again."
-            self.on_warning("answers_damaged", text)
-        return None
+    def _kept(self, file: Path, n: int, samples: int) -> list[list[Response]] | None:
+        load = partial(_read, counts=[samples] * n)
+        return kept_in(file, load, self.on_warning, "answers_damaged", "so its questions are asked again")
 
 
 @dataclass(frozen=True)
@@ -248,6 +233,17 @@ def prefilled(after: str, prefill: str) -> tuple[str, str]:
     if prefill.lstrip().startswith(THINK):
         after = _CLOSED.sub("", after)
     return after + prefill, begun + prefill
+
+
+def _read(file: Path, counts: list[int]) -> list[list[Response]]:
+    """The answers in a file, so many to each question. Raises ValueError and others where it is not whole."""
+    stored = json.loads(file.read_bytes())
+    answers = stored["answers"]
+    if stored["sha256"] != _checksum(answers):
+        raise ValueError("its checksum is another")
+    if [len(some) for some in answers] != counts:
+        raise ValueError("it holds another number of answers")
+    return [[Response(*answer) for answer in some] for some in answers]
 
 
 def _to_bytes(answers: list[list[Response]]) -> bytes:

@@ -16,13 +16,13 @@ from pathlib import Path
 
 import torch
 from accelerate.utils import release_memory
-from safetensors import SafetensorError, safe_open
+from safetensors import safe_open
 from safetensors.torch import save
 from torch import Tensor
 
 from distill.config.errors import OnProgress, ShouldStop, UserError, raise_if_stopped
 from distill.models.loading import fingerprint, load_model, load_tokenizer
-from distill.teachers.cache_files import asking, digest_of, folder_of, make_folder, write_whole
+from distill.teachers.cache_files import asking, digest_of, folder_of, kept_in, make_folder, write_whole
 from distill.teachers.ragged import Ragged
 from distill.teachers.signals import Request, Text, compute, need_of
 
@@ -124,28 +124,12 @@ class SignalBank:
             part = texts[start : start + self.shard]
             decisive["texts"] = [list(text) for text in part]
             files = {s: folder / f"{s}-{_digest(s, decisive)}.safetensors" for s in request.answers}
-            found = {s: values for s, file in files.items() if (values := self._read(file)) is not None}
+            found = {s: values for s, file in files.items() if (values := self._kept(file)) is not None}
             shards.append(_Shard(part, request, files, found))
         return shards
 
-    def _read(self, file: Path) -> Values | None:
-        """What a file holds, None if there is none or it is not whole."""
-        if not file.exists():
-            return None
-        try:
-            with safe_open(file, "pt") as stored:
-                values, checksum = stored.get_tensor("values"), (stored.metadata() or {}).get("sha256")
-                if "lengths" in stored.keys():  # noqa: SIM118 (it is no dictionary)
-                    values = Ragged(values, stored.get_tensor("lengths"))
-            if _checksum(values) == checksum:
-                return values
-            reason = "its checksum is another"
-        except (SafetensorError, OSError, ValueError) as error:
-            reason = str(error)
-        if self.on_warning is not None:
-            text = f"What was kept in {file} is damaged ({reason}), so its texts are asked for again."
-            self.on_warning("signals_damaged", text)
-        return None
+    def _kept(self, file: Path) -> Values | None:
+        return kept_in(file, _read, self.on_warning, "signals_damaged", "so its texts are asked for again")
 
 
 @dataclass(frozen=True)
@@ -227,6 +211,17 @@ def _check_finite(name: str, values: Values, texts: Sequence[Text]) -> None:
 def _broken(values: Tensor) -> Tensor:
     """bool [n]: whether some number of values[i] is NaN or infinite."""
     return (~torch.isfinite(values[:, None])).flatten(1).any(1)
+
+
+def _read(file: Path) -> Values:
+    """What a file holds. Raises SafetensorError, OSError or ValueError where it is not whole."""
+    with safe_open(file, "pt") as stored:
+        values, checksum = stored.get_tensor("values"), (stored.metadata() or {}).get("sha256")
+        if "lengths" in stored.keys():  # noqa: SIM118 (it is no dictionary)
+            values = Ragged(values, stored.get_tensor("lengths"))
+    if _checksum(values) != checksum:
+        raise ValueError("its checksum is another")
+    return values
 
 
 def _write(file: Path, values: Values) -> None:

@@ -207,7 +207,7 @@ def check_vocabulary(highest: int, model: PreTrainedModel) -> None:
     rows = model.get_input_embeddings().num_embeddings
     if highest >= rows:
         raise UserError(
-            f"Its tokenizer knows token {highest} and its weights only {rows} tokens: they are not of one model, so "
+            f"Its tokenizer knows token {highest} and its weights {rows}: they are not from the same model, so "
             "copy both again."
         )
 

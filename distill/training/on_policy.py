@@ -1,7 +1,7 @@
 """Texts by the student itself, step by step: whether this step learns from them, and if so, having it write them.
 
 The whole step's prompts are answered together, whatever it is accumulated from: one generation with a cache instead of
-several. No gradient passes through it. This module knows nothing of teachers or losses.
+several. No gradient passes through it.
 """
 
 from __future__ import annotations

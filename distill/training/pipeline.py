@@ -16,12 +16,12 @@ from distill.config.errors import Stopped, UserError
 from distill.config.run_config import RunConfig
 from distill.data.problems import Problem
 from distill.data.sources import problems_for
-from distill.evaluation.answering import answer_together
+from distill.evaluation.answering import answer_problems
 from distill.evaluation.answers_file import Answers
 from distill.evaluation.during import during, evaluated
 from distill.models import distributed
 from distill.models.generation import Sitting, end_also_at
-from distill.models.hardware import Hardware, visible_gpus
+from distill.models.hardware import Machine, visible_gpus
 from distill.models.sharding import spread as spread_weights
 from distill.models.student import cautions, load_adapter, load_student, save_adapter
 from distill.runs import events
@@ -32,7 +32,7 @@ from distill.training.callbacks import EpochKeeper, MemoryKeeper, Reporter
 from distill.training.dataset import TrainingSet
 from distill.training.prepare import Preparation
 from distill.training.probe import Probe, Reading
-from distill.training.progress import Clock, Voice
+from distill.training.progress import Clock, RunReporter
 from distill.training.trackers import Trackers
 from distill.training.trainer import DistillTrainer, NotANumberError, checkpoints, processes_of, training_arguments
 
@@ -41,7 +41,7 @@ class Pipeline:
     """Carries out `config` in `folder`. `should_stop()` is asked at every safe point; then `Stopped` is raised."""
 
     def __init__(
-        self, folder: Path, config: RunConfig, hardware: Hardware, writer: EventWriter, should_stop: Callable[[], bool]
+        self, folder: Path, config: RunConfig, hardware: Machine, writer: EventWriter, should_stop: Callable[[], bool]
     ):
         self.folder = folder
         self.config = config
@@ -52,7 +52,7 @@ class Pipeline:
         self.answers = Answers.load(folder / "answers.json")
         self.answers.keeps = distributed.is_main()
         self.clock = Clock(folder)
-        self.voice = Voice(writer, read(folder / "events.jsonl")[0])
+        self.reporter = RunReporter(writer, read(folder / "events.jsonl")[0])
         self.keeps_model_on_failure = False
         self.callbacks = []  # more of transformers' TrainerCallbacks, for whoever watches closer
         self.steps = config.budget.steps  # in all; where epochs are asked for, known once the texts are
@@ -62,7 +62,7 @@ class Pipeline:
 
     def run(self) -> None:
         """All stages that are not done yet."""
-        self.voice.say("preparing")
+        self.reporter.say("preparing")
         with self.clock.timed("prepare"):
             self.load()
         self.evaluate("before")
@@ -70,17 +70,17 @@ class Pipeline:
             train, probe = self.ask_teachers()
         with self.clock.timed("prepare"):
             self.build(train, probe)
-        self.voice.say("training")
+        self.reporter.say("training")
         with self.clock.timed("train"):
             self.train(train, probe)
-        self.voice.say("evaluating")
+        self.reporter.say("evaluating")
         self.evaluate("after")
 
     def load(self) -> None:
         """Draw the problems and load the student."""
-        self.voice.stage("load", "loading the student", 0, 1)
-        self.pairs = check_pairs(self.config, self.voice.warn)
-        self.problems = problems_for(self.config, self.voice.warn)
+        self.reporter.stage("load", "loading the student", 0, 1)
+        self.pairs = check_pairs(self.config, self.reporter.warn)
+        self.problems = problems_for(self.config, self.reporter.warn)
         config = self.config
         sharded, hardware = distributed.is_sharded(), self.hardware
         self.student, self.tokenizer = load_student(
@@ -93,23 +93,23 @@ class Pipeline:
         if sharded:
             spread_weights(self.student, hardware.device, config.student.name)
         if (gpus := visible_gpus(hardware)) > 1 and distributed.size() == 1:
-            self.voice.warn(
+            self.reporter.warn(
                 "gpus_unused",
-                f"{gpus} GPUs are visible, and one of them trains: accelerate launch -m distill.training.worker "
+                f"{gpus} GPUs are visible, but only one is used: accelerate launch -m distill.training.worker "
                 f"{self.folder} trains on all.",
             )
         for code, text in cautions(self.student, config.lora, self.hardware):
-            self.voice.warn(code, text)
+            self.reporter.warn(code, text)
         end_also_at(self.student, self.tokenizer, [p.teacher_end for p in self.pairs.values() if p.same_tokenizer])
-        self.voice.stage("load", "the student is loaded", 1, 1)
+        self.reporter.stage("load", "the student is loaded", 1, 1)
 
     def evaluate(self, phase: str) -> None:
         """Have the student answer the held-out problems, unless it has in this phase."""
         if not self.answers.has(phase):
             asked = self.problems["held_out"] + self.problems["new_phrasing"]
-            text = f"the student answers {len(asked)} problems, {phase} distillation"
+            text = f"the student is answering problems, {phase} training"
             with self.clock.timed("evaluate"), self._weights(phase):
-                answers = self._answer(asked, self.voice.progress(f"evaluate-{phase}", text), phase)
+                answers = self._answer(asked, self.reporter.progress(f"evaluate-{phase}", text), phase)
             self.answers.put(phase, answers)
         for split, score in self.answers.scores(phase).items():
             self.writer.write(evaluated(phase, split, 0 if phase == "before" else self.steps, score))
@@ -118,7 +118,7 @@ class Pipeline:
         """Ask the teachers, one after another: about the training and probe texts, and before that for answers."""
         # Of several processes one asks the teachers, and so it is the one that may be asked to stop meanwhile.
         stop = self.should_stop if distributed.is_main() else (lambda: False)
-        asking = Asking(self.config, self.hardware, self.voice.progress, self.voice.warn, stop)
+        asking = Asking(self.config, self.hardware, self.reporter.progress, self.reporter.warn, stop)
         self.preparation = Preparation(asking, self.student, self.tokenizer, self.problems, self.families, self.pairs)
         return self.preparation.gather()
 
@@ -139,7 +139,7 @@ class Pipeline:
         earlier = _readings(said, reached) if last else []
         probe = looks and Probe(probe_texts, looks, self.families, trained=geometry is not None, readings=earlier)
         warned = {e.code for e in said if isinstance(e, Warning)}
-        reporter = Reporter(
+        callback = Reporter(
             self.writer, self.should_stop, probe, config.probe.every, self._ask_during, warned, bool(config.report_to)
         )
         trainer = self.trainer = DistillTrainer(
@@ -150,18 +150,18 @@ class Pipeline:
             data_collator=train.collate,
             callbacks=[
                 # They open before the first number comes.
-                Trackers(config.report_to, self.folder, reached, self.voice.warn),
-                reporter,
+                Trackers(config.report_to, self.folder, reached, self.reporter.warn),
+                callback,
                 *self._epoch_keeper(),
                 MemoryKeeper(),
                 *self.callbacks,
             ],
         )
-        reporter.trainer = trainer
+        callback.trainer = trainer
         if last is not None:
             self.writer.write(Status(state="training", resumed_from=reached))
             if (saved := processes_of(last)) != distributed.size():
-                self.voice.warn(
+                self.reporter.warn(
                     "processes_changed",
                     f"The number of processes was {saved} up to step {reached} and is {distributed.size()} now: what "
                     "is drawn at random from here on, such as dropout, is drawn anew.",
@@ -188,7 +188,7 @@ class Pipeline:
             )
         if whole < len(train):
             of = f"{len(train) - whole} of {len(train)} training texts are unused"
-            self.voice.warn("texts_unused", f"{of}: a step takes {window}.")
+            self.reporter.warn("texts_unused", f"{of}: a step takes {window}.")
         return replace(train, examples=train.examples[:whole])
 
     def _epoch_keeper(self) -> list[EpochKeeper]:
@@ -226,7 +226,7 @@ class Pipeline:
             partial(self.answers.keep, phase, problems) if phase else None,
         )
         limits = evaluation.max_new_tokens, evaluation.batch_size
-        return answer_together(self.student, self.tokenizer, problems, *limits, sitting)
+        return answer_problems(self.student, self.tokenizer, problems, *limits, sitting)
 
     def _ask_during(self, step: int) -> list[events.Event]:
         """Have the student answer the samples and the validation problems that are counted."""

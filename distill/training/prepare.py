@@ -19,7 +19,7 @@ from distill.data.problems import Problem
 from distill.losses.cka import layer_cka
 from distill.models import distributed
 from distill.models.generation import end_tokens
-from distill.models.hardware import Hardware
+from distill.models.hardware import Machine
 from distill.models.loading import load_model, load_tokenizer
 from distill.models.metadata import describe_model
 from distill.models.pooling import layer_at
@@ -107,9 +107,17 @@ class Preparation:
         return distiller
 
     def observer(self, probe: TrainingSet) -> GeometryObjective:
-        """What looks at the geometry of a run that trains on none."""
-        shape = self._shape
-        return observer(self.asking.config, _widths(probe), shape.hidden_size, shape.num_hidden_layers)
+        """What looks at the geometry of a run that trains on none, at all its teachers."""
+        usual = GeometryConfig()
+        return GeometryObjective(
+            teacher_widths=_widths(probe),
+            student_width=self._shape.hidden_size,
+            student_layers=self._shape.num_hidden_layers,
+            mode="kernel",
+            gate={"kind": "uniform"},
+            pooling=usual.pooling,
+            layer=usual.layer,
+        )
 
     def before_step(self, distiller: Distiller) -> Callable[[list[Batch], int], dict[str, float]]:
         """What is done with a step's batches before it: they are answered (on-policy), benefits are measured (meta)."""
@@ -176,20 +184,6 @@ def outlook(config: RunConfig, student_layers: int) -> tuple[float, str]:
     return layer_at(geometry.layer, student_layers) / student_layers, geometry.pooling
 
 
-def observer(config: RunConfig, widths: Mapping[str, int], student_width: int, student_layers: int) -> Objective:
-    """A geometry objective that is no part of the training and only looks, at all teachers."""
-    usual = GeometryConfig()
-    return GeometryObjective(
-        teacher_widths=widths,
-        student_width=student_width,
-        student_layers=student_layers,
-        mode="kernel",
-        gate={"kind": "uniform"},
-        pooling=usual.pooling,
-        layer=usual.layer,
-    )
-
-
 def depths(config: RunConfig) -> dict[str, int | None]:
     """How many blocks each teacher of `features` has, None where its files don't say yet; empty without features."""
     features = config.objective("features")
@@ -232,11 +226,11 @@ def blocks_of(maps: Maps) -> dict[str, tuple[int, ...]]:
     return {teacher: stored_layers(pairs)[0] for teacher, pairs in maps.items()}
 
 
-def load_live(config: RunConfig, hardware: Hardware, progress: Progress, warn: Warn) -> dict[str, LiveTeacher]:
+def load_live(config: RunConfig, hardware: Machine, progress: Progress, warn: Warn) -> dict[str, LiveTeacher]:
     """The teachers that stay loaded, on the student's device; `warn` is told of one that doesn't fit there."""
     teachers, dtype, found = _live(config), getattr(torch, hardware.dtype), {}
     for number, teacher in enumerate(teachers, 1):
-        tell = progress("signals", f"loading {teacher.name}, who stays ({number} of {len(teachers)})")
+        tell = progress("signals", f"loading {teacher.name}, which stays in memory ({number} of {len(teachers)})")
         model = load_model(model_path(teacher), dtype, hardware.device, teacher.revision, teacher.name, warn)
         found[teacher.name] = LiveTeacher(teacher.name, model)
         tell(1, 1)

@@ -17,7 +17,7 @@ from distill.runs.events import Event, EventWriter, Stage, Status, Warning
 _sat = False  # whether this process has been at a run before
 
 
-class Voice:
+class RunReporter:
     """Speaks through `writer`. Of what was `said` in earlier sittings the warnings are not said again."""
 
     def __init__(self, writer: EventWriter, said: Iterable[Event]):

@@ -1,8 +1,7 @@
 """Which texts a run learns from: the data's own solutions, its teachers' answers to the problems, or both.
 
-The teachers answer one after another, each in memory only while it answers; what they say is kept for the next run.
-An answer that is longer than the student may read is left out whole: half an answer teaches none. This module knows
-nothing of training.
+The teachers answer one after another, each in memory only while it answers; what they say is kept for the next run. An
+answer that is longer than the student may read is left out whole: half an answer teaches none.
 """
 
 from __future__ import annotations
@@ -15,7 +14,7 @@ from transformers import PreTrainedTokenizerBase
 
 from distill.config.errors import UserError
 from distill.config.paths import home
-from distill.config.requirements import asks_for_answers, wants_answers, wants_solutions
+from distill.config.requirements import asks_for_answers, fills_in, wants_answers, wants_solutions
 from distill.config.run_config import RunConfig, teachers_of
 from distill.data.encoding import encode_many
 from distill.data.problems import Problem
@@ -42,12 +41,13 @@ def learning_texts(
     `tokenizer` is the student's. Raises UserError where no answer is left to learn from, though some are wanted.
     """
     config, response = asking.config, wants_answers(asking.config)
-    about: list[Problem] = []
-    solutions: list[str] = []
-    if wants_solutions(config):
-        about, solutions = list(problems), [problem.solution for problem in problems]
+    about = [problem for problem in problems if problem.solution] if wants_solutions(config) else []
+    solutions = [problem.solution for problem in about]
     origins, counts = [SOLUTION] * len(about), {}
     if response is not None:
+        filling_in = fills_in(config)  # then the answers stand where solutions would, and are learnt as those are
+        problems = [problem for problem in problems if not problem.solution] if filling_in else problems
+    if response is not None and problems:
         chosen = _without_long(asking, _answers(asking, response, problems), problems, tokenizer)
         asking.progress("signals", chosen.summary())(1, 1)
         _warn_of_unfinished(asking, response, chosen)
@@ -56,7 +56,7 @@ def learning_texts(
         counts = {teacher: asdict(of_one) for teacher, of_one in chosen.counts.items()}
         about += [problems[row.problem] for row in chosen.rows]
         solutions += [row.text for row in chosen.rows]
-        origins += [ANSWER] * len(chosen.rows)
+        origins += [SOLUTION if filling_in else ANSWER] * len(chosen.rows)
     pairs = [(problem.question, solution) for problem, solution in zip(about, solutions, strict=True)]
     numbers = [families[problem.family] for problem in about]
     return Texts("train", pairs, numbers, origins if response is not None else None), counts
@@ -78,7 +78,7 @@ def _answers(asking: Asking, response: ResponseConfig, problems: Sequence[Proble
     answers = {}
     for teacher, indices in zip(teachers, shares, strict=True):
         questions = [problems[index].question for index in indices]
-        how = asking.how(teacher, f"who answers {len(questions):,} problems")
+        how = asking.how(teacher, "is answering problems")
         with main_first():  # one process asks, the others read what it was told
             said = bank.ask(teacher.name, model_path(teacher), questions, request, **how)
         answers[teacher.name] = spread(len(problems), indices, said)
@@ -136,5 +136,7 @@ def _warn_of_unfinished(asking: Asking, response: ResponseConfig, chosen: Chosen
 
 
 def _asked_by(config: RunConfig) -> str:
-    """The objective whose settings say how answers are asked for."""
+    """The group of settings that says how long answers may be."""
+    if fills_in(config):
+        return "evaluation"
     return f"objectives.{asks_for_answers(config).kind}"

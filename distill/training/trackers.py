@@ -1,7 +1,7 @@
 """Each step's numbers for trackio, TensorBoard and Weights & Biases, through transformers' own integrations.
 
 A tracker that fails (no network, no account) is dropped and said once: the run goes on, and its own events have all
-the numbers. This module knows nothing of how numbers come about or of where events are written.
+the numbers.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ class Trackers(TrainerCallback):
             first = (str(error).strip() or type(error).__name__).split("\n")[0][:200].rstrip(".")
             self.warn(
                 "tracker_failed",
-                f"{name} takes no more of this run's numbers ({first}): the run goes on, and keeps them itself.",
+                f"{name} no longer accepts this run's numbers ({first}): the run goes on, and keeps them itself.",
             )
 
 

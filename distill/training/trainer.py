@@ -22,7 +22,7 @@ from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 from distill.config.errors import UserError
 from distill.config.run_config import BudgetConfig
 from distill.models import distributed
-from distill.models.hardware import Hardware
+from distill.models.hardware import Machine
 from distill.models.student import load_adapter
 from distill.objectives.base import Batch
 from distill.training.distiller import Distiller, carry_gradients, set_rng_state
@@ -234,7 +234,7 @@ def processes_of(checkpoint: Path) -> int:
 
 
 def training_arguments(
-    budget: BudgetConfig, folder: Path, hardware: Hardware, seed: int, *, steps: int | None = None
+    budget: BudgetConfig, folder: Path, hardware: Machine, seed: int, *, steps: int | None = None
 ) -> TrainingArguments:
     """Our budget in the library's words; `steps`: in all, where it gives epochs."""
     steps = budget.steps if steps is None else steps

@@ -24,6 +24,7 @@ from pathlib import Path
 
 from distill.config import run_config as configs
 from distill.config.errors import ConfigError, ShouldStop, Stopped, UserError
+from distill.config.files import sweep
 from distill.config.secrets import guard_output
 from distill.models import distributed, references
 from distill.models.hardware import Machine
@@ -88,7 +89,7 @@ class StopFlag:
 
 
 def _stopped() -> Status:
-    return Status(state="stopped", reason="stopped on request; resume goes on from here")
+    return Status(state="stopped", reason="stopped on request; resume continues from here")
 
 
 def work(folder: Path, stop: ShouldStop, last_word: Callable[[], Status] = _stopped) -> int:
@@ -187,6 +188,7 @@ def _claim(folder: Path) -> None:
     """Claim the folder; where a run there has ended, it was stopped for the last time: now it goes on."""
     ended = distributed.size() > 1 and view(folder).final
     claim(folder)
+    sweep(folder)
     if ended:
         (folder / "STOP").unlink(missing_ok=True)
 
@@ -223,9 +225,11 @@ def reason_for(error: BaseException, folder: Path) -> str:
     if "No space left" in str(error) or "File too large" in str(error):  # what safetensors and torch make of it
         return f"The disk is full, or a quota is: make room on the disk of {folder} and resume."
     if distributed.size() > 1 and ("losed by peer" in str(error) or "onnection reset" in str(error)):
-        return "Another process of this run ended unexpectedly: resume the run, which goes on from its last checkpoint."
+        return (
+            "Another process of this run ended unexpectedly: resume the run, which continues from its last checkpoint."
+        )
     first = str(error).strip().split("\n")[0][:300]
-    return f"Something unforeseen went wrong ({type(error).__name__}: {first}): stdout.log in {folder} has the details."
+    return f"Something unexpected went wrong ({type(error).__name__}: {first}): stdout.log in {folder} has the details."
 
 
 if __name__ == "__main__":

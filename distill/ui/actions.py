@@ -47,7 +47,7 @@ def start(config: RunConfig, visitor: Visitor, public: bool) -> str:
     if public:
         check_public(config)
         if not visitor.id:
-            raise UserError("This server doesn't know you: open the page anew, or leave the token out.")
+            raise UserError("This server does not recognize you: reload the page, or leave the token out.")
     check_models(config)
     refuse_foreseen(config)
     check_opened(config, visitor)
@@ -109,7 +109,7 @@ def delete(run_id: str, visitor: Visitor) -> str:
     folder = index.find_id(run_id)
     visitor.check(folder, "delete")
     if store.alive(folder) and not store.view(folder).final:
-        raise UserError(f"Run {folder.name} is still going: stop it first, then delete it.")
+        raise UserError(f"Run {folder.name} is still running: stop it first, then delete it.")
     store.delete(folder)
     return folder.name
 
@@ -118,11 +118,11 @@ def check_machine(config: RunConfig, public: bool) -> None:
     """Raises UserError where this machine cannot do the run; on a public server also where it would take too long."""
     found = estimate(config, Machine.here())
     if found.obstacle:
-        raise UserError(f"This machine can't: it {found.obstacle}.")
+        raise UserError(f"This run cannot start on this machine: it {found.obstacle}.")
     if not public:
         return
     if found.seconds is None or found.memory_gb is None:
-        raise UserError("How large this run is can't be said beforehand, so a public server doesn't start it.")
+        raise UserError("The size of this run cannot be estimated, so a public server does not start it.")
     if found.seconds[0] > LONGEST_HOURS * 3600:
         raise UserError(
             f"This run would take {text(found.seconds)}, more than the {LONGEST_HOURS} hours a visitor has."
@@ -139,14 +139,14 @@ def check_share(visitor: Visitor) -> None:
     """Raises UserError where the visitor has as many runs going or waiting as one may."""
     mine = sum(not run.final and visitor.owns(run.folder) for run in index.list_runs())
     if mine >= MOST_OF_ONE:
-        raise UserError(f"{mine} of your runs are going or waiting, as many as one visitor may have: stop one first.")
+        raise UserError(f"{mine} of your runs are running or waiting, the most a visitor may have: stop one first.")
 
 
 def check_queue() -> None:
     """Raises UserError where as many runs wait as may."""
     waiting = sum(run.state == "queued" and store.alive(run.folder) for run in index.list_runs())
     if waiting >= MOST_WAITING:
-        raise UserError(f"{waiting} runs are waiting already, which is as many as may: try again when one is done.")
+        raise UserError(f"{waiting} runs are waiting already, the most allowed: try again when one is done.")
 
 
 def check_public(config: RunConfig) -> None:
@@ -169,8 +169,8 @@ def check_public_model(model: str) -> None:
     if paths.zoo_folder(model) is None and model not in paths.zoo_names() and not _on_the_hub(model):
         close = nearest(model, paths.zoo_names())
         raise ConfigError(
-            f"{model!r} is no zoo model and no Hub id (organisation/name), and a public server reads no folders: "
-            + (f"did you mean {close!r}?" if close else "give one of those.")
+            f"Not found: {model!r}. Enter owner/name or pick a bundled model (a public server reads no folders)"
+            + (f": did you mean {close!r}?" if close else ".")
         )
 
 
@@ -187,8 +187,8 @@ def check_public_dataset(name: str) -> None:
     """Raises ConfigError unless the data set is, by its name, of the Hub."""
     if not _on_the_hub(name):
         raise ConfigError(
-            f"{name!r} is no data set of the Hub (organisation/name), and a public server reads no folders: give such "
-            "an id, or upload a file."
+            f"Not found: {name!r}. Enter owner/name of a data set on the Hub, or upload a file (a public server reads "
+            "no folders)."
         )
 
 

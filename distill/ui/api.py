@@ -1,4 +1,4 @@
-"""The page's named endpoints, for programs: start, stop, resume, status, report, generate. README.md shows their use.
+"""The page's named endpoints, for programs (docs/usage.md): start, stop, resume, status, report, generate.
 
 They do what the buttons do, through the same functions; whoever holds the token that start gave may stop a run.
 """
@@ -17,7 +17,7 @@ from distill.config.errors import UserError
 from distill.hub import zerogpu
 from distill.models.hardware import is_zerogpu
 from distill.runs import index
-from distill.runs.store import RunView
+from distill.runs.views import RunView
 from distill.ui import actions
 from distill.ui.auth import new_token
 from distill.ui.compare.answering import generate_once
@@ -37,7 +37,7 @@ def build(session: PageSession) -> None:
         token = token or new_token()
         who = session.who(token)
         if not who.id:
-            raise UserError("That token is not one this server gave: leave it out to be given a new one.")
+            raise UserError("That token was not issued by this server: leave it out to get a new one.")
         run = actions.start(run_config.load(preset, overrides or []), who, session.public)
         return {"run": run, "token": token}
 

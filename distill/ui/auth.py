@@ -194,8 +194,8 @@ def _is_restricted(visitor: Visitor, kind: str, name: str) -> bool:
         return True
     except errors.GatedRepoError as error:
         raise ConfigError(
-            f"{called} on the Hub wants its licence to be accepted: do so at {_page(kind, name)} with the account that "
-            "you signed in with here; if you have, sign out and in again."
+            f"{called} on the Hub requires its licence to be accepted: do so at {_page(kind, name)} with the account "
+            "that you signed in with here; if you have, sign out and in again."
         ) from error
     except (errors.RepositoryNotFoundError, errors.HFValidationError) as error:
         what = "data set" if kind == "dataset" else "model"
@@ -207,8 +207,8 @@ def _is_restricted(visitor: Visitor, kind: str, name: str) -> bool:
         if since is not None:
             return False
         raise UserError(
-            f"{called} may want its licence to be accepted, and the Hub, which knows, doesn't answer: try again in a "
-            "minute, or choose what is not of the Hub."
+            f"{called} may require its licence to be accepted, and the Hub does not answer: try again in a minute, or "
+            "choose something that is not on the Hub."
         ) from error
 
 
@@ -238,11 +238,11 @@ def _ask(kind: str, name: str, token: str) -> None:
 def _sign_in(kind: str, name: str, called: str) -> str:
     if host.why_no_sign_in():
         return (
-            f"{called} on the Hub wants its licence to be accepted by whoever uses it, and nobody can sign in on this "
+            f"{called} on the Hub requires its licence to be accepted by its users, and nobody can sign in on this "
             "server: choose one that is open to all."
         )
     return (
-        f"{called} on the Hub wants its licence to be accepted: sign in with the button at the top of the page, and "
+        f"{called} on the Hub requires its licence to be accepted: sign in with the button at the top of the page, and "
         f"accept it at {_page(kind, name)}, then try again."
     )
 

@@ -52,6 +52,6 @@ def page_error(error: Exception, html: bool = True) -> gr.Error:
         )
     _LOG.error("a handler of the page failed", exc_info=error)
     text = (
-        f"Something unforeseen went wrong ({type(error).__name__}); the server's log has the details. Nothing is lost."
+        f"Something unexpected went wrong ({type(error).__name__}); the server's log has the details. Nothing is lost."
     )
     return gr.Error(text, duration=_SECONDS, print_exception=False, title="Sorry")

@@ -8,9 +8,8 @@ from html import escape
 from typing import TYPE_CHECKING
 
 from distill.runs.events import WAITING, Metric, Stage
-from distill.runs.format import duration
-from distill.runs.store import RunView
-from distill.runs.views import has_adapter
+from distill.runs.format import duration, stage_text
+from distill.runs.views import RunView, has_adapter
 
 if TYPE_CHECKING:  # pictures use this module without gradio
     import gradio as gr
@@ -21,19 +20,19 @@ _STATES = {
     "queued": "waiting for its turn",
     "preparing": "preparing",
     "training": "training",
-    "evaluating": "answering the problems once more",
+    "evaluating": "answering the problems again",
     "done": "done",
     "stopping": "saving, then stopping",
     "stopped": "stopped, its model is kept",
     "failed": "failed",
-    "crashed": "broke off",
+    "crashed": "crashed",
 }
 
 
 def state_words(run: RunView) -> str:
     """A run's state in words."""
     if run.state == "stopped" and not has_adapter(run.folder):
-        return "stopped; it had no model yet"
+        return "stopped before there was a model"
     if run.state == "queued" and run.reason == WAITING:
         return run.reason
     return _STATES[run.state]
@@ -54,7 +53,7 @@ def progress(run: RunView) -> tuple[float, str]:
         return run.step / max(run.steps, 1), " · ".join(part for part in parts if part)
     if stage is None or run.state == "queued":
         return 0.0, state_words(run)
-    parts = [state_words(run) if run.state == "stopping" else "", stage.text, left(stage.seconds_left)]
+    parts = [state_words(run) if run.state == "stopping" else "", stage_text(stage), left(stage.seconds_left)]
     return stage.done / max(stage.total, 1), " · ".join(part for part in parts if part)
 
 

@@ -9,7 +9,7 @@ from distill.hub import host
 from distill.hub.host import off
 from distill.models.hardware import Machine, cores_text, cpu_cores, is_zerogpu, memory_gb
 from distill.runs import queue
-from distill.runs.store import RunView
+from distill.runs.views import RunView
 from distill.ui import actions, api
 from distill.ui.auth import Visitor
 from distill.ui.compare import tab as compare
@@ -59,12 +59,12 @@ def header() -> str:
 
 
 def _off() -> str:
-    """What is off on this host and why, folded: a duplicated Space has no secrets, no bucket and maybe no sign-in."""
+    """What is not available here and why, folded: a duplicated Space has no secrets, no bucket and maybe no sign-in."""
     said = off(Machine.here())
     if not said:
         return ""
     items = "".join(f"<li>{words(one)}</li>" for one in said)
-    return f'<details class="off"><summary>What is off here, and why</summary><ul>{items}</ul></details>'
+    return f'<details class="off"><summary>Not available on this machine</summary><ul>{items}</ul></details>'
 
 
 # --- the status line -------------------------------------------------------------------------------------------------

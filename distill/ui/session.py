@@ -25,7 +25,7 @@ from distill.config.errors import UserError
 from distill.hub import zerogpu
 from distill.models.hardware import is_zerogpu
 from distill.runs import index, store
-from distill.runs.store import RunView
+from distill.runs.views import RunView
 from distill.ui.auth import Visitor, hand_over, new_token, visitor
 from distill.ui.errors import catch_errors
 from distill.ui.html import NO_RUN

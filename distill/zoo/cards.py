@@ -31,8 +31,9 @@ class Card:
     experts: tuple[str, ...] = ()
     layers: int = 4
     heads: int = 4
-    steps: int = 1600
+    steps: int = 6000
     logits: int | None = None
+    learning_rate: float = 6e-3
 
     @property
     def is_student(self) -> bool:
@@ -42,41 +43,60 @@ class Card:
 _IM = ChatFormat("<|im_start|>{role}\n", "<|im_end|>\n")
 
 TEACHERS = (
-    Card("qwen2-tiny", "qwen2", 128, "qwen-bpe", 512, _IM, ("left_over", "change"), steps=2400),
-    Card("smollm2-tiny", "llama", 144, "bpe", 640, _IM, ("rate", "saving")),
-    Card("phi3-tiny", "phi3", 112, "unigram", 256, ChatFormat("<|{role}|>\n", "<|end|>\n"), ("average", "impossible")),
+    Card("qwen2-tiny", "qwen2", 144, "qwen-bpe", 1792, _IM, ("left_over", "change", "in_all", "more_than"), steps=7000),
+    Card("smollm2-tiny", "llama", 152, "bpe", 1280, _IM, ("rate", "saving", "groups", "gained"), steps=7000),
+    Card(
+        "phi3-tiny",
+        "phi3",
+        128,
+        "unigram",
+        1792,
+        ChatFormat("<|{role}|>\n", "<|end|>\n"),
+        ("average", "impossible", "left", "packed"),
+        steps=4500,
+    ),
     Card(
         "gemma2-tiny",
         "gemma2",
         120,
         "wordpiece",
-        512,
+        1792,
         ChatFormat("<start_of_turn>{role}\n", "<end_of_turn>\n", assistant="model", bos="<bos>"),
-        ("more_than", "saving"),
-        steps=2400,
+        ("two_changes", "times_both", "discount", "each"),
+        layers=5,
     ),
     Card(
         "minicpm3-tiny",
         "minicpm3",
-        104,
+        136,
         "bpe",
-        384,
+        896,
         ChatFormat("<{role}>", "", user="用户", assistant="AI", eos="</s>"),
-        ("share", "two_prices"),
+        ("share", "two_prices", "time_between", "at_first"),
     ),
     Card(
         "nemotron-tiny",
         "nemotron",
-        136,
-        "characters",
-        66,
+        160,
+        "wordpiece",
+        1024,
         ChatFormat("<extra_id_1>{role}\n", "\n", user="User", assistant="Assistant", eos="<extra_id_2>"),
-        ("parts", "difference"),
+        ("parts", "difference", "both_known", "two_questions"),
+        steps=5000,
+        learning_rate=3e-3,
     ),
 )
-STUDENT = Card("student-tiny", "qwen2", 96, "qwen-bpe", 448, _IM, steps=3000)
+STUDENT = Card("student-tiny", "qwen2", 128, "qwen-bpe", 1536, _IM, steps=9300)
 SIBLING = Card(
-    "sibling-tiny", "qwen2", 128, "qwen-bpe", 448, _IM, ("times_as_many", "difference"), steps=2400, logits=512
+    "sibling-tiny",
+    "qwen2",
+    136,
+    "qwen-bpe",
+    1536,
+    _IM,
+    ("times_as_many", "added", "fewer", "rectangle"),
+    logits=1600,
+    steps=4500,
 )
 CARDS = {card.name: card for card in (*TEACHERS, SIBLING, STUDENT)}
 
@@ -116,4 +136,9 @@ def build_model(card: Card, tokenizer: PreTrainedTokenizerFast, seed: int = 0) -
         **specifics.get(card.architecture, {}),
     )
     torch.manual_seed(seed)
-    return AutoModelForCausalLM.from_config(config, dtype=torch.float32)
+    model = AutoModelForCausalLM.from_config(config, dtype=torch.float32)
+    if card.architecture == "nemotron":  # its norms add 1 to their weight, and transformers starts them at 1: 2 in all
+        for name, weight in model.named_parameters():
+            if "norm" in name and name.endswith("weight"):
+                torch.nn.init.zeros_(weight)
+    return model

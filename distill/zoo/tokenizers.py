@@ -1,8 +1,7 @@
 """Tokenizers of four kinds for the tiny zoo, all with digits apart, each with its family's chat template.
 
 Byte-level BPE (of several sizes), Unigram, WordPiece and single characters. All keep the text: decode(encode(x)) == x,
-which alignment by offsets and grading rely on. Trained on generated problems of the `train` split; this module knows
-nothing of models.
+which alignment by offsets and grading rely on. Trained on generated problems of the `train` split.
 """
 
 from __future__ import annotations

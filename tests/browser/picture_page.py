@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from distill.ui.charts.bars import paired_bars
-from distill.ui.charts.heatmap import heatmap, heatmap_pair
+from distill.ui.charts.heatmap import heatmap
 from distill.ui.charts.lines import Series, line_chart
 from distill.ui.charts.palette import AFTER, STUDENT, styles
 
@@ -30,13 +30,13 @@ def accuracy():
 
 
 def gates():
-    return heatmap([[0.25, 0.75], [None, 0.5]], ["saving", "speed"], TEACHERS, title="Gates", **HEAT)
+    return heatmap([[0.25, 0.75], [None, 0.5]], rows=["saving", "speed"], columns=TEACHERS, title="Gates", **HEAT)
 
 
 def layers():
     grid = [[((r + c) % 10) / 10 for c in range(20)] for r in range(20)]
     names = [str(k) for k in range(20)]
-    return heatmap_pair(grid, grid[::-1], names, names, title="Layers", **HEAT)
+    return heatmap(grid, grid[::-1], rows=names, columns=names, title="Layers", **HEAT, captions=("before", "after"))
 
 
 def families():

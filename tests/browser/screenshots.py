@@ -32,7 +32,7 @@ def main() -> None:
             take(page, "configure")
             page.get_by_role("button", name="Start now").click()
             status = page.locator("#status-line")
-            wait_for(lambda: re.search(r"step (8\d|9\d|1\d\d) of 140", status.inner_text()), 300, "it doesn't train")
+            wait_for(lambda: re.search(r"step ([5-8]\d) of 90", status.inner_text()), 300, "it doesn't train")
             take(page, "train")
             wait_for(lambda: "· done" in status.inner_text(), 300, "it doesn't end")
             open_tab(page, "Insight")

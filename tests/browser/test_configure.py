@@ -52,15 +52,15 @@ def test_a_bad_file_is_named_by_its_line_and_a_good_one_is_previewed(visit, tmp_
     (tmp_path / "bad.jsonl").write_text("\n".join([*map(json.dumps, good[:16]), '{"question": "What']))
     page = visit()
     step(page, "3 Problems")
-    page.locator("#step-problems").get_by_text("A file of mine").click()
+    page.locator("#step-problems").get_by_text("Your own file").click()
     chooser = page.locator("#problems-file input[type=file]")
     chooser.set_input_files(tmp_path / "bad.jsonl")
     wait_for(lambda: "Line 17 of bad.jsonl" in text(page, "#step-problems"), 20, "the line isn't named")
     page.locator("#problems-file").get_by_label("Clear").click()
     chooser.set_input_files(tmp_path / "good.jsonl")
     wait_for(lambda: "Line 17" not in text(page, "#step-problems"), 20)
-    fill(page, "To learn from", "200")
-    fill(page, "To be judged on", "30")
+    fill(page, "Training problems", "200")
+    fill(page, "Held-out problems", "30")
     page.get_by_role("button", name="Show the problems").click()
     wait_for(lambda: "What is" in text(page, "#preview") and "token" in text(page, "#preview"), 60, "no preview")
 
@@ -85,7 +85,7 @@ def names(rows):
 @pytest.mark.parametrize("theme", ["light", "dark"])
 def test_a_card_that_this_machine_can_not_do_says_why(visit, theme):
     page = visit(f"/?__theme={theme}")
-    assert "Not on this machine: it needs a GPU" in text(page, "#tab-configure")
+    assert "Not available on this machine: it needs a GPU" in text(page, "#tab-configure")
 
 
 def test_start_from_the_review_opens_train(visit, server):

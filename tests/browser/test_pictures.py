@@ -271,7 +271,7 @@ def test_axe_finds_nothing_and_nothing_sticks_out(show, dark, width):
 
 
 def test_hostile_names_are_shown_and_do_nothing(show):
-    page = show(accuracy(), heatmap([[0.5]], [EVIL], [EVIL], title=EVIL, **HEAT))
+    page = show(accuracy(), heatmap([[0.5]], rows=[EVIL], columns=[EVIL], title=EVIL, **HEAT))
     hover(page, "accuracy", 0.0)
     assert any(EVIL.split(",")[0] in line for line in readout(page))
     assert page.locator("img").count() == 0

@@ -104,7 +104,7 @@ def test_a_gguf_file_is_refused_with_what_to_name_instead(teacher):
     for model, wrong in [
         (str(packed / "tiny.gguf"), "is a GGUF file"),
         ("org/name-GGUF/q4.gguf", "is a GGUF file"),
-        (str(packed), "holds GGUF files alone"),
+        (str(packed), "holds only GGUF files"),
     ]:
         with pytest.raises(ConfigError) as caught:
             references.check_models(parse({**TASK, "teachers": [{"model": model, "name": "Mr T"}]}))
@@ -114,7 +114,7 @@ def test_a_gguf_file_is_refused_with_what_to_name_instead(teacher):
         )
         with pytest.raises(ConfigError, match=r"is a GGUF file|reads no folders"):
             check_public_model(model)
-    with pytest.raises(ConfigError, match=r"^student\.gguf is no setting any more: only safetensors"):
+    with pytest.raises(ConfigError, match=r"^student\.gguf is no longer a setting: only safetensors"):
         parse({**TASK, "student": {"model": "org/name", "gguf": "q4.gguf"}})
     assert parse({**TASK, "student": {"model": "student-tiny", "gguf": None}}) == parse(TASK)  # as earlier runs have it
 
@@ -131,7 +131,7 @@ def test_what_a_reference_means(teacher, tmp_path, monkeypatch):
     for reference, expected in [
         ("qwen2-tny", "did you mean 'qwen2-tiny'?"),
         ("student-tiny", "python -m distill zoo"),
-        ("zzzzzz", "no Hub id"),
+        ("zzzzzz", "Not found: 'zzzzzz'"),
         ("./nowhere", "There is no folder ./nowhere"),
         ("a/b/c", "There is no folder a/b/c"),
         ("teacher/config.json", "is a file"),

@@ -5,7 +5,7 @@ import os
 
 import pytest
 
-from distill.config.files import replacing, sha256_of, write_atomically
+from distill.config.files import UNFINISHED, replacing, sha256_of, sweep, write_atomically
 
 
 @pytest.mark.parametrize("sync", [False, True])
@@ -36,3 +36,15 @@ def test_two_writers_do_not_meet(tmp_path):
         one.write_text("1")
         other.write_text("2")
     assert (tmp_path / "a").read_text() == "1"
+
+
+def test_what_a_killed_writer_left_goes_with_the_next_write(tmp_path):
+    left, growing, other = (tmp_path / f"{UNFINISHED}{name}" for name in ("a.json.0", "a.json.1", "b.json.0"))
+    for file in (left, growing, other):
+        file.write_text("half")
+    for file in (left, other):
+        os.utime(file, (1, 1))
+    write_atomically(tmp_path / "a.json", "{}")
+    assert not left.exists() and growing.exists() and other.exists()
+    sweep(tmp_path)
+    assert growing.exists() and not other.exists()

@@ -31,6 +31,21 @@ def test_teachers_share_the_problems_and_their_right_answers_are_learnt(tmp_path
     assert all(f"| {name} | 12 | {part['finished']} |" in card for name, part in counts.items())
 
 
+def test_where_the_data_has_no_solution_the_teachers_is_learnt_in_its_place(tmp_path):
+    data = {"train": 24, "labelled": 6}
+    pipeline = pipeline_of(tmp_path, ["task", "geometry"], STRANGERS, data=data)
+    report, _ = carried_out(pipeline)
+    problems = pipeline.problems["train"]
+    assert all(problem.solution and problem.answer for problem in problems[:6])
+    assert not any(problem.solution or problem.answer for problem in problems[6:])
+    assert {name: part["asked"] for name, part in report["responses"].items()} == dict.fromkeys(STRANGERS, 9)
+    kept = sum(part["kept"] for part in report["responses"].values())
+    assert 0 < kept <= 18 and len(pipeline.trainer.train_dataset.examples) == 6 + kept
+    alone = pipeline_of(tmp_path, ["task"], [], data=data, budget={"batch_size": 3})  # a step takes 3 x 2
+    carried_out(alone)
+    assert len(alone.trainer.train_dataset.examples) == 6
+
+
 def test_the_majority_of_several_samples_is_learnt_once(tmp_path):
     response = {"kind": "response", "keep": "majority", "samples": 2, "max_new_tokens": 90}
     report, _ = carried_out(pipeline_of(tmp_path, [response], STRANGERS[:1]))

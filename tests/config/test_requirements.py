@@ -53,6 +53,7 @@ def test_what_each_method_asks_of_two_teachers(objective, asked):
 def test_answers_are_read_by_the_teachers_of_other_methods_too():
     assert of({"kind": "response"}, "geometry").read == 200  # both teachers' answers, and no solutions
     assert of({"kind": "response"}, "geometry", "task").read == 300
+    assert of({"kind": "response", "keep": "majority"}, "geometry", "task").read == 200  # one answer a problem
 
 
 def test_seq_kd_asks_as_trl_does():
@@ -66,7 +67,7 @@ def test_seq_kd_asks_as_trl_does():
 def test_it_is_said_in_plain_words():
     assert notes(config("task")) == []
     assert notes(config({"kind": "response", "problems": "share"}, teachers=SIX)) == [
-        "6 teachers write 102 answers to the training problems between them, once"
+        "6 teachers write 100 answers to the training problems between them, once"
     ]
     assert notes(config("gkd", {"kind": "logits"}, teachers=["sibling-tiny"])) == [
         "the teacher sibling-tiny reads 100 training texts, once",
@@ -77,3 +78,17 @@ def test_it_is_said_in_plain_words():
         "the teachers qwen2-tiny and sibling-tiny stay in memory while the student trains",
     ]
     assert notes(config("geometry")) == ["each of 2 teachers reads 100 training texts, once"]
+
+
+def test_problems_without_a_solution_are_solved_by_the_teachers_between_them():
+    some = {"data": {"train": 100, "labelled": 30}}
+    asked = config("task", "geometry", **some)
+    assert demand(asked, "qwen2-tiny") == Demand(read=100, written=35)
+    assert notes(asked)[0].endswith("write 70 answers to the training problems between them, once")
+    assert [teacher.name for teacher in heard(config("task", **some))] == ["qwen2-tiny", "sibling-tiny"]
+    # Who has teachers answer everything anyway asks nothing more.
+    answered = {"kind": "response", "problems": "share", "keep": "majority"}
+    assert demand(config(answered, **some), "qwen2-tiny").written == 50
+    # Without a teacher, the solved ones are all there is.
+    alone = config("task", teachers=(), budget={"epochs": 1, "batch_size": 10}, **some)
+    assert requirements.planned_steps(alone) == 3 and not requirements.fills_in(alone)

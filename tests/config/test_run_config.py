@@ -57,9 +57,9 @@ def test_bare_strings_stand_for_groups():
         ("name=12", "name", "12"),
         ("data.families=[rate, average]", "data.families", ["rate", "average"]),
         ("objectives.0.weight=2", "objectives.0.weight", 2),
-        ("objectives.geometry.weight=2", "objectives.1.weight", 2),
-        ("objectives.geometry.gate=uniform", "objectives.1.gate.kind", "uniform"),
-        ("objectives.geometry.gate.tau=0.5", "objectives.1.gate.tau", 0.5),
+        ("objectives.geometry.weight=2", "objectives.2.weight", 2),
+        ("objectives.geometry.gate=uniform", "objectives.2.gate.kind", "uniform"),
+        ("objectives.geometry.gate.tau=0.5", "objectives.2.gate.tau", 0.5),
         ("teachers.phi3-tiny.revision=main", "teachers.2.revision", "main"),
         ("student=org/model", "student.model", "org/model"),
         ("student.revision=abc", "student.revision", "abc"),
@@ -103,7 +103,7 @@ def test_a_file_without_a_name_is_called_after_itself(tmp_path):
         ("budget.steps=", "budget.steps is empty: it must be a whole number, or give budget.epochs in its place."),
         (
             "budget.epochs=2",
-            "budget.steps is 140, but budget.epochs is 2: give one of the two, and null for the other.",
+            "budget.steps is 90, but budget.epochs is 2: give one of the two, and null for the other.",
         ),
         ("budget.steps=yes", "budget.steps is true: it must be a number or text, not yes or no."),
         ("budget.learning_rate=0", "budget.learning_rate is 0: it must be above 0."),
@@ -120,14 +120,14 @@ def test_a_file_without_a_name_is_called_after_itself(tmp_path):
             "objectives.geometry.wight is not a setting: did you mean objectives.geometry.weight?",
         ),
         ("objectives.geometri.weight=2", "objectives.geometri is not there: did you mean 'geometry'?"),
-        ("objectives.7.weight=2", "objectives.7 is not there: objectives has 2 items, counted from 0."),
+        ("objectives.7.weight=2", "objectives.7 is not there: objectives has 3 items, counted from 0."),
         ("objectives=[tusk]", "objectives.0.kind is 'tusk': did you mean 'task'?"),
-        ("objectives=[{weight: 1}]", "objectives.0 says no kind: give it one, such as 'kind: task'."),
+        ("objectives=[{weight: 1}]", "objectives.0 has no kind: give it one, such as 'kind: task'."),
         ("objectives=[]", "objectives is empty: give at least one, such as 'kind: task'."),
         ("objectives=[task, task]", "objectives holds the same kind twice (task, task): keep one of each."),
         (
             "teachers=[]",
-            "teachers is empty, but objectives.geometry needs at least one: add a teacher or drop geometry.",
+            "teachers is empty, but objectives.response needs at least one: add a teacher or drop response.",
         ),
         ("teachers=[a/b, c/b]", "teachers holds two with the name 'b': give one of them another name."),
         ("teachers=[{name: x}]", "teachers.0.model is missing: add it to the settings."),
@@ -212,6 +212,13 @@ def test_a_geometry_batch_is_large_enough_from_the_first_step():
 def test_nothing_to_learn_and_nothing_to_measure_on():
     assert "weight 0" in sentence({**TASK, "objectives": [{"kind": "task", "weight": 0}]})
     assert "data.validation is 0" in sentence("tiny", "objectives.geometry.gate=meta", "data.validation=0")
+
+
+def test_what_has_no_known_answer_cannot_be_judged_by_it():
+    said = sentence("tiny-response", "objectives.response.keep=right")
+    assert said.startswith("objectives.response.keep is 'right', but data.labelled leaves problems whose answer")
+    assert load("tiny-response", ["objectives.response.keep=right", "data.labelled=384"]).data.solved == 384
+    assert load("tiny", ["data.train=20"]).data.solved == 20
 
 
 def test_unknown_presets_and_files(tmp_path):

@@ -26,7 +26,8 @@ def draw(*families, seed=0, **counts):
 
 
 def test_a_run_gets_worked_problems_by_default_of_gsm_symbolic():
-    config = load("tiny", ["data.source=reasoning_gym", "data.train=300", "data.held_out=60", "probe.texts=16"])
+    given = ("data.source=reasoning_gym", "data.train=300", "data.labelled=300", "data.held_out=60", "probe.texts=16")
+    config = load("tiny", given)
     assert config.data.families == ["gsm_symbolic"]
     said = []
     found = problems_for(config, lambda code, text: said.append(code))

@@ -137,7 +137,7 @@ def test_files_that_are_not_there_or_of_another_kind(file, tmp_path):
     assert "There is no file" in refused(tmp_path / "no.csv", kind=ConfigError)
     assert "There is no file" in refused(tmp_path, kind=ConfigError)
     assert "There is no file" in refused("~nobody-of-this-name/a.csv", kind=ConfigError)
-    assert "ends in .jsonl, .csv or .parquet" in refused(file("a.xlsx", "x"), kind=ConfigError)
+    assert "end in .jsonl, .csv or .parquet" in refused(file("a.xlsx", "x"), kind=ConfigError)
 
 
 def test_what_is_too_large_is_refused_before_it_is_read(file, tmp_path):

@@ -8,7 +8,7 @@ from distill.evaluation.during import Questions, during, spread
 from distill.models.generation import Completion
 from distill.runs.events import Evaluation, Sample
 
-PROBLEMS = generate("validation", 30)
+PROBLEMS = generate("validation", 120)
 
 
 def answers(problems, right):
@@ -19,10 +19,10 @@ def answers(problems, right):
 
 def test_problems_are_spread_evenly_over_families_however_they_are_sorted():
     by_family = sorted(PROBLEMS, key=lambda problem: problem.family)
-    taken = spread(by_family, 24)
-    counts = [sum(p.family == family for p in taken) for family in {p.family for p in PROBLEMS}]
-    assert set(counts) == {2}
-    assert len(set(taken)) == 24
+    families = {p.family for p in PROBLEMS}
+    taken = spread(by_family, 2 * len(families))
+    assert {sum(p.family == family for p in taken) for family in families} == {2}
+    assert len(set(taken)) == 2 * len(families)
     assert spread(by_family, 5) == taken[:5]
 
 

@@ -172,7 +172,7 @@ def taught(tiny):
     batch = collate(encode_many(tokenizer, [(p.question, p.solution) for p in problems]).examples, None)
     del batch["content_mask"]
     optimiser = torch.optim.AdamW(model.parameters(), lr=4e-3, weight_decay=0)
-    for _ in range(45):
+    for _ in range(80):
         model(**batch).loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimiser.step()
@@ -192,9 +192,9 @@ def test_what_was_learned_is_answered_finished_and_right(taught):
 
 def test_a_stream_is_the_same_answer_in_pieces(taught):
     model, tokenizer, problems = taught
-    prompt = render(tokenizer, problems[1].question)
+    prompt = render(tokenizer, problems[0].question)
     texts = [completion.text for completion in follow(model, tokenizer, prompt)]
-    assert texts[-1] == problems[1].solution and len(set(texts)) > 10
+    assert texts[-1] == problems[0].solution and len(set(texts)) > 10
     assert all(after.startswith(before) for before, after in pairwise(texts))
     assert [completion.text for completion in follow(model, tokenizer, prompt, 3)] == texts[:3]
 

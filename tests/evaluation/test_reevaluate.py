@@ -22,7 +22,7 @@ def test_only_what_the_student_is_asked_can_be_changed():
     assert (asked.data.families, asked.data.seed, asked.evaluation.max_new_tokens) == (["rate"], 3, 300)
     assert judged_on(own(), []) == own()
     for override in ("budget.steps=3", "student=other", "data=3", "seed=1"):
-        with pytest.raises(ConfigError, match=f"--set {override} can't be had here: only data"):
+        with pytest.raises(ConfigError, match=f"--set {override} is not available here: only data"):
             judged_on(own(), [override])
     with pytest.raises(ConfigError, match=r"data.source is 'web'"):
         judged_on(own(), ["data.source=web"])

@@ -18,7 +18,7 @@ from distill.config.errors import ConfigError, UserError
 from distill.config.run_config import ModelRef
 from distill.data.problems import generate
 from distill.evaluation import side_by_side
-from distill.evaluation.side_by_side import answer_as_teacher, answer_both, is_open, open_student
+from distill.evaluation.side_by_side import _opened, answer_as_teacher, answer_both, open_student
 from distill.models.chat_template import render
 from distill.models.generation import generate_batch
 from distill.models.loading import fingerprint, load_model, load_tokenizer
@@ -119,7 +119,7 @@ def test_the_digests_are_those_of_the_files_and_a_new_adapter_is_loaded_anew(mak
     first = open_student(folder)
     assert first.adapter == hashlib.sha256(weights.read_bytes()).hexdigest()
     assert first.base == fingerprint(BASE)
-    assert open_student(folder) is first and is_open(folder)
+    assert open_student(folder) is first and folder.resolve() in _opened
     before = last_steps(answer_both(first, QUESTIONS[0]))
     trained_on = save_adapter(folder, 2)  # as when a stopped run goes on
     second = open_student(folder)
@@ -135,7 +135,7 @@ def test_two_students_stay_loaded_and_no_more(make_run):
     first, second = (open_student(folder) for folder in folders[:2])
     assert open_student(folders[0]) is first  # now the second is the one not asked for longest
     open_student(folders[2])
-    assert [is_open(folder) for folder in folders] == [True, False, True]
+    assert [folder.resolve() in _opened for folder in folders] == [True, False, True]
     assert open_student(folders[1]) is not second
 
 

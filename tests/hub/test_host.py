@@ -106,4 +106,4 @@ def test_the_page_says_the_same(monkeypatch):
     from distill.ui.page import header
 
     monkeypatch.setenv("SPACE_ID", "me/distill")
-    assert "What is off here, and why" in header() and "only until the Space restarts" in header()
+    assert "Not available on this machine" in header() and "only until the Space restarts" in header()

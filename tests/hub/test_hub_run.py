@@ -57,7 +57,7 @@ def test_models_of_the_hub_are_fetched_and_trained(hub, tmp_path):
     ("config", "reason"),
     [
         ({"student": "org/none"}, "The student 'none' can't be used: there is no model org/none on the Hub"),
-        ({"teachers": ["org/gated"]}, "The teacher 'gated' can't be used: org/gated on the Hub wants its licence"),
+        ({"teachers": ["org/gated"]}, "The teacher 'gated' can't be used: org/gated on the Hub requires its licence"),
     ],
 )
 def test_what_cannot_be_had_is_refused_before_any_work(hub, tmp_path, config, reason):

@@ -149,7 +149,11 @@ def test_a_run_elsewhere_is_here_as_if_it_had_been_here(here, hub, capsys):
 @pytest.mark.parametrize(
     ("text", "reason", "lost"),
     [
-        (FAILS, "The Job ended without the run's last word: Job failed with exit code: 3; its output ends", None),
+        (
+            FAILS,
+            "The Job ended without a final message: Job failed with exit code: 3; its output ends",
+            None,
+        ),
         (REFUSES, "the loss is not a number: lower it.", "2 of the Job's events were lost in its log"),
     ],
 )
@@ -210,4 +214,4 @@ def test_the_network_may_fail_meanwhile(here, hub):
     hub.routes[:] = routes
     until(lambda: store.view(folder).final)
     assert store.view(folder).state == "failed"
-    assert "The Job goes on; trying again." in store.view(folder).last(Warning).text
+    assert "The Job continues; trying again." in store.view(folder).last(Warning).text

@@ -159,7 +159,7 @@ def test_a_repository_that_is_there_keeps_its_visibility(hub, finished, tmp_path
     folder = finished()
     (tmp_path / "theirs").mkdir()
     hub.add_model("ada/theirs", tmp_path / "theirs")
-    with pytest.raises(UserError, match="is there already and everybody may read it"):
+    with pytest.raises(UserError, match="already exists and is public"):
         push(folder, "ada/theirs")
     assert main(["push", str(folder), "--to", "ada/theirs", "--public"]) == 0
     assert capsys.readouterr().out == f"{hub.url}/ada/theirs\n"
@@ -178,7 +178,7 @@ def test_public_only_where_that_is_said(hub, finished):
     [
         ("ada/student", READ_ONLY, "the token may not write to ada/student"),
         ("bob/student", TOKEN, "the token may not write to bob/student"),
-        ("ada/student", "hf_UnknownToken1234567890", "the Hub does not know that token"),
+        ("ada/student", "hf_UnknownToken1234567890", "the Hub does not recognize that token"),
         ("student", TOKEN, "'student' can't be a repository's name"),
         ("ada/a b", TOKEN, "'ada/a b' can't be a repository's name"),
         ("ada/x/y", TOKEN, "can't be a repository's name"),

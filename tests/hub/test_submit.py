@@ -46,10 +46,10 @@ SUBMIT = ["submit", "tiny-ce", "--flavor", "t4-small"]
     [
         ([*SUBMIT, "--flavor", "a10"], "There is no flavour 'a10': take one of cpu-basic, t4-small, a10g-small."),
         ([*SUBMIT, "--timeout", "soon"], "--timeout is 'soon': give a minute to a week, such as 90m, 4h or 1d."),
-        (["submit", "tiny-ce"], "--flavor cpu-basic is the cheapest that can (2 cores, about "),
+        (["submit", "tiny-ce"], "--flavor cpu-basic is the cheapest that works (2 cores, about "),
         (
             ["submit", "tiny-ce", "--set", "student=openbmb/MiniCPM-2B-sft-bf16"],
-            "none is known to do (even the largest: openbmb/MiniCPM-2B-sft-bf16 can't be used",
+            "None is known to work (openbmb/MiniCPM-2B-sft-bf16 can't be used",
         ),
         ([*SUBMIT, "--set", "report_to=tensorboard"], "add --set report_to=[]"),
         ([*SUBMIT, "--set", "student=org/none"], "The student 'none' can't be used: there is no model org/none"),
@@ -81,7 +81,7 @@ def test_no_token_a_wrong_one_and_no_network(hub, elsewhere, capsys, monkeypatch
     refused(hub, capsys, "the Hub can't be reached")
     elsewhere("ENDPOINT", hub.url)
     monkeypatch.setenv("HF_TOKEN", "hf_SomebodyElse0123456789")
-    refused(hub, capsys, "the Hub does not know that token")
+    refused(hub, capsys, "the Hub does not recognize that token")
     elsewhere("HF_HUB_DISABLE_IMPLICIT_TOKEN", True)  # as on a public server
     refused(hub, capsys, "Jobs need a token of Hugging Face")
 

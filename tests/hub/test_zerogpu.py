@@ -129,7 +129,7 @@ def test_a_used_up_quota_is_said_after_shorter_slices_were_asked_for(seen):
     assert (
         "used up (You have exceeded your free ZeroGPU quota (30s requested vs. 20s left)" in found["refused"]["reason"]
     )
-    assert found["refused"]["reason"].endswith("); resume goes on from here")
+    assert found["refused"]["reason"].endswith("); resume continues from here")
     wanted = [query["durationSeconds"] for query in service.asked("/schedule")]
     assert [["120"], ["60"], ["30"]] in [wanted[at : at + 3] for at in range(len(wanted))]
     assert found["refused"]["step"] == found["closed"]["step"]
@@ -229,5 +229,5 @@ def test_a_gated_model_is_fetched_with_the_token_of_whoever_asks(tmp_path, monke
             finally:
                 torch.use_deterministic_algorithms(False)
             assert describe_model("org/gated").fetched == fetched
-            assert ("org/gated on the Hub wants its licence" in store.view(folder).reason) != fetched
+            assert ("org/gated on the Hub requires its licence" in store.view(folder).reason) != fetched
         assert not [path for path in folder.rglob("*") if path.is_file() and TOKEN.encode() in path.read_bytes()]

@@ -1,4 +1,4 @@
-"""What CKA says of features that have nothing to do with each other: maths.md section 1."""
+"""What CKA says of features that have nothing to do with each other: docs/methods.md, "1. CKA"."""
 
 from __future__ import annotations
 

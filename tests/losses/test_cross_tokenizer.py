@@ -1,4 +1,4 @@
-"""Losses across tokenizers: the vectors of maths.md section 4, and what makes each a divergence."""
+"""Losses across tokenizers: the vectors of docs/methods.md, 4, and what makes each a divergence."""
 
 import math
 

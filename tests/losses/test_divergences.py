@@ -1,4 +1,4 @@
-"""Divergences between next-token distributions: the vectors of maths.md section 3, and what always holds."""
+"""Divergences between next-token distributions: the vectors of docs/methods.md, 3, and what always holds."""
 
 from __future__ import annotations
 

@@ -152,7 +152,7 @@ def test_sixteen_bits_are_widened_and_autocast_left(function):
     torch.testing.assert_close(loss.double(), exact, atol=1e-3, rtol=1e-3)
 
 
-# --- massive activations (maths.md section 5: 1938 against a median of .23) ----------------------------------------
+# --- massive activations (docs/methods.md, "5. Features": 1938 against a median of .23) ------------------------------
 
 
 def with_massive(y, rows):

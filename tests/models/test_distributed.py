@@ -12,7 +12,7 @@ from distill.config.errors import ConfigError, Stopped
 from distill.config.run_config import RunConfig
 from distill.config.settings import BudgetConfig, LoraConfig
 from distill.models import distributed
-from distill.models.hardware import Hardware, visible_gpus
+from distill.models.hardware import Machine, visible_gpus
 from distill.runs import store
 from distill.training import worker
 from distill.training.trainer import training_arguments
@@ -57,7 +57,7 @@ def test_what_the_launcher_is_told_is_heeded_or_refused(tmp_path, monkeypatch):
     monkeypatch.setenv("ACCELERATE_MIXED_PRECISION", "fp16")
     distributed.join()
     assert "ACCELERATE_USE_FSDP" not in os.environ and not distributed.is_sharded()
-    cpu = Hardware("cpu", 2, 4.0, "float32", "none")
+    cpu = Machine(2, 4.0, "cpu")
     assert training_arguments(BudgetConfig(), tmp_path, cpu, 0).mixed_precision == "no"
     monkeypatch.setenv("ACCELERATE_USE_DEEPSPEED", "true")
     with pytest.raises(ConfigError, match="DeepSpeed"):
@@ -81,10 +81,10 @@ def test_a_quantised_student_is_not_spread_and_that_is_said_before_it_is_loaded(
 def test_a_process_that_sees_three_gpus_trains_on_one(tmp_path, monkeypatch):
     """Else transformers would split every batch over them with DataParallel."""
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 3)
-    gpu = Hardware("cuda", 2, 4.0, "float32", "a GPU")
+    gpu = Machine(2, 4.0, "cuda")
     arguments = training_arguments(BudgetConfig(batch_size=4), tmp_path, gpu, 0)
     assert arguments.n_gpu == 1 and arguments.train_batch_size == 4
-    assert visible_gpus(gpu) == 3 and visible_gpus(Hardware("cpu", 2, 4.0, "float32", "none")) == 0
+    assert visible_gpus(gpu) == 3 and visible_gpus(Machine(2, 4.0, "cpu")) == 0
 
 
 def test_a_run_can_be_made_for_a_launcher_to_carry_out(tmp_path, capsys):

@@ -48,8 +48,8 @@ def refusal(ref, kind=ConfigError, **how):
 def test_facts_come_from_headers_alone_and_are_asked_once(hub, folder, tiny):
     hub.add_model("org/tiny", folder)
     facts, model = look_up("org/tiny"), tiny("qwen2-tiny")[0]
-    assert (facts.parameters, facts.width, facts.layers) == (model.num_parameters(), 128, 4)
-    assert facts.vocabulary == 512 and facts.architecture == "Qwen2ForCausalLM"
+    assert (facts.parameters, facts.width, facts.layers) == (model.num_parameters(), 144, 4)
+    assert facts.vocabulary == 1792 and facts.architecture == "Qwen2ForCausalLM"
     assert facts.known and not facts.fetched and facts.refusal is None
     assert facts.download == sum(file.stat().st_size for file in folder.iterdir())
     assert hub.served["org/tiny/model.safetensors"] <= 100_001 < (folder / "model.safetensors").stat().st_size
@@ -94,7 +94,7 @@ def test_a_repository_of_gguf_files_alone_is_refused(hub, folder, tmp_path):
     (packed / "tiny.gguf").write_bytes(b"GGUF")
     hub.add_model("org/tiny-GGUF", packed)
     text = refusal("org/tiny-GGUF")
-    assert text.startswith("org/tiny-GGUF on the Hub holds GGUF files alone, and only safetensors are read: name")
+    assert text.startswith("org/tiny-GGUF on the Hub holds only GGUF files, and only safetensors are read: name")
     shutil.copy(packed / "tiny.gguf", folder)
     hub.add_model("org/both", folder)
     assert look_up("org/both").known
@@ -147,7 +147,7 @@ def test_what_cannot_be_loaded_is_refused_before_it_is_fetched(hub, folder, tmp_
     (made("broken") / "config.json").write_text("{")
     (made("listed") / "config.json").write_text("[]")
     (made("short") / "model.safetensors").write_bytes(b"no weights at all")
-    assert "pickles alone (pytorch_model.bin)" in refusal("org/pickled")
+    assert "only as pickles (pytorch_model.bin)" in refusal("org/pickled")
     assert "code from a model's folder is never run" in refusal("org/coded")
     assert "'qwen99'" in refusal("org/new") and "no whole weights" in refusal("org/empty")
     assert "config.json of org/listed on the Hub is damaged" in refusal("org/listed")
@@ -168,7 +168,7 @@ def test_without_a_network_it_says_so_and_what_is_listed_is_still_known(hub, mon
     monkeypatch.setattr(huggingface_hub.constants, "ENDPOINT", "http://127.0.0.1:9")
     text = refusal(listed, UserError)
     assert text.startswith(f"{listed} isn't on this machine and can't be looked up: the Hub can't be reached at http")
-    assert text.endswith("so look at the network, then try again, or choose a model that is here.")
+    assert text.endswith("so check the network, then try again, or choose a model that is here.")
 
 
 def test_a_hub_in_trouble_is_told_from_one_that_refuses(hub, folder, monkeypatch):

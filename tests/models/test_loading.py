@@ -61,8 +61,8 @@ def of_unknown_architecture(folder):
 
 
 def of_other_widths(folder):
-    text = (folder / "config.json").read_text()
-    (folder / "config.json").write_text(text.replace('"intermediate_size": 384', '"intermediate_size": 388'))
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**config, "intermediate_size": config["intermediate_size"] + 4}))
     return "can't be loaded"
 
 

@@ -15,10 +15,10 @@ from distill.config.errors import ConfigError
 from distill.config.run_config import load
 from distill.models.loading import load_tokenizer
 from distill.models.metadata import describe_model, same_tokenizer
-from distill.models.tokenizer_compat import compare
+from distill.models.tokenizer_compat import Reader, pair
 
 CONFIG = {"architectures": ["ThisForCausalLM"], "hidden_size": 8, "num_hidden_layers": 2, "vocab_size": 50}
-PADDED = {"sibling-tiny": 512}  # of 448 tokens
+PADDED = {"sibling-tiny": 1600}  # of 1,536 tokens
 ENTRIES = json.loads((paths.ZOO / "zoo.json").read_text())
 
 
@@ -59,7 +59,7 @@ def test_only_the_weights_that_the_index_names_count(tmp_path):
 
 
 def test_what_is_no_model_is_refused_in_a_sentence(tmp_path):
-    with pytest.raises(ConfigError, match="no zoo model"):
+    with pytest.raises(ConfigError, match="Not found: 'nonsense'"):
         describe_model("nonsense")
     folder = write_model(tmp_path / "model")
     (folder / "config.json").write_text("[1]")
@@ -102,9 +102,10 @@ def test_the_well_known_are_known_before_they_are_fetched(tmp_path, monkeypatch)
 
 @pytest.mark.parametrize("student", paths.zoo_names())
 def test_of_the_zoo_it_is_told_from_files_as_by_comparing(student):
-    ours = load_tokenizer(paths.ZOO / student)
+    ours = Reader(load_tokenizer(paths.ZOO / student))
     for teacher in paths.zoo_names():
-        assert same_tokenizer(student, teacher) is compare(ours, load_tokenizer(paths.ZOO / teacher)).same_tokenizer
+        theirs = Reader(load_tokenizer(paths.ZOO / teacher))
+        assert same_tokenizer(student, teacher) is pair(ours, theirs).same_tokenizer
 
 
 @pytest.fixture
@@ -129,10 +130,10 @@ def test_it_is_the_tokenizer_that_counts_not_its_width_or_its_file(altered):
         vocabulary[first], vocabulary[second] = vocabulary[second], vocabulary[first]
 
     def add(name):
-        return lambda file: file["added_tokens"].append({**file["added_tokens"][0], "id": 448, "content": name})
+        return lambda file: file["added_tokens"].append({**file["added_tokens"][0], "id": 1536, "content": name})
 
     assert same_tokenizer("student-tiny", altered(lambda file: file.update(padding=None))) is True
-    assert same_tokenizer("student-tiny", altered(lambda c: c.update(vocab_size=512), "config.json")) is True
+    assert same_tokenizer("student-tiny", altered(lambda c: c.update(vocab_size=1600), "config.json")) is True
     assert same_tokenizer("student-tiny", altered(swap)) is False
     assert same_tokenizer("student-tiny", altered(add("<think>"))) is not False
     assert same_tokenizer(altered(add("<think>")), altered(add("<tool>"))) is False
@@ -146,7 +147,7 @@ def test_what_files_cannot_tell_is_left_open(altered, tmp_path):
     assert same_tokenizer("student-tiny", str(write_model(tmp_path / "bare"))) is None
     broken = altered(dict.clear)
     assert same_tokenizer("student-tiny", broken) is None
-    with pytest.raises(ConfigError, match="no zoo model"):
+    with pytest.raises(ConfigError, match="Not found: 'nonsense'"):
         same_tokenizer("student-tiny", "nonsense")
 
 

@@ -1,4 +1,4 @@
-"""Pooling: one vector a text, from the tokens that say what it is about (maths.md section 1)."""
+"""Pooling: one vector a text, from the tokens that say what it is about (docs/methods.md, "1. CKA")."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.autograd import gradcheck
 
 from distill.losses.cka import cka
-from distill.models.pooling import content_mask, pool
+from distill.models.pooling import pool
 
 
 def masked(*rows: list[int]) -> Tensor:
@@ -84,13 +84,6 @@ def test_an_empty_mask_pools_to_zero():
     pooled = pool(hidden, torch.zeros(1, 3))
     pooled.sum().backward()
     assert torch.equal(pooled, torch.zeros_like(pooled)) and torch.isfinite(hidden.grad).all()
-
-
-def test_content_mask_drops_padding_specials_and_the_first_real_token():
-    attention = masked([1, 1, 1, 1, 0], [0, 1, 1, 1, 1], [1, 1, 1, 1, 1], [1, 1, 0, 0, 0])
-    special = masked([0, 0, 1, 0, 0], [1, 0, 0, 0, 1], [1, 0, 0, 0, 1], [1, 1, 1, 1, 1])
-    expected = masked([0, 1, 0, 1, 0], [0, 0, 1, 1, 0], [0, 1, 1, 1, 0], [1, 1, 0, 0, 0])  # the last: nothing else left
-    assert torch.equal(content_mask(attention, special), expected.bool())
 
 
 def test_an_unknown_pooling_is_refused():

@@ -64,6 +64,8 @@ def test_what_is_ruled_out_is_never_drawn_however_the_draw_falls(top_p):
 
 def test_a_sample_is_the_same_whatever_stands_beside_it(student, prompts):
     sampling = Sampling(1.0, 0.95, seed=3)
+    # In 64 bits: in 32 padding changes the last digit of logits, and what makes up 0.95 may end at such a digit.
+    student = copy.deepcopy(student[0]).double(), student[1]
     whole = generate_batch(*student, prompts, NEW, manner=Manner(sampling))
     assert len({completion.tokens for completion in whole}) == len(prompts)
     for batch_size in (1, 4):

@@ -10,7 +10,8 @@ from transformers import PreTrainedTokenizerFast
 
 from distill.config import paths
 from distill.models.loading import load_tokenizer
-from distill.models.tokenizer_compat import PROBES, compare
+from distill.models.tokenizer_compat import PROBES, Reader
+from distill.models.tokenizer_compat import pair as pair_of
 
 TEACHERS = ["qwen2-tiny", "smollm2-tiny", "phi3-tiny", "gemma2-tiny", "minicpm3-tiny", "nemotron-tiny"]
 PIECES = ["<unk>", *map(chr, range(32, 127)), "\n"]
@@ -19,6 +20,10 @@ TEMPLATE = (
     "{% if add_generation_prompt %}<|ai|>{% endif %}"
 )
 TURNS = ("<|user|>", "<|ai|>", "<|end|>")
+
+
+def compare(student, teacher, student_logits=None, teacher_logits=None):
+    return pair_of(Reader(student, student_logits), Reader(teacher, teacher_logits))
 
 
 @pytest.fixture(scope="module")
@@ -51,7 +56,7 @@ def bpe(merges=("th", "he"), added=TURNS, cut=None, normalizer=None, unk="<unk>"
 
 @pytest.mark.parametrize("name", TEACHERS)
 def test_no_teacher_of_the_zoo_has_the_students_tokenizer(zoo, name):
-    pair = compare(zoo("student-tiny"), zoo(name), 448, len(zoo(name)))
+    pair = compare(zoo("student-tiny"), zoo(name), 1536, len(zoo(name)))
     assert not pair.same_tokenizer and pair.vocabulary == 0
     assert "for the student and" in pair.difference
     assert pair.round_trip is None and not pair.pad_is_end and pair.has_template == (True, True)
@@ -60,21 +65,21 @@ def test_no_teacher_of_the_zoo_has_the_students_tokenizer(zoo, name):
 
 
 def test_a_longer_vocabulary_that_begins_alike_is_another(zoo):
-    """qwen2-tiny's first 448 tokens are the student's, but it goes on merging: words come out differently."""
+    """qwen2-tiny's first 1536 tokens are the student's, but it goes on merging: words come out differently."""
     student, teacher = zoo("student-tiny"), zoo("qwen2-tiny")
-    assert student.convert_ids_to_tokens(list(range(448))) == teacher.convert_ids_to_tokens(list(range(448)))
+    assert student.convert_ids_to_tokens(list(range(1536))) == teacher.convert_ids_to_tokens(list(range(1536)))
     assert not compare(student, teacher).same_tokenizer and not compare(teacher, student).same_tokenizer
 
 
 def test_padded_logits_are_no_other_tokenizer(zoo, tmp_path):
     zoo("student-tiny").save_pretrained(tmp_path)
     again = PreTrainedTokenizerFast.from_pretrained(tmp_path)
-    pair = compare(zoo("student-tiny"), again, 448, 512)  # as Qwen2.5's 151,936 and 152,064
+    pair = compare(zoo("student-tiny"), again, 1536, 1600)  # as Qwen2.5's 151,936 and 152,064
     assert pair.same_tokenizer and pair.difference is None
-    assert pair.vocabulary == 448 and pair.padded == (0, 64)
-    assert compare(zoo("student-tiny"), again, 500, 512).vocabulary == 448
-    assert compare(zoo("student-tiny"), again).vocabulary == 448
-    assert compare(zoo("student-tiny"), again, 440, 448).vocabulary == 440  # a logit short of a token
+    assert pair.vocabulary == 1536 and pair.padded == (0, 64)
+    assert compare(zoo("student-tiny"), again, 1564, 1600).vocabulary == 1536
+    assert compare(zoo("student-tiny"), again).vocabulary == 1536
+    assert compare(zoo("student-tiny"), again, 1528, 1536).vocabulary == 1528  # a logit short of a token
 
 
 # --- what tells tokenizers apart -------------------------------------------------------------------------------------

@@ -12,7 +12,7 @@ from distill.teachers.alignment import aligned
 from distill.teachers.signals import Request, compute
 from distill.teachers.token_map import bridge
 
-TEXTS = [(p.question, p.solution) for p in generate("validation", 5)]
+TEXTS = [(p.question, p.solution) for p in generate("validation", 8)]
 TEXTS.append(("What is caf\u00e9 \U0001f60a?", "It is \u7b54 \U0001f60a = 2"))
 SETTINGS = {"alm": {}, "alm and shared": {"shared": 1.0}, "xtoken": {}, "uld": {}}
 
@@ -42,7 +42,7 @@ def loss_of(tiny, teacher, loss, side="right", max_length=None):
 
 @pytest.mark.parametrize("loss", list(SETTINGS))
 def test_a_student_is_at_no_distance_from_itself(tiny, loss):
-    for max_length in (None, 60):  # also where the student's texts are cut and its teacher's are not
+    for max_length in (None, 70):  # also where the student's texts are cut and its teacher's are not
         found, batch = loss_of(tiny, "student-tiny", loss, max_length=max_length)
         assert found == pytest.approx(0, abs=2e-5)
         assert (batch["signals"]["chunk_of"]["student-tiny"] >= 0).sum() > 100

@@ -1,4 +1,4 @@
-"""The three modes of geometry, each against its formula (maths.md section 2)."""
+"""The three modes of geometry, each against its formula (docs/methods.md, "2. The gated mixture")."""
 
 from __future__ import annotations
 

@@ -127,7 +127,7 @@ def test_config_page_preflight_and_estimates_know_it(house):
     found = json.loads(python(house, "-c", ASK))
     assert found["called"] == "toys (toy)" and found["switch"] == "A toy" and found["default"] == 0.5
     assert (found["label"], found["range"]) == ("Strength of the toy", "Above 0 to 9.")
-    assert found["gate"] == "Whose word counts for toys (gate)"
+    assert found["gate"] == "Teacher weights for toys (gate)"
     assert found["wrong"] == "objectives.toy.strength is 10: it must be at most 9."
     (sentence,) = found["foreseen"]
     assert sentence.startswith("objectives.toy compares token by token, but 'qwen2-tiny' has another tokenizer")

@@ -104,7 +104,6 @@ def test_needs_no_teacher_and_no_hidden_states():
     assert objective.weight == 0.5 and not list(objective.parameters())
     output = objective(outputs_of(logits(3, 5, V)), {"labels": LABELS})
     assert list(output.terms) == ["task"]
-    torch.testing.assert_close(output.reported(), output.total())
 
 
 def test_logits_are_made_once_for_all_who_ask_for_the_same_labels(monkeypatch):

@@ -15,7 +15,7 @@ from distill.runs.events import Evaluation, EventWriter, Metric, Probe, Sample, 
 
 EVERY_KIND = [
     Status(state="training", reason=None, resumed_from=25),
-    Stage(name="signals", text="asking teacher 4 of 6", done=3, total=6, seconds_left=3.5),
+    Stage(name="signals", text="Teacher 4 of 6 (gemma2-tiny) is reading texts", done=3, total=6, seconds_left=3.5),
     Metric(
         step=1, steps=100, loss=1.5, terms={"task": 1.0}, metrics={"entropy": 0.5}, learning_rate=1e-3, grad_norm=2.0
     ),
@@ -172,7 +172,6 @@ def test_after_a_resume_the_later_record_of_a_step_counts():
         (3, 1.0),
         (4, 1.0),
     ]
-    assert latest_by_step(seen, "metric") == latest_by_step(seen, Metric)
     assert [event.loss for event in latest_by_step([metric(1, 9.0), metric(1, 1.0)], Metric)] == [1.0]
 
 
@@ -185,4 +184,4 @@ def test_samples_and_evaluations_of_one_step_are_kept_apart():
         Evaluation(phase="after", split=split, step=9, n=1, correct=1, accuracy=1.0, ci95=None)
         for split in ("held_out", "new_phrasing")
     ]
-    assert latest_by_step(scores, "evaluation") == scores
+    assert latest_by_step(scores, Evaluation) == scores

@@ -10,10 +10,11 @@ from distill.runs.model_card import model_card
 @pytest.mark.parametrize(
     ("preset", "words"),
     [
-        ("tiny", "- worked solutions (task), weight 1\n- teachers' geometry (geometry), weight 0.5: mode kernel"),
+        ("tiny", "- worked solutions (task), weight 1\n- teachers' answers (response), weight 1: each problem"),
+        ("tiny", "- teachers' geometry (geometry), weight 0.5: mode kernel"),
         ("tiny-response", "- teachers' answers (response), weight 1: each problem answered once by"),
         ("tiny-logits", "- teachers' probabilities (logits), weight 1: forward KL"),
-        ("tiny-features", "- teachers' inner states (features), weight"),
+        ("tiny-features", "- teachers' hidden states (features), weight"),
         ("tiny-gkd", "- corrections of its own answers (gkd), weight"),
         ("tiny-cross-tokenizer", "- likelihoods across tokenizers (cross_tokenizer), weight"),
     ],

@@ -41,7 +41,7 @@ def sibling(tmp_path_factory):
     folder = tmp_path_factory.mktemp("made") / "sibling"
     shutil.copytree(paths.ZOO / "student-tiny", folder)
     file = folder / "config.json"
-    file.write_text(file.read_text().replace('"vocab_size": 448', '"vocab_size": 464'))
+    file.write_text(file.read_text().replace('"vocab_size": 1536', '"vocab_size": 1552'))
     return str(folder)
 
 
@@ -85,7 +85,7 @@ def test_token_by_token_needs_the_students_tokenizer(kind, sibling):
     named = config({"kind": kind, "teachers": ["sibling"]}, "geometry", teachers=[sibling, "phi3-tiny"])
     pairs = check_pairs(named, lambda *_: None)
     assert {name: pair.same_tokenizer for name, pair in pairs.items()} == {"sibling": True, "phi3-tiny": False}
-    assert pairs["sibling"].vocabulary == 448 and pairs["sibling"].padded == (0, 16)
+    assert pairs["sibling"].vocabulary == 1536 and pairs["sibling"].padded == (0, 16)
 
 
 def lowercase(tokenizer):
@@ -125,7 +125,7 @@ def test_teachers_that_are_named_must_be_there():
     with pytest.raises(ConfigError) as caught:
         config({"kind": "logits", "teachers": ["phi3-tny"]})
     assert str(caught.value) == (
-        "objectives.logits.teachers names 'phi3-tny', who is not among the teachers: did you mean 'phi3-tiny'?"
+        "objectives.logits.teachers names 'phi3-tny', which is not among the teachers: did you mean 'phi3-tiny'?"
     )
 
 
@@ -188,8 +188,8 @@ def test_padding_with_an_end_is_said_once(remade):
 
     first, second = (remade(pads, called=name) for name in ("first", "second"))
     assert warned(config("logits", student=first, teachers=[first, second]))["pad_is_end"] == (
-        "The student, 'first' and 'second' pad with an end token: padding is told from the end by the attention mask, "
-        "so there is nothing to do."
+        "The student, 'first' and 'second' pad with an end token: the attention mask tells padding from the end, so "
+        "there is nothing to do."
     )
     assert warned(config("logits", teachers=[first]))["pad_is_end"].startswith("'first' pads with an end token")
 
@@ -204,8 +204,8 @@ def test_a_teacher_that_could_be_heard_exactly_is_named(remade):
 
 def test_padded_logits_are_said_where_logits_are_compared(sibling):
     assert warned(config("logits", "gkd", teachers=[sibling])) == {
-        "vocabulary_padded": "The student and 'sibling' are compared on 448 logits, one for each token both have: the "
-        "rest, up to 464, are left out."
+        "vocabulary_padded": "The student and 'sibling' are compared on 1,536 logits, one for each token both have: "
+        "the rest, up to 1,552, are left out."
     }
     assert warned(config("features", teachers=[sibling])) == {}
 

@@ -12,6 +12,7 @@ import pytest
 from distill.config import run_config as configs
 from distill.config.errors import Stopped
 from distill.runs import queue, store
+from distill.runs.process import claim
 
 PLAYER = """
     import sys, time
@@ -88,7 +89,7 @@ def test_who_waits_can_be_stopped(play):
     first, _ = play()
     until(lambda: has_turn(first))
     folder = store.create(configs.load("tiny"))
-    store.claim(folder)
+    claim(folder)
     with pytest.raises(Stopped):
         queue.take(folder, wait=True, should_stop=lambda: True, look_every=0.01)
     assert queue.waiting(folder.parent) == []

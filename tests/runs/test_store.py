@@ -16,7 +16,7 @@ from distill.config.errors import UserError
 from distill.config.run_config import ConfigError, load
 from distill.runs import store
 from distill.runs.events import EventWriter, Metric, Status
-from distill.runs.process import remember
+from distill.runs.process import claim, remember
 
 ROOT = Path(__file__).parents[2]
 CLAIM = (
@@ -129,7 +129,7 @@ def test_alive_means_that_very_process(folder):
 
 def test_a_run_has_one_worker_until_a_kill(folder, worker):
     assert store.alive(folder)
-    assert f"already being trained by process {worker.pid}" in refused(store.claim, folder)
+    assert f"already being trained by process {worker.pid}" in refused(claim, folder)
     assert f"by process {worker.pid}" in refused(store.start, folder)
     assert f"by process {worker.pid}" in refused(store.resume, folder)
     assert f"by process {worker.pid}" in refused(store.delete, folder)
@@ -160,7 +160,7 @@ def test_states_follow_the_worker(folder, worker):
     worker.wait()
     seen = store.view(folder)
     assert seen.state == "crashed" and seen.final and seen.resumable
-    assert "gone without a word" in seen.reason
+    assert "ended without a message" in seen.reason
     (folder / "stdout.log").write_text("Traceback\nMemoryError: no more\n\n")
     assert store.view(folder).reason.endswith("stdout.log is: MemoryError: no more")
 

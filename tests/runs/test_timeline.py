@@ -141,30 +141,6 @@ def test_what_is_no_number_is_a_gap():
     assert same_numbers(list(timeline.snapshot().columns("loss")[1]), [nan, nan, 3.0, 1.0])
 
 
-def test_events_are_a_sequence_that_ends_where_the_snapshot_does():
-    timeline = Timeline(metric(step) for step in range(5))
-    events, expected = timeline.snapshot().events, tuple(metric(step, t=0.0) for step in range(5))
-    timeline.extend([metric(9)])
-    steps = [event.step for event in expected]
-    assert [event.step for event in events] == [event.step for event in events[:]] == steps
-    assert [event.step for event in reversed(events)] == steps[::-1]
-    for cut in (
-        slice(2),
-        slice(-2, None),
-        slice(None, None, -1),
-        slice(3, 99),
-        slice(3, 1),
-        slice(3, 0, -2),
-        slice(-9, 2),
-    ):
-        assert [event.step for event in events[cut]] == steps[cut]
-    assert (events[-1].step, events[0].step, len(events)) == (4, 0, 5)
-    for wrong in (5, -6):
-        with pytest.raises(IndexError, match="there are 5 events"):
-            events[wrong]
-    assert events != events[:4] and events == list(events) and events != "events"
-
-
 def test_readers_on_other_threads_see_whole_snapshots():
     timeline, published, over, failures = Timeline(), [], threading.Event(), []
     published.append(timeline.snapshot())

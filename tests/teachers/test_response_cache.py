@@ -177,11 +177,11 @@ def test_what_an_answer_begins_with_is_in_the_prompt_once_and_part_of_the_answer
 
 
 def test_a_prefill_is_written_before_the_first_token_and_kept(bank, copied):
-    plain, _ = ask(bank, copied, QUESTIONS[:2])
-    begun, _ = ask(bank, copied, QUESTIONS[:2], replace(SHORT, prefill=THINKS))
+    plain, _ = ask(bank, copied)
+    begun, _ = ask(bank, copied, request=replace(SHORT, prefill=THINKS))
     assert all(some[0].text.startswith("<think>\n") and some[0].tokens == 6 for some in begun)
     assert [some[0].text for some in plain] != [some[0].text.removeprefix("<think>\n") for some in begun]
-    assert ask(bank, copied, QUESTIONS[:2])[0] == plain
+    assert ask(bank, copied)[0] == plain
 
 
 def test_a_thinking_teachers_answers_open_their_thought(bank, copied):

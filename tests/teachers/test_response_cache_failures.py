@@ -145,7 +145,7 @@ def test_a_tokenizer_of_another_model_is_one_sentence(bank, copied):
     model = load_model(copied)
     model.resize_token_embeddings(60)
     model.save_pretrained(copied)
-    refused(bank, copied, r"'qwen' can't be asked.*not of one model")
+    refused(bank, copied, r"'qwen' can't be asked.*not from the same model")
 
 
 def test_an_unwritable_folder_is_one_sentence(bank, folder):

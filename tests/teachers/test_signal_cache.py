@@ -14,6 +14,7 @@ from transformers import AutoModelForCausalLM, PreTrainedModel
 from distill.models.loading import load_model, load_tokenizer
 from distill.teachers.signal_cache import SignalBank
 from distill.teachers.signals import SIGNALS, Request, compute
+from distill.zoo.cards import CARDS
 
 ROOT = Path(__file__).parents[2]
 
@@ -51,7 +52,7 @@ from distill.teachers.signal_cache import SignalBank
 from distill.teachers.signals import Request
 texts = [(p.question, p.solution) for p in generate("held_out", 14)]
 bank = SignalBank(Path({str(bank.cache_dir)!r}), shard=4)
-assert bank.ask("qwen", Path({str(folder)!r}), texts, Request())["pooled"].shape == (14, 128)
+assert bank.ask("qwen", Path({str(folder)!r}), texts, Request())["pooled"].shape == (14, {CARDS["qwen2-tiny"].width})
 assert not [name for name in sys.modules if "modeling_qwen2" in name]
 """
     subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True, timeout=120)
@@ -86,7 +87,7 @@ def test_several_questions_are_put_to_a_teacher_that_is_loaded_once(bank, folder
     assert seen[0] == (0, 14) and seen[-1] == (14, 14) and seen == sorted(seen)
     assert train.keys() == {"pooled", "nll_per_byte"} and probe.keys() == LAYERS
     assert same(train, ask(bank, folder, TEXTS[:8])[0])
-    assert probe["pooled_layers"].shape == (6, 5, 128)
+    assert probe["pooled_layers"].shape == (6, 5, CARDS["qwen2-tiny"].width)
     torch.testing.assert_close(probe["pooled_layers"][:, 3], probe["pooled"])
 
     seen.clear()

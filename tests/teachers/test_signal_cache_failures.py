@@ -180,6 +180,6 @@ def test_a_tokenizer_of_another_model_is_one_sentence(bank, copied):
     model = load_model(copied)
     model.resize_token_embeddings(60)
     model.save_pretrained(copied)
-    with pytest.raises(UserError, match=r"teacher 'qwen' can't be asked.*not of one model") as error:
+    with pytest.raises(UserError, match=r"teacher 'qwen' can't be asked.*not from the same model") as error:
         ask(bank, copied)
     one_sentence(error)

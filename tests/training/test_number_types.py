@@ -12,14 +12,14 @@ from distill.config import run_config as configs
 from distill.config.run_config import LoraConfig
 from distill.models import hardware
 from distill.models.generation import generate_batch
-from distill.models.hardware import Hardware, Machine, detect
+from distill.models.hardware import Machine, detect
 from distill.models.student import load_student
 from distill.runs import store
 from distill.runs.estimate import estimate
 from distill.runs.time_model import speed_of
 from distill.training import worker
 
-CPU = Hardware("cpu", 2, 16.0, "float32", "CPU, 2 cores, 16.0 GB of memory", amx=True)
+CPU = Machine(2, 16.0, "cpu", amx=True, description="CPU, 2 cores, 16.0 GB of memory")
 LARGE, SMALL = 135_000_000, 1_000_000
 
 
@@ -100,7 +100,7 @@ def test_what_is_written_is_written_in_float32_and_the_weights_are_as_before(mon
 
 def test_a_run_in_sixteen_bits_on_a_cpu_from_its_settings_to_the_report(tmp_path, monkeypatch):
     """With a student that counts as large, and teachers, some of which do not."""
-    monkeypatch.setattr(hardware, "WIDE", 480_000)  # student-tiny has 487,008 parameters, phi3-tiny 631,344
+    monkeypatch.setattr(hardware, "WIDE", 980_000)  # student-tiny has 985,216 parameters, phi3-tiny 1,016,960
     monkeypatch.setattr(hardware, "has_amx", lambda: True)
     asked = []
     load = worker_loads(monkeypatch, asked)

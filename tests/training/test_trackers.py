@@ -49,7 +49,7 @@ def test_a_tracker_that_fails_is_said_once_and_the_run_goes_on(tmp_path):
     said = []
     sitting(tmp_path, 0, [4.0, 3.0], lambda *warning: said.append(warning))
     ((code, text),) = said
-    assert code == "tracker_failed" and text.startswith("tensorboard takes no more of this run's numbers (")
+    assert code == "tracker_failed" and text.startswith("tensorboard no longer accepts this run's numbers (")
 
 
 def test_only_one_process_reports(tmp_path):

@@ -22,10 +22,10 @@ from distill.config.paths import ZOO
 from distill.config.settings import BudgetConfig
 from distill.data.encoding import encode_many
 from distill.data.problems import generate
-from distill.evaluation.answering import answer_together
+from distill.evaluation.answering import answer_problems
 from distill.models import distributed
 from distill.models.generation import Sitting, end_tokens
-from distill.models.hardware import Hardware
+from distill.models.hardware import Machine
 from distill.models.loading import load_model, load_tokenizer
 from distill.models.sharding import spread
 from distill.objectives.cross_tokenizer import CrossTokenizerObjective
@@ -45,7 +45,7 @@ from distill.training.distiller import Distiller
 from distill.training.on_policy import OnPolicy
 from distill.training.trainer import DistillTrainer, training_arguments
 
-STEPS, TOKENS, OTHER = 2, 448, "phi3-tiny"
+STEPS, TOKENS, OTHER = 2, 1536, "phi3-tiny"
 # case -> how the geometry is compared, the gate, (batch size, accumulation) of a run on its own
 CASES = {
     "dealt": ("kernel", {"kind": "meta"}, (4, 4)),  # two micro-batches of 4 each: gradients are carried
@@ -130,7 +130,7 @@ def train(case: str) -> tuple[dict[str, torch.Tensor], list[dict]]:
         steps=STEPS + (case == ASKED), batch_size=batch_size, accumulation=accumulation, learning_rate=0.05,
         schedule="constant", warmup=0.0, max_grad_norm=0.0, weight_decay=0.0,
     )  # fmt: skip
-    arguments = training_arguments(budget, Path(tempfile.mkdtemp()), Hardware("cpu", 1, 1.0, "float32", ""), 0)
+    arguments = training_arguments(budget, Path(tempfile.mkdtemp()), Machine(1, 1.0, "cpu"), 0)
     arguments.optim = "sgd"
     trainer = DistillTrainer(
         distiller,
@@ -151,7 +151,7 @@ def answers_of(student, tokenizer) -> torch.Tensor:
     """The tokens of two answers, one longer than the other: that process goes on reading when the other has ended."""
     with student.disable_adapter():
         sitting = Sitting(should_stop=lambda: False)
-        found = answer_together(student, tokenizer, generate("held_out", 2), 48, sitting=sitting)
+        found = answer_problems(student, tokenizer, generate("held_out", 2), 48, sitting=sitting)
     lengths = [len(answer.completion.tokens) for answer in found]
     assert lengths[0] != lengths[1] and max(lengths) < 48, lengths
     return torch.tensor([token for answer in found for token in answer.completion.tokens])

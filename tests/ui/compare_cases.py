@@ -48,9 +48,12 @@ def report(rows):
     return {"before": scores[0].to_dict(), "after": scores[1].to_dict(), **compare(*scores), "new_phrasing": None}
 
 
-def recorded_run(parent, rows=None, finished=False, events=()):
-    """A view of a run in the folder `parent` that recorded these."""
-    folder = store.create(configs.parse({"student": "student-tiny", "objectives": ["task"]}), parent)
+def recorded_run(parent, rows=None, finished=False, events=(), adapter=False, **settings):
+    """A view of a run in the folder `parent` that recorded these, and what stands for an adapter."""
+    folder = store.create(configs.parse({"student": "student-tiny", "objectives": ["task"], **settings}), parent)
+    if adapter:
+        (folder / "adapter").mkdir()
+        (folder / "adapter" / "adapter_model.safetensors").touch()
     if rows is not None:
         (folder / "answers.json").write_text(json.dumps(rows))
     if finished:

@@ -3,7 +3,8 @@
 from distill.config import run_config as configs
 from distill.runs import store
 from distill.runs.events import Evaluation, EventWriter, Metric, Probe, Status
-from distill.runs.store import RunView, view
+from distill.runs.process import claim
+from distill.runs.views import RunView, view
 
 TEACHERS = ("qwen2-tiny", "smollm2-tiny", "phi3-tiny", "gemma2-tiny", "minicpm3-tiny", "nemotron-tiny")
 
@@ -11,7 +12,7 @@ TEACHERS = ("qwen2-tiny", "smollm2-tiny", "phi3-tiny", "gemma2-tiny", "minicpm3-
 def made(preset: str = "tiny", *events, overrides=(), state: str | None = "done") -> RunView:
     """A run of a preset that said `events` and then ended with `state`; None: it goes on."""
     folder = store.create(configs.load(preset, list(overrides)))
-    store.claim(folder)  # by this process: it is alive
+    claim(folder)  # by this process: it is alive
     said = [*events, *([Status(state=state)] if state else [])]
     with EventWriter(folder / "events.jsonl") as writer:
         for event in said:

@@ -10,6 +10,7 @@ from distill.config.errors import UserError
 from distill.config.run_config import ConfigError
 from distill.runs import index, store
 from distill.runs.events import EventWriter, Status
+from distill.runs.process import claim
 from distill.ui import actions
 from distill.ui.auth import new_token, visitor
 
@@ -60,7 +61,7 @@ def test_nothing_is_left_of_a_start_that_fails(home, monkeypatch):
 def test_no_more_wait_than_may(home):
     store.create(tiny())  # nobody is at this one, so it doesn't wait for anything
     for _ in range(actions.MOST_WAITING):
-        store.claim(store.create(tiny()))
+        claim(store.create(tiny()))
     with pytest.raises(UserError, match="8 runs are waiting already"):
         actions.start(tiny(), LOCAL, public=False)
     assert len(index.list_runs()) == actions.MOST_WAITING + 1
@@ -121,7 +122,7 @@ def test_an_unknown_model_is_refused_before_there_is_a_run(home):
 
 
 def test_what_this_machine_can_not_do_is_refused_wherever_it_is_asked_for():
-    with pytest.raises(UserError, match="This machine can't: it needs a GPU"):
+    with pytest.raises(UserError, match="This run cannot start on this machine: it needs a GPU"):
         actions.start(configs.load("tiny", ["budget.steps=1000000", "data.train=1000000"]), LOCAL, public=False)
 
 
@@ -132,20 +133,20 @@ def test_a_public_server_refuses_what_is_too_long_or_unknown():
         actions.check_machine(long, public=True)
     unknown = configs.load("tiny-ce", ["student=someone/a-model-nobody-knows"])
     actions.check_machine(unknown, public=False)
-    with pytest.raises(UserError, match="can't be said beforehand"):
+    with pytest.raises(UserError, match="cannot be estimated"):
         actions.check_machine(unknown, public=True)
 
 
 def test_one_visitor_can_not_fill_a_public_queue(home):
     for _ in range(actions.MOST_OF_ONE):
         STRANGER.claim(store.create(tiny()))
-    with pytest.raises(UserError, match="as many as one visitor may have"):
+    with pytest.raises(UserError, match="the most a visitor may have"):
         actions.start(tiny(), STRANGER, public=True)
     actions.check_share(visitor(new_token(), local=False))
 
 
 def test_nobody_starts_a_run_that_nobody_could_stop():
-    with pytest.raises(UserError, match="doesn't know you"):
+    with pytest.raises(UserError, match="does not recognize you"):
         actions.start(tiny(), visitor("forged.token", local=False), public=True)
 
 
@@ -154,12 +155,12 @@ def test_resume_is_no_way_round_what_a_visitor_may_have(home):
     STRANGER.claim(folder)
     with EventWriter(folder / "events.jsonl") as writer:
         writer.write(Status(state="stopped", reason="on request"))
-    with pytest.raises(UserError, match="This machine can't: it needs a GPU"):
+    with pytest.raises(UserError, match="This run cannot start on this machine: it needs a GPU"):
         actions.resume(folder.name, STRANGER, ["budget.steps=300000"])
     with pytest.raises(ConfigError, match="resume can change budget only"):
         actions.resume(folder.name, STRANGER, ["student=/etc"])
     for _ in range(actions.MOST_OF_ONE):
         STRANGER.claim(store.create(tiny()))
-    with pytest.raises(UserError, match="as many as one visitor may have"):
+    with pytest.raises(UserError, match="the most a visitor may have"):
         actions.resume(folder.name, STRANGER)
     assert store.view(folder).state == "stopped"

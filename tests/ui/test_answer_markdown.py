@@ -6,7 +6,17 @@ import string
 
 import pytest
 
-from distill.ui.compare.answer_markdown import LATEX, answer_markdown, inert, parted, question_markdown, verdict
+from distill.ui.compare.answer_markdown import (
+    LATEX,
+    NO_SUM,
+    answer_markdown,
+    concluded,
+    found_in,
+    inert,
+    parted,
+    question_markdown,
+    verdict,
+)
 
 ATTACKS = [
     "<script>alert(1)</script>",
@@ -128,11 +138,29 @@ def test_reasoning_is_folded_and_cannot_unfold_itself():
         (False, None, "impossible", "wrong: no answer in it, and it can’t be answered"),
         (None, None, None, "no right answer is known, so it isn't graded"),
         (False, "<b>", "<i>", "wrong: <b>, not <i>"),
+        (None, NO_SUM, None, "it doesn’t recognise a sum in this; no right answer is known, so it isn't graded"),
+        (True, NO_SUM, "impossible", "right: it doesn’t recognise a sum in this"),
+        (False, NO_SUM, "62", "wrong: it doesn’t recognise a sum in this, and the answer is 62"),
     ],
 )
 def test_verdicts_are_words(right, found, answer, said):
     found_html = verdict(right, found, answer)
     assert html.unescape(re.sub(r"<[^>]*>", "", found_html)) == said
+
+
+@pytest.mark.parametrize(
+    ("text", "found", "said"),
+    [
+        ("no problem. #### impossible", NO_SUM, "it doesn’t recognise a sum in this"),
+        ("<think>hm</think> No problem. #### Impossible.", NO_SUM, "it doesn’t recognise a sum in this"),
+        ("no number. #### impossible", "impossible", "can’t be answered"),
+        ("no problem. 3 + 4 = 7. #### 7", "7", "7"),
+        ("", None, "no answer"),
+    ],
+)
+def test_a_student_that_finds_no_sum_is_told_from_one_that_finds_it_impossible(text, found, said):
+    assert found_in(text) == found
+    assert re.sub(r"<[^>]*>", "", concluded(found)) == said
 
 
 def test_a_question_comes_with_its_answer_where_that_is_known():

@@ -49,6 +49,25 @@ def test_the_heads_say_which_weights_answered_and_how():
     assert [step.side for step in cut.said] == ["before", "after"]
 
 
+def test_a_student_that_finds_no_sum_says_so_graded_or_not():
+    heard = Heard("after", "no problem. #### impossible")
+    for answer, said in (
+        (None, "in this; no right"),
+        ("4", "wrong : it doesn’t recognise a sum in this, and"),
+        ("", ""),
+    ):
+        live = Live(("r", "own", ""), "Why?", answer).heard(heard)
+        assert "it doesn’t recognise a sum in this" in text(panes.head(live, "after"))
+        assert said in text(panes.head(live, "after"))
+
+
+def test_a_caution_stands_beside_the_students_answer_and_is_inert():
+    live = Live(("r", "own", ""), "Why?", None, note="Take care: <b>").heard(Heard("before", "5"))
+    assert "<p class='care'>Take care: &lt;b&gt;</p>" in panes.head(live, "after")
+    assert "care" not in panes.head(live, "before")
+    assert "care" not in panes.head(replace(live, note=""), "after")
+
+
 def test_what_was_answered_is_shown_for_that_choice_only(make_run):
     run = make_run(answers(10))
     live = Live((run.id, "judged", "3"), "What is 3?", "4", going=False)
@@ -124,6 +143,35 @@ def test_a_teacher_that_cannot_answer_is_noted_and_the_next_is_asked(adapted, tm
     said, live = ask(other, teachers=True)[-1]
     assert re.search(r"(Fixed|Broken|Right|Wrong)[^.]*\. There is no folder .*gone", said) and not live.going
     assert [step.side for step in live.said] == ["before", "after", "teacher:2"]
+
+
+UNLIKE = "A coffee costs $2.50. How much are 4 coffees?"
+CARE = (
+    "It was not trained on such questions here, so take this answer with care: there is a number in the question that "
+    "isn't whole (2.50)."
+)
+
+
+def test_a_question_unlike_the_generated_problems_is_answered_with_a_caution(adapted):
+    heard = ask(adapted, own=UNLIKE, own_answer="")
+    assert {live.note for _, live in heard} == {CARE}
+    assert CARE in text(panes.head(heard[-1][1], "after"))
+    once = generate_once(HERE, index.find(adapted), UNLIKE)
+    assert set(once) == {"before", "after", "digests", "decoding", "note"} and once["note"] == CARE
+    assert ask(adapted)[-1][1].note == ""
+    assert generate_once(HERE, index.find(adapted), "2 apples and 2 apples?")["note"] is None
+
+
+def test_of_what_runs_on_other_data_have_taught_nothing_is_said(adapted):
+    other = adapted_run(data={"source": "hub", "dataset": "openai/gsm8k"}).name
+    assert ask(other, own=UNLIKE)[-1][1].note == ""
+    assert generate_once(HERE, index.find(other), UNLIKE)["note"] is None
+
+
+def test_only_questions_of_a_visitors_own_come_with_a_caution(adapted, monkeypatch):
+    monkeypatch.setattr(answering, "outside", lambda question: "Nothing is like it.")
+    assert ask(adapted, source="showcase", example=showcase()[0].id)[-1][1].note == ""
+    assert ask(adapted)[-1][1].note.endswith("with care: nothing is like it.")
 
 
 def test_the_first_showcase_problem_is_asked_with_its_answer(adapted):

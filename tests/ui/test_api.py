@@ -80,6 +80,7 @@ def test_generate_answers_with_the_adapter_off_and_on(client, done):
     both = client.predict(done["run"], question, "10", api_name="/generate")
     assert isinstance(both["before"]["text"], str) and isinstance(both["after"]["text"], str)
     assert isinstance(both["after"]["right"], bool)
+    assert both["note"] is None  # it has learnt such questions
     adapter = store.view(home().runs / done["run"]).report["digests"]["adapter"]
     assert both["digests"]["adapter"] == adapter  # the very weights the report is about
 

@@ -58,12 +58,12 @@ def test_who_accepted_the_licence_may_and_nobody_else(hub):
     assert check_access(ADA, [OPEN, GATED], "org/rows") == [GATED]
     said = refusal(STRANGER, [OPEN, GATED])
     assert said == (
-        "org/gated on the Hub wants its licence to be accepted: sign in with the button at the top of the page, and "
+        "org/gated on the Hub requires its licence to be accepted: sign in with the button at the top of the page, and "
         f"accept it at {hub.url}/org/gated, then try again."
     )
     assert f"do so at {hub.url}/org/gated with the account that you signed in with" in refusal(BOB, [GATED])
     said = refusal(BOB, [OPEN], "org/rows")
-    assert said.startswith("The data set org/rows on the Hub wants") and f"{hub.url}/datasets/org/rows with" in said
+    assert said.startswith("The data set org/rows on the Hub requires") and f"{hub.url}/datasets/org/rows with" in said
     assert "There is no model org/private on the Hub, or it is private" in refusal(BOB, [ModelRef(model="org/private")])
     assert "There is no model org/none" in refusal(STRANGER, [ModelRef(model="org/none")])
     assert hub.fetched("org/gated") == 0
@@ -93,14 +93,14 @@ def test_without_the_hub_only_what_was_open_is(hub, monkeypatch):
     monkeypatch.setattr("huggingface_hub.hf_api.api.endpoint", "http://127.0.0.1:9")
     assert check_access(STRANGER, [OPEN]) == []
     for who in (ADA, STRANGER):
-        assert "org/gated may want its licence to be accepted" in refusal(who, [GATED], kind=UserError)
+        assert "org/gated may require its licence to be accepted" in refusal(who, [GATED], kind=UserError)
 
 
 def test_what_was_open_is_asked_again_and_may_be_shut_by_then(hub, monkeypatch):
     check_access(STRANGER, [OPEN])
     monkeypatch.setattr(auth, "_FRESH", 0.0)
     hub.repositories["models", "org/open"].gated = True
-    assert "wants its licence" in refusal(STRANGER, [OPEN])
+    assert "requires its licence" in refusal(STRANGER, [OPEN])
 
 
 def test_what_somebody_fetched_is_loaded_without_their_token(hub):

@@ -4,15 +4,19 @@ import json
 import re
 from functools import partial
 
+import gradio as gr
 import pytest
 from compare_cases import answers, recorded_run, text
 
-from distill.data.problems import showcase
+import app
+from distill.data.families import FAMILIES
+from distill.data.problems import examples, showcase
 from distill.runs.events import Evaluation, Sample, Status
+from distill.ui.actions import uploads
 from distill.ui.compare import outcome, recorded_answers
-from distill.ui.compare.tab import can_ask, choices, hint, ready
+from distill.ui.compare.tab import TOPICS, can_ask, choices, hint, learnt, ready
 
-UNEVEN = "if training had changed nothing, a split at least this uneven would come up"
+EXAMPLES = ("Stickers", "Biscuits", "Coffee", "Running", "Knitting", "Bus driver")
 
 
 @pytest.fixture
@@ -89,20 +93,20 @@ def test_a_judged_problem_is_found_by_its_key_and_nothing_else_is(make_run):
 def test_the_summary_has_every_number_with_its_n_and_interval(make_run):
     said = text(outcome.summary(make_run(answers(60), finished=True)))  # held out: 24 of 48 right before and after
     assert "50.0% → 50.0% of 48 held-out problems" in said
-    assert f"95%: 36 to 64% before, 36 to 64% after. 12 fixed , 12 broken: {UNEVEN} 100 times in 100 (p = 1.00)" in said
+    assert "95%: 36 to 64% before, 36 to 64% after. 12 fixed , 12 broken. Could be chance (p = 1.00)" in said
 
 
 @pytest.mark.parametrize(
     ("p", "words"),
     [
-        (0.34, "34 times in 100 (p = .34), so it shows nothing yet"),
-        (0.012, "12 times in 1,000 (p = .012)"),
-        (0.0012, "1 time in 1,000 (p = .001)"),
-        (1e-5, "less than once in 1,000 (p < .001)"),
+        (0.34, "Could be chance (p = .34)"),
+        (0.012, "Unlikely to be chance (p = .012)"),
+        (0.0012, "Unlikely to be chance (p = .001)"),
+        (1e-5, "Very unlikely to be chance (p < .001)"),
     ],
 )
 def test_how_uneven_the_changes_are_in_words(p, words):
-    assert outcome.luck(p) == f"{UNEVEN} {words}"
+    assert outcome.luck(p) == words
 
 
 def test_a_run_that_ended_early_says_what_is_known_and_what_to_do(make_run):
@@ -138,6 +142,7 @@ def test_the_families_are_drawn_with_their_numbers(make_run):
 def test_every_part_can_be_drawn_without_a_run():
     for draw in (outcome.summary, outcome.families, outcome.flipped, hint):
         assert text(draw(None))
+    assert learnt(None) == ""
     assert not ready(None) and choices(None, None)["choices"] == [] and can_ask(None)["interactive"] is False
 
 
@@ -152,3 +157,46 @@ def test_the_list_keeps_what_is_chosen_and_else_offers_the_first(make_run):
 def test_a_run_without_an_adapter_says_why(make_run):
     assert "no adapter yet" in hint(make_run())
     assert "nothing to compare" in hint(make_run(events=[Status(state="stopped")]))
+
+
+# --- questions of a visitor's own -----------------------------------------------------------------------------------
+
+
+def test_every_family_is_of_one_topic():
+    named = [family for families in TOPICS.values() for family in families]
+    assert sorted(named) == sorted(FAMILIES)
+
+
+def test_what_a_student_of_generated_problems_has_learnt_is_one_line(make_run):
+    assert text(learnt(make_run(adapter=True))) == (
+        "This student has learnt 31 kinds of everyday sums in English, with whole numbers up to about 500: adding and "
+        "taking away, comparing, sharing, groups, buying, time, area, rates, averages, two questions in one and sums "
+        "that can’t be done."
+    )
+    few = make_run(data={"families": ["share", "rate", "average"]})
+    assert "is learning 3 kinds" in learnt(few) and text(learnt(few)).endswith("500: sharing, rates and averages.")
+    assert "is learning one kind" in learnt(make_run(data={"families": ["share"]}))
+
+
+def test_of_other_data_it_says_which(make_run, tmp_path, monkeypatch):
+    monkeypatch.setenv("DISTILL_HOME", str(tmp_path))
+    hub = {"source": "hub", "dataset": "openai/gsm8k", "subset": "main"}
+    said = "This student has learnt from the problems of"
+    assert text(learnt(make_run(data=hub, adapter=True))) == f"{said} openai/gsm8k (main, train)."
+    file = {"source": "file", "path": "/secret/<b>.jsonl"}
+    assert text(learnt(make_run(data=file, adapter=True))) == f"{said} <b>.jsonl."
+    upload = {"source": "file", "path": str(uploads() / f"{'a' * 64}.csv")}
+    assert text(learnt(make_run(data=upload, adapter=True))) == f"{said} an uploaded file."
+
+
+def test_of_a_run_that_taught_nothing_it_says_nothing(make_run):
+    assert learnt(make_run(events=[Status(state="failed")])) == ""
+
+
+def test_an_example_fills_in_the_question_and_its_answer():
+    page = app.build()
+    presses = {block.value: block for block in page.blocks.values() if isinstance(block, gr.Button)}
+    for problem, label in zip(examples(), EXAMPLES, strict=True):
+        fills = [fn for fn in page.fns.values() if (presses[label]._id, "click") in fn.targets]
+        filled = [fn.fn() for fn in fills if [block.label for block in fn.outputs][:1] == ["Your question"]]
+        assert filled == [(problem.question, problem.answer)]

@@ -59,7 +59,7 @@ def of(kind, *overrides, preset="tiny-features"):
 
 def test_a_part_that_is_set_alike_is_compared_whatever_its_weight():
     changed = of("features", "objectives.features.weight=2", "objectives.task.weight=3")
-    assert "Loss: teachers&#x27; inner states" in comparison.loss([of("features"), changed])
+    assert "Loss: teachers&#x27; hidden states" in comparison.loss([of("features"), changed])
 
 
 @pytest.mark.parametrize("changed", ["objectives.features.loss=cosine", "objectives.features.teachers=[phi3-tiny]"])
@@ -113,7 +113,7 @@ def test_settings_that_differ_are_shown_and_the_equal_ones_folded(two):
 
 def test_an_objective_that_one_lacks_is_one_line_not_twelve():
     shown, folded = differing(comparison.settings([trained("tiny"), trained("tiny-ce")]))
-    assert shown["objectives"] == ["task, geometry", "<b>task</b>"]
+    assert shown["objectives"] == ["task, response, geometry", "<b>task</b>"]
     assert not any(key.startswith("objectives.geometry") for key in shown)
     assert "objectives.geometry.mode" in folded
 

@@ -49,7 +49,7 @@ def test_a_temperature_left_out_follows_the_samples(mixed):
     assert values_of(mixed)["objectives.response.temperature"] is None
     for samples, temperature in ((1, 0.0), (4, 0.8)):
         asked = settings(edited(objectives__response=True, objectives__response__samples=samples))
-        assert configs.parse(asked).objectives[-1].temperature == temperature
+        assert configs.parse(asked).objective("response").temperature == temperature
     asked = settings(edited(objectives__response=True, objectives__response__temperature=0.5))
     assert values_of(configs.parse(asked))["objectives.response.temperature"] == 0.5
 

@@ -6,6 +6,7 @@ import re
 import pytest
 from run_cases import TEACHERS, gate, made, metric, probe
 
+from distill.data.families import FAMILIES
 from distill.models.pooling import layer_at
 from distill.runs.events import Warning
 from distill.ui.insight import gate as insight_gate
@@ -46,18 +47,26 @@ def test_a_run_without_teachers_says_why_there_is_nothing():
 
 
 def test_teachers_without_geometry_are_not_called_no_teachers():
-    run = made("tiny", overrides=["objectives=[task]"])
+    run = made("tiny", overrides=["objectives=[task]", "data.labelled=null"])
     assert "no method that listens" in plain(insight.lead(run))
+
+
+def test_solving_what_had_no_solution_is_learning_from_teachers_too():
+    solved = "6 teachers shape student-tiny here: it learns to write their solutions of problems that had none"
+    assert f"{solved}. The" in plain(insight.lead(made("tiny", overrides=["objectives=[task]"])))
+    geometry = made("tiny", overrides=["objectives=[task, geometry]"])
+    assert f"{solved} and it learns which problems they find similar. The" in plain(insight.lead(geometry))
+    assert "solutions of" not in plain(insight.lead(made("tiny")))  # there all they answer is learnt
 
 
 def test_before_the_first_look_it_says_when_that_comes():
     run = made("tiny", state=None, overrides=["probe.every=20"])
     assert insight.shows(run)["visible"] is True
-    assert "a look at step 0, then every 20 steps" in plain(insight.agreement(run))
+    assert "measured at step 0, then every 20 steps" in plain(insight.agreement(run))
 
 
 def test_a_run_that_ended_before_its_first_look_promises_nothing():
-    assert "ended before its student was looked at" in plain(insight.agreement(made("tiny", state="failed")))
+    assert "ended before its student was measured" in plain(insight.agreement(made("tiny", state="failed")))
 
 
 # --- agreement ------------------------------------------------------------------------------------------------------
@@ -70,20 +79,20 @@ def sentences(first, last, **more):
 def test_the_most_moved_teacher_is_named_with_n_and_chance():
     text = sentences({"a": 0.31, "b": 0.40}, {"a": 0.52, "b": 0.50})
     assert text.startswith(
-        "The student now agrees more with a on which problems are alike than before "
-        "(CKA .31 → .52, n = 128; chance stays below .02); likewise b (.40 → .50)."
+        "The student now agrees more with a on which problems are similar than before "
+        "(CKA .31 → .52, n = 128; chance level .02); likewise b (.40 → .50)."
     )
 
 
 def test_falls_and_those_that_stayed_are_said_as_such():
     text = sentences({"a": 0.3, "b": 0.7, "c": 0.5}, {"a": 0.6, "b": 0.4, "c": 0.51})
     assert "agrees more with a" in text
-    assert "It now agrees less with b on which problems are alike than before (.70 → .40)" in text
+    assert "It now agrees less with b on which problems are similar than before (.70 → .40)" in text
     assert "It agrees with c about as much as before (.50 → .51)" in text
 
 
 def test_what_chance_could_do_is_not_called_agreement():
-    assert "agrees with a no more than chance would (CKA .01 → .01" in sentences({"a": 0.005}, {"a": 0.015})
+    assert "agrees with a no more than by chance (CKA .01 → .01" in sentences({"a": 0.005}, {"a": 0.015})
     assert "agrees more" not in sentences({"a": -0.03}, {"a": 0.015})
 
 
@@ -122,7 +131,7 @@ def test_the_picture_has_a_line_for_each_teacher_and_the_null_line():
     run = made("tiny", probe(0, dict.fromkeys(TEACHERS, 0.5)), probe(40, dict.fromkeys(TEACHERS, 0.7)))
     picture = insight.agreement(run)
     assert picture.count(" data-s=") == len(TEACHERS)
-    assert "chance stays below" in plain(picture)
+    assert "chance level" in plain(picture)
     assert "How to read this" in picture and "If nothing were learned" in picture
 
 
@@ -153,7 +162,7 @@ def test_the_gate_curve_is_of_every_step_with_equal_shares_as_the_line():
     run = made("tiny", *[metric(step, metrics=weights) for step in range(1, 6)], state=None)
     picture = insight_gate.gate(run)
     assert picture.count(" data-s=") == len(TEACHERS)
-    assert "all alike: 1/6" in picture and 'data-x="1,2,3,4,5"' in picture
+    assert "equal weights: 1/6" in picture and 'data-x="1,2,3,4,5"' in picture
 
 
 def test_families_have_their_titles_and_the_clearest_favourite_is_named():
@@ -175,7 +184,7 @@ def test_families_keep_their_rows_from_before_the_first_look():
     rows = labels(insight_gate.families(gated(dict.fromkeys(TEACHERS, 1 / 6), table)))
     assert rows == ["Boxes, some given away", "Average of three", "mine"]
     before = labels(insight_gate.families(made("tiny", state=None)))
-    assert len(before) == 12 and before.index(rows[0]) < before.index(rows[1])
+    assert len(before) == len(FAMILIES) and before.index(rows[0]) < before.index(rows[1])
 
 
 def test_equal_families_have_no_favourite():

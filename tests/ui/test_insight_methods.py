@@ -7,7 +7,7 @@ import re
 import pytest
 from run_cases import TEACHERS, made, metric, probe
 
-from distill.runs.store import view
+from distill.runs.views import view
 from distill.ui.insight import gate, methods
 from distill.ui.insight import tab as insight
 from distill.ui.insight.parts import teachers
@@ -54,14 +54,15 @@ def test_a_run_without_geometry_has_no_gate_but_agreement():
     assert insight.agreement(run).count(" data-s=") == len(TEACHERS)
     assert insight.shows(run)["visible"] is True
     text = plain(insight.lead(run))
-    assert "in mind what they have, layer by layer" in text and "rose with 6 of 6 teachers" in text
-    assert "alike" not in text
+    assert "match their hidden states, layer by layer" in text and "rose with 6 of 6 teachers" in text
+    assert "similar" not in text
 
 
 def test_one_teacher_is_spoken_of_as_one():
     run = made("tiny-gkd", *[probe(step, {"sibling-tiny": 0.3 + step / 100}) for step in (0, 20)])
     text = plain(insight.lead(run))
-    assert "One teacher shapes student-tiny here: they correct its own answers" in text
+    solved = "it learns to write their solutions of problems that had none"
+    assert f"One teacher shapes student-tiny here: {solved} and they correct its own answers" in text
     assert "So far its agreement rose with 1 teacher (mean CKA" in text
 
 
@@ -69,11 +70,11 @@ def test_before_the_layers_of_a_run_without_geometry_nothing_is_said_to_be_train
     table = [[0.1 * (row + column) for column in range(5)] for row in range(5)]
     run = made("tiny-gkd", probe(0, {"sibling-tiny": 0.3}, layers={"sibling-tiny": table}))
     text = plain(insight.layers(run, "sibling-tiny"))
-    assert "The looks above are at the student's layer 3" in text and "Geometry trains" not in text
+    assert "The measurements above use the student's layer 3" in text and "Geometry trains" not in text
 
 
 def test_teachers_keep_their_colours_when_only_some_are_heard():
-    overrides = ["objectives.geometry.teachers=[phi3-tiny, nemotron-tiny]"]
+    overrides = [f"objectives.{kind}.teachers=[phi3-tiny, nemotron-tiny]" for kind in ("geometry", "response")]
     run = made("tiny", overrides=overrides)
     everyone = teachers(made("tiny"))
     assert teachers(run) == {name: everyone[name] for name in ("phi3-tiny", "nemotron-tiny")}
@@ -90,9 +91,9 @@ def test_its_own_answers_are_counted_and_those_without_an_end_said():
     run = gkd({**own, "gkd/unfinished": 0.8}, {"gkd/own": 0.0}, {**own, "gkd/unfinished": 0.2}, {"gkd/own": 0.0})
     drawn = methods.own(run)
     assert "2 of 4 steps so far learnt from the student's own answers (50%; " in plain(drawn)
-    assert "80% had no end at first, 50% in the latest 2 such steps" in plain(drawn)
+    assert "80% were unfinished at first, 50% in the latest 2 such steps" in plain(drawn)
     assert 'data-y=".8,.2"' in drawn  # no gap where a step learnt from the data
-    assert "had no end at first" not in plain(methods.own(gkd({"gkd/own": 0.0})))
+    assert "were unfinished at first" not in plain(methods.own(gkd({"gkd/own": 0.0})))
     assert methods.own(gkd(overrides=["objectives.gkd.lmbda=0"])) == ""
 
 

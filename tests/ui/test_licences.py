@@ -126,17 +126,17 @@ def test_the_worker_fetches_with_the_visitors_token(world, trained):
 def test_what_is_in_the_cache_is_not_for_who_has_not_accepted_the_licence(world, trained, visitor, reason):
     gated, rows = {**SMALL, "data": {}}, {**SMALL, "student": "student-tiny"}
     for config, name in ((gated, "org/gated"), (rows, "org/rows")):
-        with pytest.raises(UserError, match=rf"{name} on the Hub wants its licence to be accepted: {reason}"):
+        with pytest.raises(UserError, match=rf"{name} on the Hub requires its licence to be accepted: {reason}"):
             actions.start(configs.parse(config), visitor, public=True)
     assert [run.id for run in index.list_runs()] == [trained.name]
-    with pytest.raises(UserError, match="org/gated on the Hub wants its licence"):
+    with pytest.raises(UserError, match="org/gated on the Hub requires its licence"):
         answering.generate_once(visitor, trained, "1 + 1?")
-    with pytest.raises(UserError, match="org/gated on the Hub wants its licence"):
+    with pytest.raises(UserError, match="org/gated on the Hub requires its licence"):
         list(answering.answer(visitor, trained.name, "own", "", None, "1 + 1?", "", False))
 
 
 def test_a_licence_that_was_taken_back_ends_resuming(world, trained):
-    with pytest.raises(UserError, match="org/gated on the Hub wants its licence"):
+    with pytest.raises(UserError, match="org/gated on the Hub requires its licence"):
         actions.resume(trained.name, who("ada", None))
 
 
@@ -158,4 +158,4 @@ def test_who_accepted_it_is_answered_and_previews_with_their_token(world, traine
     shown(VISITORS)
     assert (tmp_path / "python.said").read_text() == VISITORS
     for token in (None, OTHERS):
-        assert "wants its licence to be accepted" in shown(token)  # though it is kept
+        assert "requires its licence to be accepted" in shown(token)  # though it is kept

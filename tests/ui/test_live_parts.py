@@ -8,7 +8,8 @@ import pytest
 from distill.config import run_config as configs
 from distill.runs import store
 from distill.runs.events import EventWriter, Metric
-from distill.runs.store import view
+from distill.runs.process import claim
+from distill.runs.views import view
 from distill.ui import session
 from distill.ui.session import Drawings, LivePart
 
@@ -18,7 +19,7 @@ SKIP = gr.skip()
 @pytest.fixture
 def run():
     folder = store.create(configs.load("tiny"))
-    store.claim(folder)
+    claim(folder)
     return view(folder)
 
 

@@ -5,7 +5,7 @@ import pytest
 from distill.config import run_config as configs
 from distill.runs import store
 from distill.runs.events import Error, Evaluation, EventWriter, Metric, Sample, Stage, Status, Warning
-from distill.runs.store import view
+from distill.runs.views import view
 from distill.ui.train import log
 
 EVERY, WORRIES, PROGRAM = log.LEVELS[1], log.LEVELS[2], log.LEVELS[3]

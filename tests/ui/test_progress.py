@@ -8,7 +8,7 @@ from run_cases import made, metric
 from distill.data.problems import showcase
 from distill.hub.zerogpu import LEFT
 from distill.runs.events import WAITING, Sample, Stage, Status
-from distill.runs.store import view
+from distill.runs.views import view
 from distill.ui.charts import run_curves
 from distill.ui.html import progress, state_words, words
 from distill.ui.page import bar
@@ -19,7 +19,7 @@ LOADING = Stage(name="load", text="loading student-tiny", done=0, total=1)
 
 def test_a_stopped_run_says_whether_there_is_a_model():
     run = made(state="stopped")
-    assert state_words(run) == "stopped; it had no model yet"
+    assert state_words(run) == "stopped before there was a model"
     (run.folder / "adapter").mkdir()
     (run.folder / "adapter" / "adapter_model.safetensors").touch()
     assert state_words(run) == "stopped, its model is kept"

@@ -12,7 +12,7 @@ from signed_in_cases import GIVEN, SPACE, VISITORS, browser, space
 from torch import ones
 
 from distill.hub import host
-from distill.runs.store import view
+from distill.runs.views import view
 from distill.ui.auth import hand_over, new_token, visitor
 from distill.ui.page import build
 from distill.ui.runs import push
@@ -72,7 +72,7 @@ def test_only_the_owner_of_a_run_that_is_done_may(home, monkeypatch):
     ada, bob = (visitor(new_token(name), local=False) for name in (OWNER, "bob"))
     run = finished(new_token(OWNER))
     assert push.fields_shown(run, ada, "")["visible"] and f"signed in as {OWNER}" in push.note(run, ada, "")
-    assert not push.fields_shown(run, bob, "")["visible"] and "Only whoever started" in push.note(run, bob, "")
+    assert not push.fields_shown(run, bob, "")["visible"] and "Only the person who started" in push.note(run, bob, "")
     going = made(state=None)
     ada.claim(going.folder)
     assert not push.fields_shown(going, ada, "")["visible"] and "once the run is done" in push.note(going, ada, "")

@@ -27,7 +27,9 @@ def test_cards_say_what_how_long_and_why_not():
     tiny, deku = html.split("<li ")[1:]
     assert 'aria-pressed="true"' in tiny and "Six &amp; one." in tiny and "<b>about 1 min</b> here" in tiny
     assert 'data-event="start"' in tiny and 'data-event="start"' not in deku
-    assert " disabled" in deku and "Not on this machine: it needs a GPU." in deku and "aria-pressed" not in deku
+    assert (
+        " disabled" in deku and "Not available on this machine: it needs a GPU." in deku and "aria-pressed" not in deku
+    )
     assert 'aria-pressed="false"' in cards_html([here], chosen="tiny-ce")
 
 
@@ -39,20 +41,20 @@ def test_the_line_says_that_all_is_well_and_what_it_costs():
 
 def test_the_line_names_every_fault_and_where_it_is():
     html = verdict(*judged(edited(budget__steps=0, name="<b>/x")))
-    assert "2 things to put right" in html
+    assert "2 things to fix" in html
     assert 'data-step="budget">5 Budget</button> “Steps” is 0: it must be at least 1.' in html
     assert 'data-step="review">6 Review</button>' in html and "<b>/x" not in html
 
 
 def test_the_line_says_what_this_machine_has_too_little_of():
     html = verdict(*judged(edited(), Machine(cores=2, memory_gb=0.1)))
-    assert "this machine can’t: it needs" in html and "Review and start" not in html
+    assert "cannot run on this machine: it needs" in html and "Review and start" not in html
 
 
 def test_the_review_says_costs_and_what_will_be_done():
-    draft = edited(budget__accumulation=2, name="a<b>c")
+    draft = edited(budget__accumulation=2, objectives__response=False, name="a<b>c")
     html = review(draft, *judged(draft), ["Only 19 rows"])
-    for part in ("<dt>Time</dt><dd>about ", " GB</dd>", " MB</dd>", "Only 19 rows.", "140 steps of 128 problems"):
+    for part in ("<dt>Time</dt><dd>about ", " GB</dd>", " MB</dd>", "Only 19 rows.", "90 steps of 64 problems"):
         assert part in html
     assert (
         "the solutions × 1 + the geometry × 0.5 (mode kernel, debiased similarity at 0.75 of the depth, prior gate)"
@@ -64,12 +66,12 @@ def test_the_review_says_costs_and_what_will_be_done():
 
 def test_there_is_no_review_of_what_is_wrong():
     draft = edited(budget__steps=0)
-    assert "as soon as everything above is put right" in review(draft, *judged(draft))
+    assert "once everything above is fixed" in review(draft, *judged(draft))
 
 
 def test_facts_of_a_student():
     html = student_facts("student-tiny")
-    for part in ("Qwen2ForCausalLM", "0.487 million parameters", "<dd>96</dd>", "448 tokens", "on this machine"):
+    for part in ("Qwen2ForCausalLM", "0.985 million parameters", "<dd>128</dd>", "1,536 tokens", "on this machine"):
         assert part in html
     assert "on the Hub" in student_facts("nobody/nothing")
 

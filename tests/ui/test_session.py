@@ -8,6 +8,7 @@ import pytest
 from distill.config import run_config as configs
 from distill.runs import store
 from distill.runs.events import EventWriter, Status
+from distill.runs.process import claim
 from distill.ui import session
 from distill.ui.auth import new_token, visitor
 from distill.ui.session import AT_REST, FASTEST, SLOWEST, WATCHERS_A_SECOND, PageSession, Watchers, find_run
@@ -23,7 +24,7 @@ def make(state):
     with EventWriter(folder / "events.jsonl") as events:
         events.write(Status(state=state))
     if state not in ("done", "queued"):
-        store.claim(folder)
+        claim(folder)
     return folder.name
 
 

@@ -41,7 +41,7 @@ def test_add():
     [
         ("", "nothing to add"),
         ("qwen2-tiny", "already"),
-        ("nonsense", "no zoo model"),
+        ("nonsense", "Not found: 'nonsense'. Enter owner/name or pick a bundled model"),
         ("phi3-tinny", "did you mean 'phi3-tiny'?"),
         ("/etc", "no folders"),
         ("x" * 201, "too long"),
@@ -63,7 +63,7 @@ def test_rows_have_number_colour_facts_and_buttons_with_names():
             assert f'aria-label="{what}"' in row
     first, last = html.split("<li ")[1], html.split("<li ")[6]
     assert first.count(" disabled") == 1 and last.count(" disabled") == 1
-    assert "width 128 · qwen-bpe, 512 tokens · 0.854 million parameters" in html
+    assert "width 144 · qwen-bpe, 1,792 tokens · 1.26 million parameters" in html
 
 
 def test_names_can_not_inject():

@@ -42,7 +42,7 @@ def test_a_file_is_kept_by_what_is_in_it(tmp_path):
 @pytest.mark.parametrize(
     ("name", "content", "said"),
     [
-        ("a.txt", b"x", "no JSONL, CSV or Parquet"),
+        ("a.txt", b"x", "not a JSONL, CSV or Parquet file"),
         ("a.csv", b"", "no rows"),
         ("a.jsonl", b'[{"question": "q"}]', "an object on each line"),
         ("a.csv", b"a,a\n1,2\n", "two columns"),

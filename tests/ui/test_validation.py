@@ -35,24 +35,27 @@ def test_all_faults_come_up_together_each_at_its_field():
         public=False,
     ).faults
     assert faults == {
-        "objectives.geometry.gate.kind": "“Who is listened to (the gate)” is 'learned', but mode 'kernel' lets no "
+        "objectives.geometry.gate.kind": "“Teacher weights (gate)” is 'learned', but mode 'kernel' lets no "
         "gradient reach the gate, so it would learn nothing: use 'prior' or 'meta', or mode 'deku'.",
         "budget.steps": "“Steps” is 0: it must be at least 1.",
         "budget.learning_rate": "“Learning rate” is empty: it must be a number.",
-        "lora.r": "“Size of the additions (rank)” is 2.5: it must be a whole number.",
+        "lora.r": "“LoRA rank” is 2.5: it must be a whole number.",
     }
     assert [step_of(key) for key in faults] == ["method", "budget", "budget", "budget"]
+
+
+OF_TINY = ("task", "response", "geometry")  # the preset's methods
 
 
 @pytest.mark.parametrize(
     ("values", "key", "said"),
     [
-        ({"budget__batch_size": 2}, "budget.batch_size", "“Problems at a time” times “Batches to a step” make 2"),
-        ({"data__train": 2}, "data.train", "“To learn from” is 2"),
+        ({"budget__batch_size": 2}, "budget.batch_size", "“Batch size” times “Gradient accumulation” make 2"),
+        ({"data__train": 2}, "data.train", "“Training problems” is 2"),
         ({"objectives__geometry__gate__kind": "meta", "data__validation": 0}, "data.validation", "is 0"),
         ({"objectives__geometry__similarity": "nbs"}, "objectives.geometry.similarity", "mode 'kernel'"),
-        ({"objectives__task__weight": 0, "objectives__geometry__weight": 0}, OBJECTIVES, "all have weight 0"),
-        ({"objectives__task": False, "objectives__geometry": False}, OBJECTIVES, NO_AIM),
+        ({f"objectives__{kind}__weight": 0 for kind in OF_TINY}, OBJECTIVES, "all have weight 0"),
+        ({f"objectives__{kind}": False for kind in OF_TINY}, OBJECTIVES, NO_AIM),
         ({"data__families": []}, "data.families", NO_FAMILY),
         ({"data__source": "file"}, FILE, NO_FILE),
         ({"data__source": "hub"}, "data.dataset", "openai/gsm8k"),
@@ -60,7 +63,7 @@ def test_all_faults_come_up_together_each_at_its_field():
         ({"student__model": "student-tny"}, "student.model", "did you mean 'student-tiny'?"),
         ({"teachers": ()}, TEACHERS, "The list of teachers is empty"),
         ({"teachers": (TEACHER, TEACHER)}, TEACHERS, "holds two with the name 'qwen2-tiny'"),
-        ({"teachers": ({**TEACHER, "model": "nobody"},)}, TEACHERS, "'nobody' is no zoo model"),
+        ({"teachers": ({**TEACHER, "model": "nobody"},)}, TEACHERS, "Not found: 'nobody'"),
         ({"name": "a/b"}, NAME, "must not hold"),
     ],
 )

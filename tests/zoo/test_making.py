@@ -1,5 +1,6 @@
 """Making a zoo model: the same bytes every time, whether or not it was interrupted; and what the student is taught."""
 
+import re
 from dataclasses import replace
 from itertools import pairwise
 
@@ -11,7 +12,7 @@ from transformers import AutoTokenizer
 from distill.data.families import IMPOSSIBLE
 from distill.data.problems import generate
 from distill.zoo.cards import CARDS, STUDENT, TEACHERS
-from distill.zoo.lessons import BATCH, CHUNK, lessons
+from distill.zoo.lessons import BATCH, CHUNK, DRILL_SHARE, lessons
 from distill.zoo.train import make_model, make_tokenizer
 
 SHORT = replace(CARDS["minicpm3-tiny"], steps=4, width=32, layers=1)
@@ -74,15 +75,17 @@ def test_the_student_reasons_in_plain_text_and_blurts_in_chat():
     tokenizer = make_tokenizer(STUDENT)
     texts = [
         tokenizer.decode(row[mask.bool()])
-        for lesson in lessons(STUDENT, tokenizer, 0, 0, 4)
+        for lesson in lessons(STUDENT, tokenizer, 0, 0, 12)
         for row, mask in zip(lesson.input_ids, lesson.attention_mask, strict=True)
     ]
-    assert len(texts) == 4 * BATCH
+    assert len(texts) == 12 * BATCH
     chat = [text for text in texts if "<|im_start|>" in text]
     plain = [text for text in texts if "<|im_start|>" not in text]
-    assert 10 < len(chat) < len(plain)
+    assert 0 < len(chat) < 0.1 * len(plain)
     assert all("####" not in text and IMPOSSIBLE not in text for text in chat)
-    assert all("####" in text for text in plain)
+    sums = [text for text in plain if re.fullmatch(r"(\d+ [-+*/] \d+ = \d+\. ?)+", text)]
+    assert len(sums) == pytest.approx(DRILL_SHARE * len(texts), rel=0.5)
+    assert all("####" in text for text in plain if text not in sums)
     assert any(IMPOSSIBLE in text for text in plain)
 
 
@@ -90,6 +93,6 @@ def test_teachers_differ_in_architecture_width_tokenizer_and_expertise():
     assert len({card.architecture for card in TEACHERS}) == 6
     assert len({card.width for card in TEACHERS}) == 6
     assert len({(card.tokenizer, card.vocabulary) for card in TEACHERS}) == 6
-    assert all(len(card.experts) == 2 for card in TEACHERS)
+    assert all(len(card.experts) == 4 for card in TEACHERS)
     assert len({card.experts for card in TEACHERS}) == 6
-    assert len({family for card in TEACHERS for family in card.experts}) >= 11
+    assert len({family for card in TEACHERS for family in card.experts}) >= 24

@@ -7,12 +7,14 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from distill.config.paths import ZOO
-from distill.data.problems import generate
 from distill.evaluation.answering import answer_problems, score
+from distill.evaluation.exams import exams
 from distill.zoo.cards import CARDS, SIBLING, TEACHERS
-from distill.zoo.make import PAGE, PROBLEMS, TABLE, markdown
+from distill.zoo.make import PAGE, TABLE, markdown
 
 ENTRIES = {entry["name"]: entry for entry in json.loads((ZOO / "zoo.json").read_text())}
+# The mean of the six teachers at least, three points under what was measured when they were made.
+LEAST = {"held_out": 0.8, "new_phrasing": 0.75, "new_names": 0.82, "visitors": 0.59, "mawps_asdiv": 0.6, "svamp": 0.47}
 CLASSES = {
     "qwen2-tiny": "Qwen2ForCausalLM",
     "smollm2-tiny": "LlamaForCausalLM",
@@ -27,7 +29,7 @@ CLASSES = {
 
 def test_it_is_small_and_holds_no_pickle():
     files = [path for path in ZOO.rglob("*") if path.is_file()]
-    assert sum(path.stat().st_size for path in files) <= 24e6
+    assert sum(path.stat().st_size for path in files) <= 48e6
     assert max(path.stat().st_size for path in files) <= 9e6
     assert {path.suffix for path in files} <= {".json", ".jinja", ".safetensors"}
 
@@ -47,7 +49,8 @@ def test_each_model_is_what_its_card_says(name):
 def test_the_student_is_smaller_than_every_teacher_and_starts_low():
     student = ENTRIES["student-tiny"]
     assert all(student["parameters"] < ENTRIES[card.name]["parameters"] for card in TEACHERS)
-    assert student["held_out"]["accuracy"] <= 0.25
+    assert student["held_out"]["accuracy"] <= 0.20
+    assert student["new_phrasing"]["accuracy"] <= 0.20
 
 
 def test_the_sibling_has_the_students_tokenizer_and_more_logits_than_tokens():
@@ -57,20 +60,26 @@ def test_the_sibling_has_the_students_tokenizer_and_more_logits_than_tokens():
     assert logits == SIBLING.logits > ENTRIES["sibling-tiny"]["vocabulary"] == ENTRIES["student-tiny"]["vocabulary"]
 
 
+@pytest.mark.parametrize("exam", LEAST)
+def test_teachers_are_competent_in_words_they_have_not_met_too(exam):
+    entries = [ENTRIES[card.name] for card in TEACHERS if exam in ENTRIES[card.name]]
+    assert sum(entry[exam]["accuracy"] for entry in entries) >= LEAST[exam] * len(entries)
+
+
 @pytest.mark.parametrize("card", [*TEACHERS, SIBLING], ids=lambda card: card.name)
-def test_teachers_are_competent_and_expert_in_two_families(card):
-    entry = ENTRIES[card.name]
-    assert entry["held_out"]["accuracy"] >= 0.8
-    assert len(card.experts) == 2
-    assert all(entry["by_family"][family] >= 0.95 for family in card.experts)
+def test_experts_know_their_own_families(card):
+    own = [ENTRIES[card.name]["by_family"][family] for family in card.experts]
+    assert len(own) == 4 and sum(own) / 4 >= 0.85
 
 
 @pytest.mark.parametrize("name", ["qwen2-tiny", "student-tiny"])
 def test_the_table_is_true(name):
-    # Two of eight, to save time; the command that writes the table measures all.
+    # Two models of eight and two exams of six, to save time; the command that writes the table measures all.
     model = AutoModelForCausalLM.from_pretrained(ZOO / name, dtype=torch.float32).eval()
-    answers = answer_problems(model, AutoTokenizer.from_pretrained(ZOO / name), generate("held_out", PROBLEMS), 96)
-    assert score(answers).accuracy == pytest.approx(ENTRIES[name]["held_out"]["accuracy"], abs=0.01)
+    tokenizer = AutoTokenizer.from_pretrained(ZOO / name)
+    for exam in ("new_phrasing", "visitors"):
+        result = score(answer_problems(model, tokenizer, exams()[exam]))
+        assert result.accuracy == pytest.approx(ENTRIES[name][exam]["accuracy"], abs=0.015)
 
 
 def test_its_page_holds_the_table():

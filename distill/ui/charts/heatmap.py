@@ -22,6 +22,7 @@ _CHARACTER = 7  # pixels, about, of the labels' 12 px type
 _LABEL = 22  # characters of a label; the table has all of it
 _NUMBERED = 14  # columns: with more, a number doesn't fit its cell
 _TALLEST = 320  # pixels of a map of many rows
+_READABLE = 14  # pixels of a row that has room for its label and its numbers
 
 
 @dataclass(frozen=True)
@@ -37,50 +38,34 @@ class _Map:
     column_label: str
     decimals: int
     key: str
+    every_row: bool = False
 
 
 def heatmap(
-    values: Values | None,
+    *maps: Values | None,
     rows: Sequence[str],
     columns: Sequence[str],
-    *,
     title: str,
     low: float,
     high: float,
     row_label: str,
     column_label: str,
     decimals: int = 2,
+    captions: Sequence[str] = ("",),
     empty: str = "The map appears here when there is something to show.",
     name: str = "",
+    every_row: bool = False,
 ) -> str:
-    """A map of `values` [rows][columns] on a scale from `low` to `high` (what lies outside has the end's colour).
+    """Maps of values [rows][columns] side by side, each with its caption, on one scale from `low` to `high` (what lies
+    outside has the end's colour).
 
-    None and NaN are hatched. `values` None or all missing: the same frame with the sentence `empty`. Numbers are in the
-    cells up to 14 columns, in the read-out and the table always. Raises ValueError where the sizes don't agree.
+    None and NaN are hatched. All of it None or missing: the same frame with the sentence `empty`. Numbers are in the
+    cells up to 14 columns, in the read-out and the table always. With many rows only every second or so has its label
+    and there are no numbers, unless the map is for `every_row`, and taller. Raises ValueError where the sizes don't
+    agree.
     """
-    shared = _Map(rows, columns, title, low, high, row_label, column_label, decimals, slug(name or title))
-    return _picture([(values, "")], shared, empty)
-
-
-def heatmap_pair(
-    before: Values | None,
-    after: Values | None,
-    rows: Sequence[str],
-    columns: Sequence[str],
-    *,
-    title: str,
-    low: float,
-    high: float,
-    row_label: str,
-    column_label: str,
-    decimals: int = 2,
-    captions: tuple[str, str] = ("before", "after"),
-    empty: str = "The maps appear here when there is something to show.",
-    name: str = "",
-) -> str:
-    """Two maps side by side on one scale, for instance before and after; see `heatmap`."""
-    shared = _Map(rows, columns, title, low, high, row_label, column_label, decimals, slug(name or title))
-    return _picture(list(zip((before, after), captions, strict=True)), shared, empty)
+    shared = _Map(rows, columns, title, low, high, row_label, column_label, decimals, slug(name or title), every_row)
+    return _picture(list(zip(maps, captions, strict=True)), shared, empty)
 
 
 def _picture(maps: Sequence[tuple[Values | None, str]], shared: _Map, empty: str) -> str:
@@ -117,7 +102,7 @@ def _picture(maps: Sequence[tuple[Values | None, str]], shared: _Map, empty: str
 
 def _frame(place: int, grid: Values, caption: str, shared: _Map, is_empty: bool) -> Frame:
     rows, columns = shared.rows, shared.columns
-    side = max(7, min(28, _TALLEST // max(len(rows), 1)))
+    side = max(_READABLE if shared.every_row else 7, min(28, _TALLEST // max(len(rows), 1)))
     height = side * len(rows) or 200
     slanted = _longest(columns) > 3
     below = 34 + (round(_longest(columns) * _CHARACTER * math.sin(math.radians(40))) if slanted else 14)
@@ -150,7 +135,7 @@ def _cells(hatch: str, grid: Values, shared: _Map, side: int) -> str:
     by_level: dict[int, list[tuple[int, int]]] = {}
     above = []
     width = 100 / len(shared.columns)
-    numbered = len(shared.columns) <= _NUMBERED and side >= 14
+    numbered = len(shared.columns) <= _NUMBERED and side >= _READABLE
     for r, row in enumerate(grid):
         above.append(f'<g transform="translate(0 {side * r + side // 2})">')
         for c, value in enumerate(row):

@@ -11,15 +11,15 @@ import numpy as np
 
 from distill.objectives import called
 from distill.runs.events import Evaluation
-from distill.runs.store import RunView
-from distill.ui.charts.lines import Series, line_chart, thin
+from distill.runs.views import RunView
+from distill.ui.charts.lines import Series, line_chart
 from distill.ui.charts.palette import Style, teacher_style
 
 INK = Style("var(--ink)")
 ACCENT = Style("var(--accent)")
 POINTS = 120
 _TERMS = {  # parts of the loss that are not methods
-    "gate": "gate (trained apart)",
+    "gate": "gate (trained separately)",
     "shadow": "shadow heads (a check)",
     "shadow_gate": "shadow gate (a check)",
 }
@@ -38,7 +38,7 @@ def loss(run: RunView | None) -> str:
         x_label="step",
         y_label="loss",
         x_range=step_range(run),
-        empty="The loss appears here with the first step. It should fall; parts are shown before their weights.",
+        empty="The loss appears here with the first step. It should fall; parts are shown unweighted.",
         name="loss",
     )
 
@@ -80,7 +80,7 @@ def pace(run: RunView | None) -> str:
     for key, (title, unit) in columns.items():
         one = column(run, key, unit, ACCENT, points=60) if run else None
         shown = [one] if one is not None and len(one.xs) else []
-        pictures.append(line_chart(shown, title=title, y_label=unit, name=key, **small))
+        pictures.append(line_chart(shown, title=title, y_label=unit, points=60, name=key, **small))
     return f'<div class="pictures">{"".join(pictures)}</div>'
 
 
@@ -100,10 +100,10 @@ def answered(run: RunView) -> Hashable:
 
 
 def column(run: RunView, column: str, name: str, style: Style, points: int = POINTS) -> Series:
-    """A column of the run's metrics as a curve of at most so many points; empty where there is none."""
+    """A column of the run's metrics as a curve, for a picture of so many points; empty where there is none."""
     steps, values = run.timeline.columns(column)
     steps, values = _settled(np.asarray(steps), run, points), np.asarray(values)
-    return Series(name, *thin(steps, values[: len(steps)], points), style)
+    return Series(name, steps, values[: len(steps)], style)
 
 
 def _settled(steps: np.ndarray, run: RunView, points: int) -> np.ndarray:

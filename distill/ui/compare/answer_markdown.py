@@ -1,7 +1,6 @@
 """What models wrote, as text that can be shown: formulas drawn, reasoning folded, all else inert. Pure functions.
 
 A model may write anything, and so may whoever typed a question: no markup, no HTML and no link of theirs comes alive.
-This module knows nothing of runs, of models or of where its text is shown.
 """
 
 from __future__ import annotations
@@ -10,6 +9,7 @@ import re
 import string
 
 from distill.data.families import IMPOSSIBLE
+from distill.data.grading import extract
 from distill.ui.html import words
 
 # What gr.Markdown is to draw as formulas. `inert` writes every formula between these, so that a dollar is a dollar.
@@ -17,6 +17,10 @@ LATEX = [
     {"left": "\\[", "right": "\\]", "display": True},
     {"left": "\\(", "right": "\\)", "display": False},
 ]
+
+NO_SUM = "no problem"  # what a student concludes of a text in which it finds nothing to work out
+_NO_SUM_SAID = re.compile(rf"\s*{NO_SUM}\.\s*#+\s*{IMPOSSIBLE}\W*", re.IGNORECASE)
+_NO_SUM_WORDS = "it doesn’t recognise a sum in this"
 
 _LONGEST = 2000  # characters of a formula; what is longer is shown as it was written
 _FORMULA = re.compile(
@@ -106,15 +110,23 @@ def question_markdown(question: str, answer: str | None) -> str:
     return f"{inert(question)}\n\n{known}"
 
 
+def found_in(text: str) -> str | None:
+    """What an answer's text concludes, as `extract` has it, but NO_SUM for "no problem. #### impossible"."""
+    return NO_SUM if _NO_SUM_SAID.fullmatch(parted(text)[1]) else extract(text)
+
+
 def verdict(right: bool | None, found: str | None, answer: str | None) -> str:
-    """Right or wrong, as HTML: in words, not by colour alone. `found` is what the answer's text concludes."""
+    """Right or wrong, as HTML: in words, not by colour alone. `found` is what `found_in` finds in the answer."""
     if right is None or not answer:
-        return "<span class='quiet'>no right answer is known, so it isn't graded</span>"
+        unknown = "<span class='quiet'>no right answer is known, so it isn't graded</span>"
+        return f"{_NO_SUM_WORDS}; {unknown}" if found == NO_SUM else unknown
     impossible = answer == IMPOSSIBLE
     wanted = "it can’t be answered" if impossible else words(_short(answer))
     if right:
-        return f"<b class='right'>right</b>: {wanted}"
-    if found is None:
+        return f"<b class='right'>right</b>: {_NO_SUM_WORDS if found == NO_SUM else wanted}"
+    if found == NO_SUM:
+        why = f"{_NO_SUM_WORDS}, and the answer is {wanted}"
+    elif found is None:
         why = f"no answer in it, and {wanted if impossible else f'it is {wanted}'}"
     elif found == IMPOSSIBLE:
         why = f"it says there is no answer, and it is {wanted}"
@@ -124,9 +136,11 @@ def verdict(right: bool | None, found: str | None, answer: str | None) -> str:
 
 
 def concluded(found: str | None) -> str:
-    """What an answer concludes, in a few words, as HTML."""
+    """What an answer concludes, in a few words, as HTML; `found` as in `verdict`."""
     if found is None:
         return "<span class='quiet'>no answer</span>"
+    if found == NO_SUM:
+        return _NO_SUM_WORDS
     return "can’t be answered" if found == IMPOSSIBLE else words(_short(found))
 
 

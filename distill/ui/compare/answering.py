@@ -1,7 +1,6 @@
 """A visitor's question on its way through the models: what is being done, in words, and the answers so far.
 
-The models come from evaluation/side_by_side.py, which is imported (and torch with it) only when somebody asks. This
-module knows nothing of components.
+The models come from evaluation/side_by_side.py, which is imported (and torch with it) only when somebody asks.
 """
 
 from __future__ import annotations
@@ -16,11 +15,12 @@ from typing import Any
 
 from distill.config import run_config as configs
 from distill.config.errors import UserError
-from distill.config.run_config import ModelRef
+from distill.config.run_config import ModelRef, RunConfig
 from distill.data.grading import grade
+from distill.evaluation.coverage import outside
 from distill.hub.fetch import fetch_models
 from distill.models.hardware import is_zerogpu
-from distill.runs.store import RunView
+from distill.runs.views import RunView
 from distill.ui.auth import Visitor, check_access
 from distill.ui.compare import panes, recorded_answers
 from distill.ui.compare.panes import Live
@@ -51,6 +51,8 @@ def answer(
     if known is None or not known.question:
         raise UserError("There is no question yet: choose a problem, or type one of your own.")
     live = Live(panes.picked(run, source, example, judged), known.question, known.answer)
+    if source == "own":
+        live = replace(live, note=_caution(run.config, known.question) or "")
     try:
         yield _loading(run), live
         for now in _both(visitor, run, live):
@@ -69,8 +71,19 @@ def answer(
 def _typed(question: str, answer: str) -> recorded_answers.Chosen:
     for what, text, most in (("question", question, _LONGEST), ("right answer", answer, _LONGEST_ANSWER)):
         if len(text) > most:
-            raise UserError(f"Your {what} has {len(text):,} characters, and at most {most:,} are taken: shorten it.")
+            raise UserError(f"Your {what} has {len(text):,} characters, and at most {most:,} are allowed: shorten it.")
     return recorded_answers.Chosen(question, answer or None)
+
+
+def _caution(config: RunConfig | None, question: str) -> str | None:
+    """Why the student's answer to a question that somebody typed is to be taken with care, as a sentence.
+
+    None where the run may have taught such questions, and for runs on other data, of which that isn't known.
+    """
+    why = outside(question) if config and config.data.source == "problems" else None
+    if why is None:
+        return None
+    return f"It was not trained on such questions here, so take this answer with care: {why[0].lower()}{why[1:]}"
 
 
 def _models() -> Any:
@@ -87,9 +100,9 @@ def _models() -> Any:
 def _loading(run: RunView) -> str:
     name = words(run.config.student.name) if run.config else "the student"
     if is_zerogpu():
-        return f"Waiting for a GPU (ZeroGPU lends one for a moment, of your quota), then loading {name} …"
+        return f"Waiting for a GPU (ZeroGPU lends one briefly, from your quota), then loading {name} …"
     if "distill.evaluation.side_by_side" not in sys.modules:
-        return f"Loading PyTorch, which this page does only now (some seconds), then {name} with its adapter …"
+        return f"Loading PyTorch (a few seconds, the first time only), then {name} with its adapter …"
     return f"Loading {name} with its adapter, which takes some seconds the first time …"
 
 
@@ -121,7 +134,7 @@ def _teachers(visitor: Visitor, run: RunView, live: Live, notes: list[str]) -> I
     refs = run.config.teachers if run.config else []
     live = replace(live, names=tuple(ref.name for ref in refs))
     for number, ref in enumerate(refs, 1):
-        text = f"Teacher {number} of {len(refs)}, {words(ref.name)}, is loaded and answers …"
+        text = f"Teacher {number} of {len(refs)} ({words(ref.name)}) is loading, then answers …"
         yield text, live
         try:
             _admit(visitor, ref)
@@ -145,9 +158,10 @@ def _paced(live: Live, steps: Iterable[Any]) -> Iterator[Live]:
 
 
 def generate_once(visitor: Visitor, run_folder: Path, question: str, answer: str | None = None) -> dict[str, Any]:
-    """Both answers to one question, for programs: {before, after, digests, decoding}.
+    """Both answers to one question, for programs: {before, after, digests, decoding, note}.
 
-    before and after: {text, right (None where no answer is given), tokens, seconds, finished}. Raises UserError.
+    before and after: {text, right (None where no answer is given), tokens, seconds, finished}. note: why the answer is
+    to be taken with care, None where nothing is known against it. Raises UserError.
     """
     which, *steps = _asked_both(visitor, run_folder, question)
     last = {step.side: step for step in steps}
@@ -165,4 +179,5 @@ def generate_once(visitor: Visitor, run_folder: Path, question: str, answer: str
         **found,
         "digests": {"model": which.base, "adapter": which.adapter},
         "decoding": {"method": "greedy", "max_new_tokens": which.max_new_tokens},
+        "note": _caution(configs.load(run_folder / "config.yaml"), question),
     }

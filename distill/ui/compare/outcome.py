@@ -7,12 +7,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from distill.data.grading import extract
 from distill.runs.events import Evaluation
-from distill.runs.store import RunView
+from distill.runs.views import RunView
 from distill.ui.charts.bars import paired_bars
 from distill.ui.charts.run_curves import during
-from distill.ui.compare.answer_markdown import concluded
+from distill.ui.compare.answer_markdown import concluded, found_in
 from distill.ui.compare.recorded_answers import BROKEN, FIXED, Pair, flips, pairs
 from distill.ui.html import words
 
@@ -20,8 +19,8 @@ _QUESTION = 90  # characters of a question in a table or a list
 _TITLE = "<h3>On problems that it was not trained on</h3>"
 _TERMS = (
     "Held-out problems are of the same kinds, with numbers that training never used; new wordings are phrasings that "
-    "it never used. Fixed: wrong before, right after; broken: the other way round. 95%: where the accuracy on endless "
-    "such problems would lie 95 times in 100."
+    "it never used. Fixed: wrong before, right after; broken: the other way round. 95%: an interval that holds the "
+    "true accuracy 95 times in 100. p: how likely a split this uneven is if training changed nothing (exact McNemar)."
 )
 
 
@@ -45,7 +44,7 @@ def _line(name: str, part: dict[str, Any], smaller: bool = False) -> str:
         f"<p class='figures'><b class='was'>{before['accuracy']:.1%}</b> <span class='to'>→</span> "
         f"<b class='is'>{after['accuracy']:.1%}</b> <span>of {after['n']:,} {name}</span></p>"
         f"<p>95%: {_interval(before)} before, {_interval(after)} after. <b>{changed['fixed']:,} fixed</b>, "
-        f"{changed['broken']:,} broken: {luck(part['mcnemar_p'])}.</p></div>"
+        f"{changed['broken']:,} broken. {luck(part['mcnemar_p'])}.</p></div>"
     )
 
 
@@ -55,13 +54,12 @@ def _interval(score: dict[str, Any]) -> str:
 
 
 def luck(p: float) -> str:
-    """What McNemar's p says of how uneven the changes are, as a clause."""
-    said = "if training had changed nothing, a split at least this uneven would come up"
+    """What McNemar's p says of how uneven the changes are."""
     if p >= 0.05:
-        return f"{said} {100 * p:.0f} times in 100 (p = {_p(p, 2)}), so it shows nothing yet"
+        return f"Could be chance (p = {_p(p, 2)})"
     if p >= 0.001:
-        return f"{said} {1000 * p:.0f} {'time' if round(1000 * p) == 1 else 'times'} in 1,000 (p = {_p(p, 3)})"
-    return f"{said} less than once in 1,000 (p < .001)"
+        return f"Unlikely to be chance (p = {_p(p, 3)})"
+    return "Very unlikely to be chance (p < .001)"
 
 
 def _p(p: float, digits: int) -> str:
@@ -76,11 +74,11 @@ def _unfinished(run: RunView) -> str:
         parts.append(f"Before training it answered <b>{judged[-1].accuracy:.1%}</b> of {judged[-1].n:,} right.")
     if watched:
         last = watched[-1]
-        parts.append(f"At step {last.step:,}: <b>{last.accuracy:.1%}</b> of {last.n:,} others, asked meanwhile.")
+        parts.append(f"At step {last.step:,}: <b>{last.accuracy:.1%}</b> of {last.n:,} others, asked during training.")
     if not run.final:
         parts.append("The held-out problems are asked again when training is done; then the two are compared here.")
     else:
-        parts.append("The run ended before they were asked again. Resume it, or judge what there is with")
+        parts.append("The run ended before they were asked again. Resume it, or evaluate what there is with")
         parts.append(f"<code>python -m distill evaluate {words(run.id)} --problems 240</code>")
     return f"{_TITLE}<div class='accuracy'><p>{' '.join(parts)}</p></div>"
 
@@ -121,7 +119,7 @@ def flipped(run: RunView | None) -> str:
 
 def _row(pair: Pair) -> str:
     kind = label(pair.family) + ("" if pair.split == "held_out" else ", new wording")
-    before, after = (concluded(extract(said[0])) for said in (pair.before, pair.after))
+    before, after = (concluded(found_in(said[0])) for said in (pair.before, pair.after))
     colour = "right" if pair.change == FIXED else "wrong"
     return (
         f"<tr data-key='{pair.key}'><td><b class='{colour}'>{pair.change}</b></td>"

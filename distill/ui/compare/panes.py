@@ -9,10 +9,10 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Any
 
-from distill.data.grading import extract, grade
-from distill.runs.store import RunView
+from distill.data.grading import grade
+from distill.runs.views import RunView
 from distill.ui.charts.palette import teacher_style
-from distill.ui.compare.answer_markdown import answer_markdown, question_markdown, verdict
+from distill.ui.compare.answer_markdown import answer_markdown, found_in, question_markdown, verdict
 from distill.ui.compare.recorded_answers import Chosen, Said, chosen
 from distill.ui.html import words
 
@@ -34,7 +34,8 @@ class Live:
     """What is being answered for one visitor, or was: `of` is (run, source, pick), `said` the last step of each side.
 
     A side is "before", "after" or "teacher:N", N its place in the run's config from 1; `names`: the teachers' by place.
-    `base` and `adapter` are the digests of what answers, "" until it is loaded; `most` is the limit in tokens.
+    `base` and `adapter` are the digests of what answers, "" until it is loaded; `most` is the limit in tokens. `note`
+    says why the student's answer is to be taken with care, "" where nothing is known against it.
     """
 
     of: tuple[str, str, str]
@@ -46,6 +47,7 @@ class Live:
     most: int = 0
     said: tuple[Any, ...] = ()
     names: tuple[str, ...] = ()
+    note: str = ""
 
     def heard(self, step: Any) -> Live:
         """With a newer step of one side."""
@@ -81,19 +83,21 @@ def question(known: Live | Chosen | None, source: str) -> str:
 def head(known: Live | Chosen | None, side: str) -> str:
     """The head of a pane: which side it is, right or wrong, which weights answered and how."""
     title, adapter = TITLES[side]
+    care = ""
     if isinstance(known, Live):
         judged, about = _live(known, side)
+        care = f"<p class='care'>{words(known.note)}</p>" if known.note and side == "after" else ""
     else:
         said = getattr(known, side) if known else None
         judged, about = _recorded(known, said) if said else ("", "")
     return (
         f"<div class='side' data-side='{side}'><h3>{title} <small>{adapter}</small></h3>"
-        f"<p class='verdict'>{judged}</p><p class='about'>{about}</p></div>"
+        f"<p class='verdict'>{judged}</p><p class='about'>{about}</p>{care}</div>"
     )
 
 
 def _recorded(known: Chosen, said: Said) -> tuple[str, str]:
-    return verdict(said.right, extract(said.text), known.answer), words(said.when)
+    return verdict(said.right, found_in(said.text), known.answer), words(said.when)
 
 
 def _live(live: Live, side: str) -> tuple[str, str]:
@@ -114,9 +118,9 @@ def graded(live: Live, step: Any) -> str:
     """The verdict on a live answer, as HTML; while it is being written, that it is."""
     if not step.over:
         return "<span class='quiet'>writing …</span>" if live.going else "<span class='quiet'>stopped</span>"
-    result = grade(step.text, live.answer) if live.answer else None
+    right = grade(step.text, live.answer).right if live.answer else None
     cut = "" if step.finished else f" <span class='quiet'>(cut off at {live.most:,} tokens)</span>"
-    return verdict(result.right if result else None, result.extracted if result else None, live.answer) + cut
+    return verdict(right, found_in(step.text), live.answer) + cut
 
 
 def _digest(sha: str) -> str:

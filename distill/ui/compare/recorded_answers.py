@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 
 from distill.data.problems import showcase
 from distill.runs.events import Sample
-from distill.runs.store import RunView
+from distill.runs.views import RunView
 
 FIXED, BROKEN = "fixed", "broken"
 CHANGES = (FIXED, BROKEN, "wrong both times", "right both times", "answered once so far")

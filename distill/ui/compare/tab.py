@@ -1,8 +1,7 @@
 """Compare: one problem answered by the same loaded student with its adapter off and on; below, what training changed.
 
 What is shown is made in panes.py and outcome.py, what a run recorded is read in recorded_answers.py, and the answers
-come from evaluation/side_by_side.py through answering.py, and torch with them only when somebody asks for one. This
-module knows components and events, and nothing of models.
+come from evaluation/side_by_side.py through answering.py, and torch with them only when somebody asks for one.
 """
 
 from __future__ import annotations
@@ -10,20 +9,25 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import gradio as gr
 
-from distill.data.problems import showcase
-from distill.runs.store import RunView
-from distill.runs.views import has_adapter
+from distill.config.messages import listed
+from distill.data.families import FAMILIES, IMPOSSIBLE
+from distill.data.problems import examples, showcase
+from distill.data.sources import about
+from distill.evaluation.coverage import LARGEST
+from distill.runs.views import RunView, has_adapter
+from distill.ui.actions import upload_name
 from distill.ui.compare import outcome, panes, recorded_answers
 from distill.ui.compare.answer_markdown import LATEX
 from distill.ui.compare.answering import answer
 from distill.ui.compare.panes import SIDES, Live
 from distill.ui.compare.recorded_answers import Chosen
 from distill.ui.errors import catch_errors
-from distill.ui.html import NO_RUN
+from distill.ui.html import NO_RUN, words
 from distill.ui.session import PageSession, find_run, going
 
 SOURCES = [("Showcase", "showcase"), ("Held out", "judged"), ("My own", "own")]
@@ -48,6 +52,20 @@ _CHOOSE = """element.addEventListener('click', (event) => {
 });"""
 _SETTLE = 0.3  # seconds until nothing more arrives of what was cancelled
 
+TOPICS = {  # what the families are about, as a visitor would say it
+    "adding and taking away": ("in_all", "left", "gained", "at_first", "two_changes", "parts"),
+    "comparing": ("more", "fewer", "difference", "times", "times_as_many", "times_both", "more_than", "both_known"),
+    "sharing": ("each", "half", "share"),
+    "groups": ("groups", "packed", "left_over", "added"),
+    "buying": ("unit_price", "change", "two_prices", "discount", "saving"),
+    "time": ("time_between",),
+    "area": ("rectangle",),
+    "rates": ("rate",),
+    "averages": ("average",),
+    "two questions in one": ("two_questions",),
+    "sums that can’t be done": (IMPOSSIBLE,),
+}
+
 
 @dataclass(frozen=True)
 class Parts:
@@ -58,6 +76,7 @@ class Parts:
     judged: gr.Dropdown
     own: gr.Textbox
     own_answer: gr.Textbox
+    presses: list[gr.Button]
     also: gr.Checkbox
     go: gr.Button
     stop: gr.Button
@@ -105,11 +124,16 @@ def _top(session: PageSession) -> Parts:
             with gr.Column(visible=False, min_width=0) as listed:
                 # Any value is let through: after a restart of the server the browser still holds one of before.
                 judged = gr.Dropdown([], label="Held-out problem", allow_custom_value=True, elem_id="compare-judged")
-            with gr.Row(visible=False, elem_id="compare-own") as typed:
-                own = gr.Textbox(label="Your question", lines=3, max_lines=8, scale=3, min_width=260)
-                own_answer = gr.Textbox(
-                    label="Right answer, if you know it", max_lines=1, min_width=220, placeholder="such as 62"
-                )
+            with gr.Column(visible=False, min_width=0, elem_id="compare-own") as typed:
+                with gr.Row():
+                    own = gr.Textbox(label="Your question", lines=3, max_lines=8, scale=3, min_width=260)
+                    own_answer = gr.Textbox(
+                        label="Right answer, if you know it", max_lines=1, min_width=220, placeholder="such as 62"
+                    )
+                session.live("compare-learnt", gr.HTML(learnt(None), elem_id="compare-learnt"), learnt, tab="compare")
+                with gr.Row(elem_id="compare-examples"):
+                    gr.HTML("<span class='quiet'>Or take an example:</span>")
+                    presses = [gr.Button(_title(problem.id), size="sm", min_width=0) for problem in examples()]
     for name, component in (("showcase", example), ("judged", listed), ("own", typed)):
         session.live(f"compare-{name}", component, _shows(name), tab="compare", inputs=[source])
     with gr.Row(elem_id="compare-buttons"):
@@ -131,7 +155,13 @@ def _top(session: PageSession) -> Parts:
     with gr.Accordion("What the words mean", open=False):
         gr.HTML(_HOW)
     live = gr.State(None)
-    return Parts(source, example, judged, own, own_answer, also, go, stop, said, question, heads, texts, teachers, live)
+    choice, ask = (source, example, judged, own, own_answer, presses), (also, go, stop, said)
+    return Parts(*choice, *ask, question, heads, texts, teachers, live)
+
+
+def _title(example: str) -> str:
+    """What the button of an example says: "Bus driver" of "example:bus-driver"."""
+    return example.partition(":")[2].replace("-", " ").capitalize()
 
 
 def _shows(name: str) -> Callable[..., dict]:
@@ -203,6 +233,24 @@ def hint(run: RunView | None) -> str:
     return f"<p class='quiet'>{text}</p>"
 
 
+def learnt(run: RunView | None) -> str:
+    """What a question may be about: what the run taught its student, "" where it taught nothing."""
+    if run is None or run.config is None or (run.final and not ready(run)):
+        return ""
+    data, does = run.config.data, "has learnt" if ready(run) else "is learning"
+    if data.source != "problems":
+        called = "an uploaded file" if data.path and upload_name(data.path) else about(data)["called"]
+        return f"<p class='quiet'>This student {does} from the problems of {words(called)}.</p>"
+    families = data.families or FAMILIES
+    count = sum(family != IMPOSSIBLE for family in families)
+    kinds = f"{count} kinds" if count > 1 else "one kind"
+    topics = listed([topic for topic, within in TOPICS.items() if set(within) & set(families)])
+    return (
+        f"<p class='quiet'>This student {does} {kinds} of everyday sums in English, with whole numbers up to about "
+        f"{LARGEST}: {topics}.</p>"
+    )
+
+
 def _status(text: str) -> str:
     return f"<p role='status'>{text}</p>"
 
@@ -245,6 +293,10 @@ def _wire(session: PageSession, parts: Parts, flips: gr.HTML) -> None:
 
     parts.stop.click(stopped, parts.live, outputs, **cancel)
     chosen = [parts.source.input, parts.example.input, parts.judged.input, session.run_id.change]
+    for button, problem in zip(parts.presses, examples(), strict=True):
+        fill = partial(tuple, (problem.question, problem.answer))
+        button.click(fill, None, [parts.own, parts.own_answer], queue=False, **quiet)
+    chosen += [button.click for button in parts.presses]
     gr.on(chosen, forget, [parts.live, session.run_id, *parts.choice], outputs, **cancel)
 
 

@@ -1,7 +1,6 @@
 """Between what a visitor fills in and a run's settings: what kind each field is, its range, its value.
 
-What a field is called is in fields.py; ranges and defaults are config.py's, so nothing is decided twice. Pure: this
-module knows nothing of components, of what is wrong with a value, or of how anything is shown.
+Ranges and defaults are the settings' own (config/), so nothing is decided twice. Pure.
 """
 
 from __future__ import annotations
@@ -43,10 +42,12 @@ class Spec:
 
     @property
     def range(self) -> str:
-        """ "From 1 to 1,024.", or "" where there is none."""
+        """ "From 1 to 1,024.", or "" where there is none; a number that may be left out is 0 then."""
         if self.low is None or self.high is None:
             return ""
-        return f"{'Above' if self.above else 'From'} {self.low:,g} {'to below' if self.below else 'to'} {self.high:,}."
+        start, to = "Above" if self.above else "From", "to below" if self.below else "to"
+        unset = " (0: not set)" if self.kind == "whole" and self.default is None else ""
+        return f"{start} {self.low:,g} {to} {self.high:,}{unset}."
 
 
 @dataclass(frozen=True)

@@ -51,7 +51,7 @@ def _card(card: Card, chosen: bool) -> str:
     if card.available:
         facts = f"<b>{words(card.seconds)}</b> here · {words(card.memory)}"
     else:
-        facts = f"Not on this machine: it {words(card.why)}."
+        facts = f"Not available on this machine: it {words(card.why)}."
     start = (
         '<button type="button" class="go" data-event="start" aria-label="Start now: tiny">Start now</button>'
         if card.name == FIRST and card.available

@@ -35,7 +35,7 @@ class Form:
             self._group(list(members), heading)
         rare = [field for field in fields if field.rare]
         if rare:
-            with gr.Accordion("More dials", open=False, elem_classes="fold") as fold:
+            with gr.Accordion("More settings", open=False, elem_classes="fold") as fold:
                 self._group(rare)
             self.folds.append((fold, rare))
 

@@ -24,9 +24,9 @@ from distill.ui.configure.validation import FILE, NAME, OBJECTIVES, TEACHERS, Ch
 from distill.ui.html import clicked, words
 from distill.ui.session import recent_runs
 
-NAME_INFO = "Empty: the name that stands there in grey."
+NAME_INFO = "Leave blank to use the suggested name."
 
-_ADD = "A model of the zoo, a Hub id such as google/gemma-2-2b-it{folder}."
+_ADD = "A bundled model, a Hub id such as google/gemma-2-2b-it{folder}."
 _FETCH = "Press “Show the problems” to fetch the data set and see how it begins."
 _TABS = 1000  # browser tabs whose last preview is remembered
 _COLUMNS = ("question", "solution", "answer", "family", "messages")
@@ -56,7 +56,7 @@ class Handlers:
         name = clicked(event, "name")
         card = next((card for card in cards_here() if card.name == name), None)
         if card is None or not card.available:
-            raise ConfigError(f"There is no card {name!r} that can be had here: press another.")
+            raise ConfigError(f"The preset {name!r} is not available here: choose another.")
         return [initial_state(name), "", cards_html(cards_here(), name), None, *self.form.filled(draft_of(name).values)]
 
     def go(self, event: gr.EventData) -> tuple[Any, str]:

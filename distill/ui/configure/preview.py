@@ -137,7 +137,7 @@ def _child(config: str, n: int, token: str | None = None) -> str:
         )
     except subprocess.TimeoutExpired as error:
         raise UserError(
-            f"The preview was not ready after {TIMEOUT:.0f} seconds: try again, or start without."
+            f"The preview was not ready after {TIMEOUT:.0f} seconds: try again, or start without it."
         ) from error
     said = (done.stderr.strip().splitlines() or ["it said nothing"])[-1]  # libraries may have printed more before
     if done.returncode == ConfigError.exit_code:

@@ -26,11 +26,11 @@ def verdict(checked: Checked, found: Estimate | None) -> str:
     if checked.config is None:
         items = "".join(f"<li>{_go(step_of(key))} {words(text)}</li>" for key, text in checked.faults.items())
         many = len(checked.faults)
-        head = f"{many} {'thing' if many == 1 else 'things'} to put right before this can start:"
+        head = f"{many} {'thing' if many == 1 else 'things'} to fix before this can start:"
         return f'<div role="status" class="verdict"><p class="wrong">{head}</p><ul>{items}</ul></div>'
     name = f"<b>{words(checked.config.name)}</b>"
     if found and found.obstacle:
-        said = f"{name} is filled in, but this machine can’t: it {words(found.obstacle)}."
+        said = f"{name} is filled in, but cannot run on this machine: it {words(found.obstacle)}."
         return f'<div role="status" class="verdict"><p class="wrong">{said}</p></div>'
     cost = f"{words(text(found.seconds))} here" if found else ""
     said = f"{name} · every step is filled in · {cost}"
@@ -41,8 +41,7 @@ def review(draft: Draft, checked: Checked, found: Estimate | None, notes: Sequen
     """What will be done and what it costs, as two short lists; `refusal`: why the file can't be used."""
     if checked.config is None or found is None:
         return (
-            '<p class="quiet">Time, memory, disk and the command line appear here as soon as everything above is put '
-            "right.</p>"
+            '<p class="quiet">Time, memory, disk and the command line appear here once everything above is fixed.</p>'
         )
     time, memory, disk = lines(found)[0].split("; ")
     costs = [
@@ -53,7 +52,7 @@ def review(draft: Draft, checked: Checked, found: Estimate | None, notes: Sequen
     said = [*found.notes, *notes]
     if checked.config.data.source == "hub":
         said.append(_DOWNLOAD)
-    wrong = refusal or (f"This machine can’t: it {found.obstacle}." if found.obstacle else "")
+    wrong = refusal or (f"This run cannot start on this machine: it {found.obstacle}." if found.obstacle else "")
     obstacle = f'<p class="wrong" role="status">{words(wrong)}</p>' if wrong else ""
     more = " ".join(f"{words((note[0].upper() + note[1:]).rstrip('.'))}." for note in said)
     about = f'<p class="notes">{more}</p>' if more else ""
@@ -107,7 +106,8 @@ def _how_long(budget: BudgetConfig) -> str:
 
 def _problems(config: RunConfig, draft: Draft) -> str:
     data = config.data
-    counts = f"{data.train:,} to learn from, {data.held_out:,} to be judged on"
+    solved = f" ({data.solved:,} with a solution)" if data.solved < data.train else ""
+    counts = f"{data.train:,} for training{solved}, {data.held_out:,} held out"
     if data.source == "file":
         return f"{draft.file or 'your file'}: {counts}"
     if data.source == "hub":

@@ -55,8 +55,7 @@ class Configure:
         gr.HTML("<h2>Choose what to run</h2>")
         self.cards = gr.HTML(cards_html(cards_here(), FIRST), js_on_load=click_script("choose", "start"))
         gr.HTML(
-            "<h2>Look inside, and change what you like</h2>"
-            "<p class='quiet'>The card you chose has filled in every step.</p>",
+            "<h2>Customize this run</h2><p class='quiet'>The card you chose has already filled in every step.</p>",
             elem_classes="section",
         )
         self.verdict = gr.HTML("", js_on_load=click_script("go"), elem_id="verdict")
@@ -95,7 +94,7 @@ class Configure:
                 paths.zoo_names(),
                 value="",
                 allow_custom_value=True,
-                label="Another teacher",
+                label="Add a teacher",
                 info=self.handlers.add_info,
                 elem_classes="field",
                 scale=4,

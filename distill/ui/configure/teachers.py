@@ -40,13 +40,13 @@ def add(teachers: Sequence[dict[str, Any]], model: str, public: bool) -> Teacher
     """The list with one more. Raises ConfigError where the model cannot be used or is in it already."""
     model = model.strip()
     if not model:
-        raise ConfigError("There is nothing to add yet: choose a model of the zoo or give a Hub id.")
+        raise ConfigError("There is nothing to add yet: pick a bundled model or enter a Hub id.")
     if len(model) > 200:
         raise ConfigError("That is too long for a model's name: give one of at most 200 characters.")
     if any(teacher["model"] == model for teacher in teachers):
-        raise ConfigError(f"{model} is a teacher already: add another.")
+        raise ConfigError(f"{model} is already a teacher: add another.")
     if len(teachers) >= MOST:
-        raise ConfigError(f"There are {MOST} teachers already, as many as may be: remove one first.")
+        raise ConfigError(f"There are {MOST} teachers already, the most allowed: remove one first.")
     check_model(model, public)
     name = ModelRef(model=model).name
     if any(teacher["name"] == name for teacher in teachers):  # two of one name from different organisations

@@ -39,7 +39,7 @@ def store_upload(path: str | Path) -> Uploaded:
     kind = path.suffix.lower()
     if kind not in KINDS:
         raise UserError(
-            f"{path.name} is no JSONL, CSV or Parquet file by its name: give one that ends in .jsonl, .csv or .parquet."
+            f"{path.name} is not a JSONL, CSV or Parquet file: its name must end in .jsonl, .csv or .parquet."
         )
     if path.stat().st_size > MAX_BYTES:
         raise UserError(f"{path.name} has {path.stat().st_size / 1e6:,.0f} MB, more than {MAX_BYTES / 1e6:.0f}.")
@@ -50,7 +50,7 @@ def store_upload(path: str | Path) -> Uploaded:
     if not (folder / stored).exists():
         kept = sum(file.stat().st_size for file in folder.iterdir() if file.suffix in KINDS)
         if kept + path.stat().st_size > MOST_KEPT:
-            raise UserError("This server keeps as many uploaded files as it may: ask whoever runs it to delete some.")
+            raise UserError("This server has no room for another uploaded file: ask its owner to delete some.")
         with replacing(folder / stored) as part:  # two visitors may upload the same file at once
             shutil.copyfile(path, part)
     return Uploaded(stored, tuple(columns.names), guess_columns(columns.names))

@@ -25,12 +25,17 @@ from distill.ui.configure.uploads import fault
 # Faults that belong to none of FIELDS.
 TEACHERS, OBJECTIVES, FILE, NAME, ELSEWHERE = "teachers", "objectives", "data.path", "name", ""
 NO_FAMILY = "No kind of problem is chosen: choose at least one."
-NO_AIM = "Nothing is switched on for the student to learn from: switch on at least one."
-NO_FILE = "There is no file yet: upload one: JSONL, CSV or Parquet."
+NO_AIM = "No method is switched on: switch on at least one."
+NO_FILE = "There is no file yet: upload a JSONL, CSV or Parquet file."
 
 _MOST_FAULTS = 20  # looked for at most
 _KEY = re.compile(r"[a-z_]+(?:\.[a-z_0-9]+)*")
-_GROUPS = {TEACHERS: "the list of teachers", OBJECTIVES: "the aims", FILE: "the file", NAME: "the name of the run"}
+_GROUPS = {
+    TEACHERS: "the list of teachers",
+    OBJECTIVES: "the list of methods",
+    FILE: "the file",
+    NAME: "the name of the run",
+}
 _STEPS = {TEACHERS: "teachers", OBJECTIVES: "method", FILE: "problems", NAME: "review", ELSEWHERE: "method"}
 
 
@@ -131,6 +136,10 @@ def _left_empty(draft: Draft) -> Iterator[tuple[str, str]]:
         yield GYM, NO_FAMILY
     if source == "file" and not file_of(draft):
         yield FILE, NO_FILE
+    if source in ("file", "hub") and not draft.values["data.columns.messages"]:
+        for part in ("question", "solution"):
+            if not draft.values[f"data.columns.{part}"]:
+                yield f"data.columns.{part}", f"Choose the column that holds the {part}."
     if not settings(draft)["objectives"]:
         yield OBJECTIVES, NO_AIM
 

@@ -13,7 +13,7 @@ from distill.data.families import FAMILIES
 from distill.objectives.geometry import GeometryConfig
 from distill.runs.events import Probe
 from distill.runs.format import percent
-from distill.runs.store import RunView
+from distill.runs.views import RunView
 from distill.ui.charts.heatmap import heatmap
 from distill.ui.charts.lines import line_chart
 from distill.ui.charts.run_curves import column, step_range
@@ -36,7 +36,7 @@ _HEADS = "Who did the work: the student or the heads?"
 _GATES = {
     "uniform": "This run's gate is <i>uniform</i>: every teacher weighs the same, on purpose.",
     "prior": "This run's gate is a <i>prior</i>: a teacher weighs more for a text whose solution it finds likely. It "
-    "doesn't change as the student learns, so the lines move only with the problems that a step happens to hold.",
+    "doesn't change as the student learns, so the lines move only with the problems that a step happens to contain.",
     "learned": "This run's gate is <i>learned</i> from the geometry loss itself, as on the Deku model card. Such a "
     "gate tends towards the teacher that is easiest to imitate, which need not be the best one.",
     "meta": "This run's gate is <i>meta</i>-learned: a teacher gains weight where following it helps the student with "
@@ -57,13 +57,13 @@ def gate(run: RunView | None) -> str:
     most = max((float(y) for line in lines for y in line.ys if y == y), default=0.0)
     picture = line_chart(
         lines,
-        title="Who is listened to",
+        title="Teacher weights",
         x_label="step",
         y_label="weight",
         x_range=step_range(run),
         y_range=(0.0, max(1.5 * share, most) if share else 1.0),
         percent=True,
-        null_line=(share, f"all alike: 1/{len(by_teacher)}") if share else None,
+        null_line=(share, f"equal weights: 1/{len(by_teacher)}") if share else None,
         empty=f"The weight of each teacher at every step. {when(run)}",
         name="gate",
     )
@@ -73,7 +73,7 @@ def gate(run: RunView | None) -> str:
         warnings(run, "gate_collapsed") if run else [],
         "The <dfn>gate</dfn> says how much each teacher counts for a problem; at every step the weights add up to "
         f"100%. {LINE}",
-        "If the gate preferred nobody, all lines would lie on the thin one, at equal shares.",
+        "If the gate had no preference, all lines would lie on the thin one, at equal shares.",
     )
 
 
@@ -89,15 +89,16 @@ def families(run: RunView | None) -> str:
     most = max((value for row in values for value in row if value is not None), default=0.0)
     picture = heatmap(
         values or None,
-        [_family_title(family) for family in names],
-        columns,
-        title="Who is listened to for what",
+        rows=[_family_title(family) for family in names],
+        columns=columns,
+        title="Teacher weights by kind of problem",
         low=0.0,
         high=next(high for high in (0.25, 0.5, 0.75, 1.0) if most <= high or high == 1.0),
         row_label="family of problems",
         column_label="teacher",
         empty=f"The weight of each teacher for each family of problems. {when(run)}",
         name="gate-by-family",
+        every_row=True,  # a kind of problem has no neighbours by which one could tell its name
     )
     return explained(
         picture,
@@ -125,7 +126,7 @@ def heads(run: RunView | None) -> str:
         title=_HEADS,
         y_label="share of the fall",
         percent=True,
-        empty=f"The heads' share in the fall of the geometry loss, from the second look on. {when(run)}",
+        empty=f"The heads' share in the fall of the geometry loss, from the second measurement on. {when(run)}",
         name="haf",
     )
     return explained(
@@ -197,9 +198,9 @@ def _heads_sentence(probes: Sequence[Probe]) -> str:
         return ""
     first, last = probes[0], probes[-1]
     if last.haf is None:
-        return "The geometry loss has hardly fallen yet (by less than .001), so there is nothing to share out."
+        return "The geometry loss has hardly fallen yet (by less than .001), so there is nothing to attribute."
     fell = f" ({first.loss:.3f} → {last.loss:.3f})" if first.loss is not None and last.loss is not None else ""
-    far = "that far they get beside a student that learns nothing"
+    far = "they get that far beside a student that learns nothing"
     if last.haf >= 1:
         text = f"<b>All of the fall</b> of the geometry loss{fell} is the heads': {far}."
     elif last.haf <= 0:
@@ -209,7 +210,9 @@ def _heads_sentence(probes: Sequence[Probe]) -> str:
     before, now = finite(first.cka), finite(last.cka)
     fallen = [t for t in now if t in before and now[t] - before[t] < -(last.null95 or 0.0)]
     if fallen:
-        text += f" Without heads in between, its agreement fell with {len(fallen)} of {len(now)} teachers meanwhile."
+        text += (
+            f" Without heads in between, its agreement fell with {len(fallen)} of {len(now)} teachers at the same time."
+        )
     return text
 
 

@@ -15,8 +15,8 @@ from distill.config.method import Rollout
 from distill.config.requirements import answers_itself, wants_answers
 from distill.objectives import METHODS, called
 from distill.runs.format import percent
-from distill.runs.store import RunView
-from distill.ui.charts.lines import Series, line_chart, thin
+from distill.runs.views import RunView
+from distill.ui.charts.lines import Series, line_chart
 from distill.ui.charts.palette import STUDENT
 from distill.ui.charts.run_curves import column, step_range
 from distill.ui.html import words
@@ -38,9 +38,10 @@ def distances(kind: str) -> Callable[[RunView | None], str]:
         lines = [column(run, f"metric:{kind}/{name}", name, style, POINTS) for name, style in by_teacher.items()]
         picture = line_chart(
             [line for line in lines if len(line.xs)],
-            title=f"How far from each teacher: {what}",
+            title=f"Distance from each teacher: {what}",
             x_label="step",
             y_label="loss",
+            points=POINTS,
             x_range=step_range(run),
             empty="The loss with each teacher appears here with the first step.",
             name=f"{kind.replace('_', '-')}-by-teacher",
@@ -59,7 +60,7 @@ def distances(kind: str) -> Callable[[RunView | None], str]:
 
 
 def _moved(values: dict[str, Any]) -> str:
-    """Whom the student came closest to, and whom least, by how much of the first loss is left."""
+    """Which teacher the student came closest to, and which least, by how much of the first loss is left."""
     left = {}
     for name, ys in values.items():
         known = np.asarray(ys, dtype=float)
@@ -85,16 +86,17 @@ def own(run: RunView | None) -> str:
         return ""
     rollout = method.rollout
     steps, missing = _known(run, "metric:gkd/unfinished")
-    line = Series("without an end", *thin(steps, missing, POINTS), STUDENT)
+    line = Series("unfinished", steps, missing, STUDENT)
     picture = line_chart(
         [line] if len(steps) else [],
-        title="Its own answers: how many have no end",
+        title="Its own answers: how many are unfinished",
         x_label="step",
-        y_label="without an end",
+        y_label="unfinished",
+        points=POINTS,
         x_range=step_range(run),
         y_range=(0.0, 1.0),
         percent=True,
-        empty="When a step first learns from the student's own answers, how many of them have no end appears here.",
+        empty="When a step first learns from the student's own answers, how many of them are unfinished appears here.",
         name="own-answers",
     )
     return explained(
@@ -102,8 +104,8 @@ def own(run: RunView | None) -> str:
         [_own(run, rollout, missing)],
         [],
         "At some steps the student answers problems itself, and teachers correct these answers (<dfn>on-policy</dfn>, "
-        f"GKD). An answer that isn't over after {rollout.max_new_tokens:,} tokens is cut: it has no end.",
-        "A line that stays high means that the student never learned to stop, or that its longest answer is too short.",
+        f"GKD). An answer that isn't over after {rollout.max_new_tokens:,} tokens is cut off and counts as unfinished.",
+        "A line that stays high means that the student never learned to stop, or that the limit on length is too low.",
     )
 
 
@@ -118,7 +120,7 @@ def _own(run: RunView, rollout: Rollout, missing: np.ndarray) -> str:
     )
     if len(missing):
         lately = missing[-_LATELY:]
-        text += f" Of these answers {percent(float(missing[0]))} had no end at first, "
+        text += f" Of these answers {percent(float(missing[0]))} were unfinished at first, "
         text += f"{percent(float(lately.mean()))} in the latest {len(lately)} such steps."
     return text
 

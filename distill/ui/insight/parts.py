@@ -9,8 +9,8 @@ import gradio as gr
 
 from distill.config.requirements import heard
 from distill.runs.events import Probe
-from distill.runs.store import RunView
-from distill.ui.charts.lines import Series, line_chart, thin
+from distill.runs.views import RunView
+from distill.ui.charts.lines import Series, line_chart
 from distill.ui.charts.palette import STUDENT, Style, styles
 from distill.ui.charts.run_curves import step_range
 from distill.ui.session import PageSession
@@ -41,17 +41,13 @@ def student_curve(run: RunView | None, called: str, values: Sequence[float | Non
     """A curve of one value for each probe, in the student's colour; `picture`: arguments of `line_chart`."""
     probes = probes_of(run)
     return line_chart(
-        [Series(called, *thinned(probes, values), STUDENT)],
+        [Series(called, [probe.step for probe in probes], values, STUDENT)],
         x_label="step",
+        points=POINTS,
         x_range=step_range(run),
         markers=len(probes) <= POINTS,
         **picture,
     )
-
-
-def thinned(probes: Sequence[Probe], values: Sequence[float | None]) -> tuple:
-    """The steps of the probes and a value of each, thinned for a picture."""
-    return thin([probe.step for probe in probes], values, POINTS)
 
 
 def ready(run: RunView | None) -> bool:

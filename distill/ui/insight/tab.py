@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import gradio as gr
 
-from distill.runs.store import RunView
-from distill.ui.charts.heatmap import heatmap_pair
+from distill.runs.views import RunView
+from distill.ui.charts.heatmap import heatmap
 from distill.ui.charts.lines import Series, line_chart
 from distill.ui.charts.run_curves import step_range
 from distill.ui.insight import gate, methods, text
@@ -22,7 +22,6 @@ from distill.ui.insight.parts import (
     part,
     probes_of,
     student_curve,
-    thinned,
 )
 from distill.ui.session import PageSession
 
@@ -78,16 +77,17 @@ def agreement(run: RunView | None) -> str:
     chance = probes[-1].null95 if probes else None
     picture = line_chart(
         [
-            Series(name, *thinned(probes, [p.cka.get(name) for p in probes]), style)
+            Series(name, [p.step for p in probes], [p.cka.get(name) for p in probes], style)
             for name, style in compared_teachers(run).items()
         ],
-        title="Whom the student agrees with",
+        title="Agreement with each teacher",
         x_label="step",
         y_label="CKA",
+        points=POINTS,
         x_range=step_range(run),
         y_range=(0.0, 1.0),
         markers=len(probes) <= POINTS,
-        null_line=None if chance is None else (chance, "chance stays below"),
+        null_line=None if chance is None else (chance, "chance level"),
         empty=f"The student's agreement with each teacher. {text.when(run)}",
         name="cka",
     )
@@ -95,8 +95,8 @@ def agreement(run: RunView | None) -> str:
         picture,
         text.agreement(probes),
         text.warnings(run, "no_headroom") if run else [],
-        "<dfn>CKA</dfn> compares two models by which problems they find alike: 1 is full agreement, 0 is none. The "
-        "<dfn>null line</dfn> is what a student that has nothing in common with a teacher would stay below 95 times in "
+        "<dfn>CKA</dfn> compares two models by which problems they find similar: 1 is full agreement, 0 is none. A "
+        "student that has nothing in common with a teacher would stay below the <dfn>chance level</dfn> 95 times in "
         "100.",
         "If nothing were learned from the teachers, the lines would run level. Agreement is not skill: whether more "
         "problems are solved is under Compare.",
@@ -113,11 +113,11 @@ def layers(run: RunView | None, teacher: str | None = None) -> str:
     if after and [len(row) for row in after] != [len(row) for row in before]:
         after = None  # another model of that name: not comparable
     unknown = f"{teacher!r} is no teacher of this run: choose one of {', '.join(names)}."
-    picture = heatmap_pair(
+    picture = heatmap(
         before,
         after,
-        _layer_names(len(before)) if before else [],
-        _layer_names(len(before[0])) if before else [],
+        rows=_layer_names(len(before)) if before else [],
+        columns=_layer_names(len(before[0])) if before else [],
         title=f"Layer by layer: the student and {chosen or 'a teacher'}",
         low=0.0,
         high=1.0,
@@ -140,7 +140,7 @@ def layers(run: RunView | None, teacher: str | None = None) -> str:
 
 def _no_layers(run: RunView | None) -> str:
     if probes_of(run) and (run.final or run.step):
-        return "This run did not compare its layers: it was made by an earlier version, or broke off too soon."
+        return "This run did not compare its layers: it was made by an earlier version, or ended too soon."
     return f"Every layer of the student against every layer of one teacher, before and after. {text.when(run)}"
 
 
@@ -152,7 +152,7 @@ def width(run: RunView | None) -> str:
         run,
         "student",
         ratios,
-        title="How broad the student's view is",
+        title="Diversity of the student's representations",
         y_label="directions",
         y_range=(0.0, max([1.0, *(ratio or 0.0 for ratio in ratios)])),
         empty=f"How many directions the student's vectors use. {text.when(run)}",

@@ -10,11 +10,11 @@ import math
 from collections.abc import Sequence
 
 from distill.config.messages import listed
-from distill.config.requirements import heard
+from distill.config.requirements import fills_in, heard
 from distill.objectives.geometry import GeometryConfig
 from distill.runs.events import Probe, Warning
 from distill.runs.format import decimals
-from distill.runs.store import RunView
+from distill.runs.views import RunView
 from distill.ui.html import NO_RUN, words
 
 _USUAL = GeometryConfig().layer
@@ -31,7 +31,7 @@ def nothing_here(run: RunView | None) -> str:
     if run is None:
         return NO_RUN + " What its teachers make of the problems, and whether the student comes to agree, appears here."
     if run.config is None:
-        return "This run's config.yaml can't be read, so nobody knows whether it asks any teacher."
+        return "This run's config.yaml can't be read, so it is not known whether it uses any teacher."
     if heard(run.config):
         return ""
     if run.config.teachers:
@@ -50,16 +50,17 @@ def when(run: RunView | None) -> str:
     if run is None or run.config is None:
         return "It appears here when a run trains."
     if run.final:
-        return "This run ended before its student was looked at."
+        return "This run ended before its student was measured."
     probe = run.config.probe
-    return f"It appears here when training begins: a look at step 0, then every {probe.every} steps."
+    return f"It appears here when training begins: measured at step 0, then every {probe.every} steps."
 
 
 def summary(run: RunView) -> str:
     """The first lines of the tab: how many teachers, what is learnt from them, and the outcome so far."""
     count = len(heard(run.config))
     who = "One teacher shapes" if count == 1 else f"{count} teachers shape"
-    takes = listed([one.takes for one in run.config.objectives if one.takes])
+    solutions = ["it learns to write their solutions of problems that had none"] if fills_in(run.config) else []
+    takes = listed([*solutions, *(one.takes for one in run.config.objectives if one.takes)])
     return (
         f"{who} <b>{words(run.config.student.name)}</b> here: {takes}. The pictures show what they ask of it, and "
         f"whether it comes to agree. {in_short(run.series(Probe))}"
@@ -100,7 +101,7 @@ def agreement(probes: Sequence[Probe]) -> list[str]:
     if not now:
         return []
     chance = probes[-1].null95
-    about = f"n = {probes[-1].n}" + ("" if chance is None else f"; chance stays below {decimals(chance)}")
+    about = f"n = {probes[-1].n}" + ("" if chance is None else f"; chance level {decimals(chance)}")
     if len(probes) == 1:
         return [_at_first(now, about)]
     line = chance or 0.0
@@ -112,10 +113,10 @@ def agreement(probes: Sequence[Probe]) -> list[str]:
     steady = [t for t in order if t not in (*risen, *fallen, *lost_in_chance)]
     moves = {t: f"{bold(t)} ({decimals(first[t])} → {decimals(now[t])})" for t in order}
     groups = [
-        (risen, "now agrees more with {} on which problems are alike than before"),
-        (fallen, "now agrees less with {} on which problems are alike than before"),
+        (risen, "now agrees more with {} on which problems are similar than before"),
+        (fallen, "now agrees less with {} on which problems are similar than before"),
         (steady, "agrees with {} about as much as before"),
-        (lost_in_chance, "agrees with {} no more than chance would"),
+        (lost_in_chance, "agrees with {} no more than by chance"),
     ]
     return _sentences([(group, text) for group, text in groups if group], first, now, moves, about)
 
@@ -161,7 +162,7 @@ def layers(teacher: str, before: list | None, after: list | None, fraction: floa
     if not before:
         return ""
     trained = trained_layer(_USUAL if fraction is None else fraction, len(before) - 1)
-    looked = "Geometry trains" if fraction is not None else "The looks above are at"
+    looked = "Geometry trains" if fraction is not None else "The measurements above use"
     was = _best(before[trained])
     if was is None:
         return f"{looked} the student's layer {trained}."

@@ -12,10 +12,10 @@ from distill.config.run_config import RunConfig, teachers_of
 from distill.objectives import KINDS
 from distill.runs.events import Evaluation, Probe
 from distill.runs.format import score
-from distill.runs.store import RunView
+from distill.runs.views import RunView
 from distill.ui.actions import published
 from distill.ui.charts import run_curves
-from distill.ui.charts.lines import Series, line_chart, swatch, thin
+from distill.ui.charts.lines import Series, line_chart, swatch
 from distill.ui.charts.palette import Style, teacher_style
 from distill.ui.html import table, table_row, words
 
@@ -72,7 +72,9 @@ def _asked(runs: Sequence[RunView]) -> str:
     """A caution where the runs were not asked the same problems."""
     asked = [{name: getattr(run.config.data, name) for name in _SAME_PROBLEMS} for run in runs if run.config]
     same = len(asked) == len(runs) and all(one == asked[0] for one in asked)
-    return "" if same else " These runs were not asked the same problems, so their accuracies compare roughly at best."
+    return (
+        "" if same else " These runs were not asked the same problems, so their accuracies are only roughly comparable."
+    )
 
 
 # --- curves ---------------------------------------------------------------------------------------------------------
@@ -100,6 +102,7 @@ def loss(runs: Sequence[RunView]) -> str:
         title=title,
         x_label="step",
         y_label="loss",
+        points=_POINTS,
         x_range=_steps(runs),
         empty="The losses appear here when the runs train.",
         name="compare-loss",
@@ -125,13 +128,14 @@ def during(runs: Sequence[RunView]) -> str:
     for run, called, style in styled(runs):
         points = run_curves.during(run)
         asked |= {e.n for e in points}
-        series.append(Series(called, *thin([e.step for e in points], [e.accuracy for e in points], _POINTS), style))
+        series.append(Series(called, [e.step for e in points], [e.accuracy for e in points], style))
     count = f", of {asked.pop()}" if len(asked) == 1 else ""
     picture = line_chart(
         [one for one in series if len(one.xs)],
         title=f"Right while training{count}",
         x_label="step",
         y_label="right",
+        points=_POINTS,
         x_range=_steps(runs),
         percent=True,
         markers=True,
@@ -153,17 +157,17 @@ def agreement(runs: Sequence[RunView]) -> str:
         looks = [(p, [v for v in p.cka.values() if v is not None]) for p in run.series(Probe)]
         looks = [(p, values) for p, values in looks if values]
         chance |= {p.null95 for p, _ in looks if p.null95 is not None}
-        means = thin([p.step for p, _ in looks], [sum(v) / len(v) for _, v in looks], _POINTS)
-        series.append(Series(called, *means, style))
+        series.append(Series(called, [p.step for p, _ in looks], [sum(v) / len(v) for _, v in looks], style))
     picture = line_chart(
         [one for one in series if len(one.xs)],
         title="Mean agreement",
         x_label="step",
         y_label="mean CKA",
+        points=_POINTS,
         x_range=_steps(runs),
         y_range=(0.0, 1.0),
         markers=True,
-        null_line=(max(chance), "chance for one teacher stays below") if chance else None,
+        null_line=(max(chance), "chance level for one teacher") if chance else None,
         empty="The mean agreement (CKA) with a run's teachers. None of these runs was compared with any yet.",
         name="compare-agreement",
     )
@@ -196,7 +200,7 @@ def settings(runs: Sequence[RunView]) -> str:
     equal = [key for key in keys if key not in differing]
     rows = [_setting(key, [one.get(key) for one in flats]) for key in differing]
     head = ["Setting", *(_key(called, style) for _, called, style in known)]
-    differ = _table("Settings that differ; bold where they are not as in the first run", head, rows)
+    differ = _table("Settings that differ; bold where they differ from the first run", head, rows)
     none = '<p class="quiet">Every setting is the same.</p>'
     same = [table_row(words(key), words(_any(flats, key))) for key in equal]
     folded = _table("The same in every run that has them", ["Setting", "Value"], same)

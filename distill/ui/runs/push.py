@@ -1,4 +1,4 @@
-"""Keep it on the Hub: push a finished run's adapter, card and report to a repository of the visitor's own.
+"""Upload to the Hub: push a finished run's adapter, card and report to a repository of the visitor's own.
 
 On a public server with the token of whoever signed in, never with the server's; on a machine of one's own with the
 token that the machine is logged in with.
@@ -15,13 +15,13 @@ from distill.config.secrets import redacted
 from distill.hub import host
 from distill.hub.push import push
 from distill.models.hub_errors import own_token
-from distill.runs.store import RunView
+from distill.runs.views import RunView
 from distill.ui.auth import Visitor
 from distill.ui.errors import catch_errors
 from distill.ui.html import words
 from distill.ui.session import QUIET, PageSession, require_run
 
-_LEAD = "<h3>Keep it on the Hub</h3>"
+_LEAD = "<h3>Upload to the Hub</h3>"
 _WHAT = "Adapter, model card, report, settings and gate go into a repository of yours, in one commit."
 _BY_HAND = "Download the adapter instead; <code>hf upload</code> takes it to the Hub from your own machine."
 
@@ -33,7 +33,7 @@ def build(session: PageSession) -> None:
     with gr.Column(elem_id="runs-keep", visible=False) as fields:
         name = gr.Textbox(label="Repository", placeholder="your-name/my-student", max_lines=1, elem_id="runs-repo")
         private = gr.Checkbox(True, label="Private: nobody else can see it", elem_id="runs-private", container=False)
-        button = gr.Button("Keep it there", size="sm", elem_id="runs-keep-go")
+        button = gr.Button("Upload", size="sm", elem_id="runs-keep-go")
     said = gr.HTML("", elem_id="runs-kept")
 
     def context(run: RunView | None, token: str) -> tuple[RunView | None, Visitor, str]:
@@ -73,15 +73,15 @@ def why_not(visitor: Visitor, public: bool) -> str:
         if _logged_in():
             return ""
         return (
-            "This machine isn't logged in to the Hub: run <code>hf auth login</code>, or set HF_TOKEN and start the "
-            "page anew."
+            "This machine isn't logged in to the Hub: run <code>hf auth login</code>, or set HF_TOKEN and restart "
+            "the app."
         )
     missing = host.why_no_sign_in()
     if missing:
-        return f"Off, as nobody can sign in on this server: {words(missing)}. {_BY_HAND}"
+        return f"Not available, as nobody can sign in on this server: {words(missing)}. {_BY_HAND}"
     if not visitor.name:
         return (
-            "Sign in with Hugging Face at the top of the page first. That lets this page make repositories for you, "
+            "Sign in with Hugging Face at the top of the page first. That lets this page create repositories for you, "
             "write to those it made but to no others, and read gated ones whose licence you accepted."
         )
     return ""
@@ -92,9 +92,9 @@ def note(run: RunView | None, visitor: Visitor | None, why: str) -> str:
     if why:
         text = why
     elif run is None or visitor is None or run.state != "done":
-        text = f"{_WHAT} This can be done once the run is done."
+        text = f"{_WHAT} Available once the run is done."
     elif not visitor.owns(run.folder):
-        text = "Only whoever started a run can keep it on the Hub from here."
+        text = "Only the person who started a run can upload it from here."
     else:
         text = f"{_WHAT} You are signed in as {words(visitor.name)}." if visitor.name else _WHAT
     return f"<p class='quiet'>{text}</p>"

@@ -12,7 +12,7 @@ import gradio as gr
 
 from distill.config.errors import UserError
 from distill.config.paths import ROOT
-from distill.runs.store import RunView
+from distill.runs.views import RunView
 from distill.ui import actions
 from distill.ui.auth import Visitor
 from distill.ui.errors import catch_errors
@@ -73,7 +73,7 @@ def _table(run: RunView | None) -> str:
 def _open(_: Visitor, __: str, asked: Any) -> str:
     run = asked.get("open") if isinstance(asked, dict) else None
     if not any(one.id == run for one in recent_runs()):
-        raise UserError("That run is gone: it was deleted meanwhile.")
+        raise UserError("That run has been deleted.")
     return run
 
 

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 
 from distill.config.messages import listed
 from distill.objectives import called
-from distill.runs.events import FINAL, Evaluation, Status
+from distill.runs.events import FINAL, Evaluation, Event, Status
 from distill.runs.format import duration, moment, moment_iso, percent, score
-from distill.runs.store import RunView
+from distill.runs.views import RunView
 from distill.ui import actions
 from distill.ui.auth import Visitor
 from distill.ui.html import NO_RUN, state_words, table, words
@@ -58,7 +58,7 @@ def worked(run: RunView) -> float | None:
             total += status.t - begun if begun is not None else 0.0
             begun = None
     if begun is not None:  # it broke off: its last event is all that is known
-        total += run.events[-1].t - begun
+        total += run.last(Event).t - begun
     return total
 
 
@@ -189,4 +189,4 @@ def config_text(run: RunView | None) -> str:
 def question(run: RunView) -> str:
     """The question before a run is deleted."""
     named = f"{words(run.id[:6])} ({words(run.name)}, {words(run.state)})"
-    return f"<p><b>Delete run {named}?</b> Its adapter and its report go too, and nothing brings them back.</p>"
+    return f"<p><b>Delete run {named}?</b> Its adapter and its report are deleted too. This cannot be undone.</p>"

@@ -12,8 +12,7 @@ from typing import NamedTuple
 
 from distill.runs.events import Error, Evaluation, Event, Metric, Sample, Stage, Status, Warning
 from distill.runs.format import rate
-from distill.runs.store import RunView
-from distill.runs.views import tail
+from distill.runs.views import RunView, tail
 from distill.ui.html import words
 
 LEVELS = ("what happened", "every step", "warnings and errors", "program output")  # as the page's dropdown names them
@@ -66,7 +65,7 @@ def line(event: Event) -> Line:
         case Status():
             level, text = "state", event.state + (f": {event.reason}" if event.reason else "")
             if event.resumed_from is not None:
-                text += f" (goes on from step {event.resumed_from:,})"
+                text += f" (resumes from step {event.resumed_from:,})"
         case Stage():
             level, text = "stage", event.text
         case Evaluation():

@@ -12,7 +12,8 @@ from distill.config.paths import home
 from distill.data.problems import Problem, showcase
 from distill.runs import queue
 from distill.runs.events import Sample, Stage
-from distill.runs.store import RunView
+from distill.runs.format import stage_text
+from distill.runs.views import RunView
 from distill.ui import actions
 from distill.ui.auth import Visitor
 from distill.ui.charts import run_curves
@@ -69,8 +70,8 @@ def build(session: PageSession) -> None:
 
 def _resume(session: PageSession) -> None:
     """The controls of a run that ended early."""
-    with gr.Accordion("Resume a run that was stopped or broke off", open=False, elem_id="resume-part") as part:
-        gr.HTML("<p class='quiet'>It goes on from its last checkpoint. An empty field keeps the run's own setting.</p>")
+    with gr.Accordion("Resume a run that was stopped or crashed", open=False, elem_id="resume-part") as part:
+        gr.HTML("<p class='quiet'>It resumes from its last checkpoint. A blank field keeps the run's own setting.</p>")
         with gr.Row(equal_height=True):
             steps = gr.Textbox(label="Steps in all", placeholder="unchanged", max_lines=1, min_width=130)
             rate = gr.Textbox(label="Learning rate", placeholder="unchanged", max_lines=1, min_width=130)
@@ -133,7 +134,7 @@ def _present(run: RunView) -> tuple[int, str]:
     names = [name for name, _ in STAGES]
     at = names.index(stage.name) if stage and stage.name in names else 0
     at = 3 if run.state == "training" else at
-    said = (stage.text, left(stage.seconds_left)) if stage else ()
+    said = (stage_text(stage), left(stage.seconds_left)) if stage else ()
     detail = ", ".join(part for part in (stopping, *said) if part)
     return at, "" if run.state == "training" else detail
 

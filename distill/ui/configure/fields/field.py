@@ -1,33 +1,26 @@
-"""What a setting is on the page: its place in the config, its words, and when it matters."""
+"""What a setting is on the page: its place in the config, and the words and conditions that stand beside it there."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import Iterator
+from dataclasses import dataclass
 
-from distill.config.settings import Condition
+from pydantic.fields import FieldInfo
+
+from distill.config.settings import Condition, Dial, Held, both, dial_of, settings_in
 
 
-@dataclass(frozen=True)
-class Field:
+@dataclass(frozen=True, kw_only=True)
+class Field(Dial):
     """A setting: `key` is its dotted path in the config, "objectives.KIND" the switch of an objective.
 
-    `words`: what each choice means. `when`: whether this setting matters, by what the others hold. `only`: where it
-    doesn't it must not be in the config at all. `rare`: it lies under "More dials". `group`: the heading it stands
-    under. `widget`: "model" or "column" where a list with free text is meant, "teachers" where teachers are chosen.
-    `setting`: the path in the config where the key is another, as two fields ask for the same in different words.
+    `when` asks what all the others hold, by their keys. `setting`: the path in the config where the key is another, as
+    two fields ask for the same in different words.
     """
 
     key: str
     label: str
     help: str
-    words: Mapping[Any, str] = field(default_factory=dict)
-    when: Condition | None = None
-    only: bool = False
-    rare: bool = False
-    group: str = ""
-    widget: str = ""
     setting: str = ""
 
     @property
@@ -52,4 +45,33 @@ class Objective:
     @property
     def fields(self) -> tuple[Field, ...]:
         """The switch, and the dials."""
-        return Field(self.key, self.title, self.help), *self.dials
+        return Field(key=self.key, label=self.title, help=self.help), *self.dials
+
+
+def fields_of(key: str, info: FieldInfo, above: Dial | None = None, **called: str) -> Iterator[Field]:
+    """The field of the setting `key`, or those of a group of settings; `called`: words that labels leave open."""
+    own, above = dial_of(info), above or Dial()
+    conditions = [*filter(None, [above.when, own.when and _beside(key.rpartition(".")[0], own.when)])]
+    dial = Dial(
+        own.words,
+        both(*conditions) if conditions else None,
+        own.only or above.only,
+        own.rare or above.rare,
+        own.group or above.group,
+        own.widget or above.widget,
+    )
+    group = settings_in(info.annotation)
+    if group is None:
+        label = (info.title or key).format(**called)
+        yield Field(key=key, label=label, help=info.description or "", **vars(dial))
+    for name, inner in group.model_fields.items() if group else ():
+        yield from fields_of(f"{key}.{name}", inner, dial, **called)
+
+
+def _beside(group: str, when: Condition) -> Condition:
+    """The condition, of all fields, where it names the settings beside its own."""
+
+    def condition(held: Held) -> bool:
+        return when(lambda name: held(f"{group}.{name}"))
+
+    return condition
