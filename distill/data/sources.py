@@ -11,6 +11,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from distill.config.errors import UserError
@@ -222,8 +223,17 @@ def _hub_rows(data: DataConfig) -> list[Row]:
         )
     from datasets import load_dataset  # seconds, and only for those who use it
 
+    if not folder.is_dir():
+        return _table_rows(lambda: load_dataset(data.dataset, data.subset, split=data.split), data)
+    # The library keeps what it once read of a folder, and goes on reading that when the folder's files have changed.
+    with TemporaryDirectory(ignore_cleanup_errors=True) as cache:
+        place = {"path": str(folder.resolve()), "cache_dir": cache}
+        return _table_rows(lambda: load_dataset(name=data.subset, split=data.split, **place), data)
+
+
+def _table_rows(load: Callable[[], Any], data: DataConfig) -> list[Row]:
     try:
-        found = load_dataset(str(folder.resolve()) if folder.is_dir() else data.dataset, data.subset, split=data.split)
+        found = load()
         names = found.column_names
     except Exception as error:  # whatever the library stumbles over, the user can only look at these settings
         raise UserError(_reason(error, data)) from error

@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -53,8 +54,7 @@ def config(**data):
     return parse({"student": "student-tiny", "objectives": ["task"], "data": data})
 
 
-def test_its_layout_is_read_and_calculator_marks_are_left_out(folder, tmp_path, monkeypatch):
-    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path)
+def test_its_layout_is_read_and_calculator_marks_are_left_out(folder):
     said = {}
     asked = config(source="hub", dataset=str(folder), subset="main")
     found = split_problems(asked.data, {"train": 40, "held_out": 20}, said.__setitem__)
@@ -65,6 +65,19 @@ def test_its_layout_is_read_and_calculator_marks_are_left_out(folder, tmp_path, 
         assert problem.solution == plain[problem.question]  # what else there is stays as it was
         assert grade(problem.solution, problem.answer).right
     assert not [row for row in preview(asked, 10) if "<<" in row["completion"] + row["prompt"]]
+
+
+def test_a_folder_is_read_as_it_is_now(folder, tmp_path):
+    """The library keeps what it once read of a folder: a run after a change would learn the old rows."""
+    copy = tmp_path / "gsm8k"
+    shutil.copytree(folder, copy)
+    asked = config(source="hub", dataset=str(copy), subset="main").data
+    before = split_problems(asked, {"held_out": 20})["held_out"]
+    changed = [{**row, "question": "Now: " + row["question"]} for row in ROWS]
+    datasets.Dataset.from_list(changed).to_parquet(copy / "main/train-00000-of-00001.parquet")
+    after = split_problems(asked, {"held_out": 20})["held_out"]
+    assert not any(problem.question.startswith("Now: ") for problem in before)
+    assert all(problem.question.startswith("Now: ") for problem in after)
 
 
 def test_what_is_no_mark_stays(tmp_path):
