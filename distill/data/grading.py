@@ -232,7 +232,7 @@ def _equal(gold: str, extracted: str) -> bool:
 
 def _bare(text: str) -> str:
     """What is compared as text: no case, no closing mark, no brackets around it; "12 13" and "1213" stay apart."""
-    text = re.sub(r"(?<!\d)\s|\s(?!\d)", "", text.casefold()).rstrip(".,;:!")
+    text = re.sub(r"(?<!\d)\s|\s(?!\d)|(?<=[^\W\d])!+$", "", text.casefold()).rstrip(".,;:")  # 5! is 120
     inner = text[1:-1]
     return inner if re.fullmatch(r"[(\"'\[][^()\"'\[\],]*[)\"'\]]", text) else text
 

@@ -27,7 +27,8 @@ from typing import IO, Any
 LIMIT = 1.0  # seconds for a comparison
 _MEMORY = 512 * 2**20  # bytes of address space; with math_verify imported it has 65 MB
 _START = 60.0  # seconds in which the child must be ready
-_GRACE = 5.0  # seconds beyond LIMIT after which a child that should have answered is killed
+_STARVED, _AGAIN = 0.25, 4.0  # who had less of the processor's seconds by then is given so many more, once
+_GRACE = 10.0  # seconds beyond LIMIT after which a child that should have answered is killed
 _READY, _EQUAL, _OTHER = b"!", b"=", b"/"
 # All of the parent's environment that a child needs; tokens and keys stay here.
 _PASSED = ("PATH", "PYTHONPATH", "PYTHONHOME", "HOME", "LD_LIBRARY_PATH", "SYSTEMROOT", "TEMP", "TMP", "TMPDIR")
@@ -36,8 +37,9 @@ _PASSED = ("PATH", "PYTHONPATH", "PYTHONHOME", "HOME", "LD_LIBRARY_PATH", "SYSTE
 def same_mathematics(gold: str, answer: str) -> bool:
     """Whether two statements in LaTeX or plain signs (x^2 + 1, sqrt(8), 3 <= x) are equal. Never raises.
 
-    False, too, where that is not decided within LIMIT seconds or within the child's memory, and where the child can't
-    be started (said once, on stderr). Comparisons of several threads take turns; a start's time counts for none.
+    False, too, where that is not decided within LIMIT seconds (some more on an overloaded machine) or within the
+    child's memory, and where the child can't be started (said once, on stderr). Comparisons of several threads take
+    turns; the time of a start counts for none.
     """
     return _child.same(gold, answer)
 
@@ -182,16 +184,29 @@ def _decided(gold: str, answer: str) -> bytes:
         return _OTHER
 
 
-def _decided_in_a_fork(gold: str, answer: str) -> bytes:
-    """`_decided`, in a process that the kernel ends after LIMIT seconds, whatever it does."""
+def _decided_in_forks(gold: str, answer: str) -> bytes:
+    """`_decided`, in a process that the kernel ends after LIMIT seconds, whatever it does.
+
+    One that was ended having had hardly any of the processor's time, on a machine that is overloaded, gets another go.
+    """
+    for seconds in (LIMIT, _AGAIN):
+        code, used = _forked(gold, answer, seconds)
+        if code != -signal.SIGALRM or used > _STARVED:
+            break
+    return _EQUAL if code == 0 else _OTHER
+
+
+def _forked(gold: str, answer: str, seconds: float) -> tuple[int, float]:
+    """(the exit code, 0 for equal; the seconds of the processor that were used)"""
     fork = os.fork()
     if not fork:
         try:
-            signal.setitimer(signal.ITIMER_REAL, LIMIT)  # SIGALRM ends a process that has no handler
-            os._exit(10 if _decided(gold, answer) == _EQUAL else 11)
+            signal.setitimer(signal.ITIMER_REAL, seconds)  # SIGALRM ends a process that has no handler
+            os._exit(0 if _decided(gold, answer) == _EQUAL else 1)
         finally:
-            os._exit(12)
-    return _EQUAL if os.waitstatus_to_exitcode(os.waitpid(fork, 0)[1]) == 10 else _OTHER
+            os._exit(2)
+    _, status, usage = os.wait4(fork, 0)
+    return os.waitstatus_to_exitcode(status), usage.ru_utime + usage.ru_stime
 
 
 def _bounded() -> None:
@@ -211,7 +226,7 @@ def _serve(asked: IO[bytes], say: Any) -> None:
     for pair in _WARM_UP:
         _decided(*pair)
     gc.freeze()  # so that a fork copies no page for the collector's sake
-    decide = _decided_in_a_fork if hasattr(os, "fork") else _decided
+    decide = _decided_in_forks if hasattr(os, "fork") else _decided
     say(_READY)
     for line in asked:
         say(decide(*json.loads(line)))

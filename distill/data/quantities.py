@@ -26,8 +26,8 @@ TENS = ("twenty", "thirty", "forty", "fifty", "sixty", "seventy", "eighty", "nin
 class Quantity(NamedTuple):
     """A number. `decimals`: the digits after its point, None for a fraction.
 
-    `unit`: what it is a number of, where that is a number: 75% is 75 and 75 * 1/100, 3 dozen is 3 (where dozens are asked
-    for) and 3 * 12. `goes_on`: "0.333..." stands for more digits than are written.
+    `unit`: what it is a number of, where that is a number: 75% is 75 and 75 * 1/100, 3 dozen is 3 * 12 and, where
+    dozens are asked for, 3. `goes_on`: "0.333..." stands for more digits than are written.
     """
 
     value: Fraction
@@ -108,10 +108,9 @@ _ONE = (
     rf"|(?:\d+\s)?\d+\s?/\s?\d+(?![\d.,]*\d)|{_DIGITS}(?:\s?/\s?{_DIGITS}|{_POWER_OF_TEN})?)"
     rf"(?i:{_SCALE})?%?"
 )
-# "1331 and 1728", "17-18", "3:30" are found whole: neither number is the answer.
-FOUND = re.compile(
-    rf"{_ALONE}{_ONE}(?:(?:\s(?:and|or|to)\s|\s?,\s(?:and\s|or\s)?|-|:(?=\d{1, 2}(?!\d))|\s?&\s?)(?![-+]?\.){_ONE})*"
-)
+# "1331 and 1728", "17-18", "3:30" are found whole: neither number is the answer. But in "30 + 160 or 190" the last is.
+_JOINED = r"(?:\s(?:and|or|to)\s|\s?,\s(?:and\s|or\s)?|-|:(?=\d{1,2}(?!\d))|\s?&\s?)"
+FOUND = re.compile(rf"{_ALONE}(?:(?<![-+*/\u00d7]\s){_ONE}(?:{_JOINED}(?![-+]?\.){_ONE})+|{_ONE})")
 
 # --- a statement of one number ---------------------------------------------------------------------------------------
 
