@@ -74,6 +74,6 @@ def _fraction(text: str) -> re.Match[str] | None:
 
 def _several(text: str) -> bool:
     """Whether more is asked than one thing, or than two that belong together."""
-    asked = [part for part in re.findall(r"[^.!?]+(?:\?|$)", text) if _ASKS.search(part)]
+    asked = [part for part, end in re.findall(r"([^.!?]+)([.!?]|$)", text) if end in ("?", "") and _ASKS.search(part)]
     asks = sum(len(_ASKS.findall(part)) for part in asked)
     return asks > 2 or (asks == 2 and not _TWO_IN_ONE.search(" ".join(asked)))

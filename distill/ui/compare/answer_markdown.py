@@ -23,10 +23,12 @@ _NO_SUM_SAID = re.compile(rf"\s*{NO_SUM}\.\s*#+\s*{IMPOSSIBLE}\W*", re.IGNORECAS
 _NO_SUM_WORDS = "it doesn’t recognise a sum in this"
 
 _LONGEST = 2000  # characters of a formula; what is longer is shown as it was written
+# Up to the next delimiter, which none may hold: then each character is looked at once, however many formulas open.
+_BODY = rf"(?:[^\\$]|\\\\|\\(?![()\[\]])|\$(?!\$)){{1,{_LONGEST}}}?"
 _FORMULA = re.compile(
-    rf"\$\$(?P<dollars>.{{1,{_LONGEST}}}?)\$\$"
-    rf"|\\\[(?P<brackets>.{{1,{_LONGEST}}}?)\\\]"
-    rf"|\\\((?P<parentheses>.{{1,{_LONGEST}}}?)\\\)"
+    rf"\$\$(?P<dollars>{_BODY})\$\$"
+    rf"|(?<!\\)\\\[(?P<brackets>{_BODY})\\\]"
+    rf"|(?<!\\)\\\((?P<parentheses>{_BODY})\\\)"
     # Pandoc's rule: "$4 and $5" are prices.
     r"|(?<![\\$\w])\$(?P<dollar>(?![\s$])[^$\n]{1,300}?(?<![\s\\]))\$(?![\d$])",
     re.DOTALL,
@@ -38,7 +40,7 @@ _DELIMITER = re.compile(r"\\[()\[\]]|\$\$")
 # A character reference is text to Markdown and to HTML alike, wherever it stands.
 _ENTITIES = {ord(sign): f"&#{ord(sign)};" for sign in string.punctuation}
 _ENTITIES |= {code: None for code in [*range(32), 127] if chr(code) not in "\n\t"}
-_EDGES = re.compile(r"^[ \t]+|[ \t]+$", re.MULTILINE)  # four blanks would make a code block, two a line break
+_EDGES = re.compile(r"^[ \t]+|(?<![ \t])[ \t]+$", re.MULTILINE)  # four blanks would make a code block, two a line break
 
 
 def inert(text: str) -> str:
