@@ -274,7 +274,7 @@ def _formula(text: str, numbers: Sequence[Quantity] | None) -> str | None:
     No words, no two numbers beside each other, no clock: math_verify would find a part that it can read.
     """
     if numbers and len(numbers) == 1:
-        return f"({numbers[0].value})"
-    letters = _FUNCTIONS.sub(" ", _COMMAND.sub(" ", text))
+        return str(numbers[0].value)
+    letters = _FUNCTIONS.sub("#", _COMMAND.sub("#", text))
     odd = re.search(r"[^\W\d_]{2}|[^\W\d_a-zA-Z\u0370-\u03ff]|\d\s+\d|\d:\d|\?", letters)
     return None if odd else text

@@ -202,8 +202,11 @@ def _stands_for(short: Quantity, long: Quantity) -> bool:
 
 def _unwrapped(text: str) -> str:
     """Without the brackets or quotation marks around all of it, and without what ends a sentence."""
-    while len(text) > 1 and _WRAPPED.get(text[0]) == text[-1] and not set(text[1:-1]) & {text[0], text[-1], ","}:
-        text = text[1:-1].strip()
+    while len(text) > 1 and (end := _WRAPPED.get(text[0])) == text[-1] and "," not in text:
+        inner = text[1:-1].strip()
+        if {text[0], end} & set(inner) and not (inner[0] == text[0] and inner[-1] == end):
+            return text  # (1)(2)
+        text = inner
     return text
 
 
