@@ -189,8 +189,11 @@ def _is_babble(sentences: Sequence[str]) -> bool:
 
 
 def _in_words(sentences: Sequence[str]) -> str | None:
-    """ "She has eighteen left": the number in words of a text without digits."""
-    return next((said for said in map(_conclusion, reversed(sentences[-_STATEMENTS:])) if quantity(said)), None)
+    """The number in words of a text without digits, "She has eighteen left"; a bare "none" may mean anything."""
+    for said in map(_conclusion, reversed(sentences[-_STATEMENTS:])):
+        if (number := quantity(said)) and (number.value or "zero" in said.lower()):
+            return said
+    return None
 
 
 def _says_none(sentence: str) -> bool:

@@ -59,6 +59,7 @@ I think there's a mistake in the problem statement."""
         ("It is not impossible. It is 5.", "5"),
         ("", None),
         ("Hello there", None),
+        ("None", None),  # of what?
         ("\\boxed{", None),
     ],
 )
@@ -296,8 +297,9 @@ def test_babble_that_ends_in_the_word_says_nothing(babble):
 @pytest.mark.parametrize("before", ["", "#### ", "12 "])
 @pytest.mark.parametrize(
     "unit",
-    [":", "#", "#### ", "-", " ", "\n", "1,", "1,111 ", "1/1 ", "1 and ", "answer is ", "answer : ", "not a ", "is aly ",
-     "n't ", "\\boxed{}", "\\frac{1}", "<<1=", "<|x", "**a", "US$", "one-", "１，", "½", "x = ", "12 (no ", "impossible "],
+    [":", "#", "#### ", "-", " ", "\n", "1,", "1,111 ", "1/1 ", "1 and ", "answer is ", "answer : ", "not a ",
+     "is aly ", "n't ", "\\boxed{}", "\\frac{1}", "<<1=", "<|x", "**a", "US$", "one-", "１，", "½", "x = ", "12 (no ",
+     "impossible "],
 )  # fmt: skip
 def test_reading_takes_time_in_proportion_to_the_text(unit, before):
     """Nothing to be compared: patterns alone. Eight times the text may take 24 times as long, not 64."""

@@ -87,10 +87,11 @@ def test_without_worked_solutions_the_answer_is_shown_and_that_is_said():
 
 TAKEN = (
     "gsm_symbolic basic_arithmetic chain_sum decimal_chain_sum simple_equations leg_counting gcd dice "
-    "fraction_simplification number_sequence simple_geometry letter_counting count_primes"
+    "fraction_simplification number_sequence simple_geometry letter_counting count_primes polynomial_equations "
+    "power_function"
 )
 REFUSED = (
-    "path_star spiral_matrix polynomial_equations bitwise_arithmetic word_sorting "
+    "path_star spiral_matrix boxnet rubiks_cube bitwise_arithmetic word_sorting "
     "mini_sudoku countdown string_synthesis advanced_geometry complex_arithmetic"
 )
 
