@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 from transformers import (
+    GenerationConfig,
     LogitsProcessor,
     LogitsProcessorList,
     PreTrainedModel,
@@ -27,28 +28,6 @@ from distill.models.chat_template import end_token
 from distill.models.cpu_bfloat16 import in_float32
 from distill.models.lm_head import device_of
 from distill.models.sampling import Draw, Finite, Sampling, Within, copies
-
-# A checkpoint's generation_config may ask for sampling or a repetition penalty (Qwen2.5: 1.1): greedy means none of it.
-_GREEDY = {
-    "do_sample": False,
-    "num_beams": 1,
-    "num_return_sequences": 1,
-    "temperature": 1.0,
-    "top_k": 50,
-    "top_p": 1.0,
-    "typical_p": 1.0,
-    "min_p": None,
-    "repetition_penalty": 1.0,
-    "no_repeat_ngram_size": 0,
-    "min_length": 0,
-    "min_new_tokens": None,
-    "bad_words_ids": None,
-    "suppress_tokens": None,
-    "begin_suppress_tokens": None,
-    "forced_eos_token_id": None,
-    "use_cache": True,
-    "cache_implementation": None,
-}
 
 
 @dataclass(frozen=True)
@@ -94,7 +73,8 @@ ALONE = Sitting()  # nobody follows, and nothing is known
 
 
 def end_tokens(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> list[int]:
-    """Every token that may end an answer: the template's, the tokenizer's and the generation config's.
+    """Every token that may end an answer: the template's, the tokenizer's and the checkpoint's (generation_config.json, else
+    config.json: `eos_token_id`).
 
     A base student distilled from an instruct teacher knows several; missing one means that answers never end.
     """
@@ -193,19 +173,31 @@ def _write(
     """What follows each row; after its end a row is filled with an end, so the first end is the end."""
     filler = ends[0] if ends else 0
     input_ids, attention_mask = _left_padded(rows, filler, device_of(model))
+    how = GenerationConfig(max_new_tokens=max_new_tokens, eos_token_id=ends or None, pad_token_id=filler)
     # Weights that processes share are joined for reading, and kept for the next step: not as tensors of inference.
-    with torch.no_grad() if distributed.is_sharded() else torch.inference_mode():
+    reading = torch.no_grad() if distributed.is_sharded() else torch.inference_mode()
+    with reading, _generating_by(model, how):
         written = model.generate(
             input_ids=input_ids,
             attention_mask=attention_mask,
-            max_new_tokens=max_new_tokens,
-            eos_token_id=ends or None,
-            pad_token_id=filler,
+            generation_config=how,
             logits_processor=LogitsProcessorList(processors),
             **more,
-            **_GREEDY,
         )
     return written[:, input_ids.shape[1] :].tolist()
+
+
+@contextmanager
+def _generating_by(model: PreTrainedModel, how: GenerationConfig) -> Iterator[None]:
+    """The model's own generation config is `how` within: the library fills in from it whatever `how` leaves open, and a
+    checkpoint may ask for anything there (Qwen2.5: sampling and a repetition penalty; others: stop strings, beams).
+    """
+    base = model.get_base_model() if hasattr(model, "get_base_model") else model
+    own, base.generation_config = base.generation_config, how
+    try:
+        yield
+    finally:
+        base.generation_config = own
 
 
 def _draws(
