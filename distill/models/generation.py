@@ -73,8 +73,8 @@ ALONE = Sitting()  # nobody follows, and nothing is known
 
 
 def end_tokens(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> list[int]:
-    """Every token that may end an answer: the template's, the tokenizer's and the checkpoint's (generation_config.json, else
-    config.json: `eos_token_id`).
+    """Every token that may end an answer: the template's, the tokenizer's and the `eos_token_id` of the checkpoint (of
+    its generation_config.json, else of its config.json).
 
     A base student distilled from an instruct teacher knows several; missing one means that answers never end.
     """

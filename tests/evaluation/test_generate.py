@@ -200,7 +200,7 @@ def test_its_ends_are_heeded_wherever_it_says_them(saved, answers, prompts, tmp_
 def test_ends_that_can_not_be_read_are_one_sentence(saved, tmp_path, text):
     folder = Path(shutil.copytree(saved, tmp_path / "model"))
     (folder / "generation_config.json").write_text(text)
-    with pytest.raises(UserError, match="generation_config.json of its is damaged, or its eos_token_id is no number"):
+    with pytest.raises(UserError, match="of its is damaged, or its eos_token_id is no number"):
         load_model(folder, name="its")
 
 
