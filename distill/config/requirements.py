@@ -90,6 +90,17 @@ def demand(config: RunConfig, name: str) -> Demand:
     )
 
 
+# What a teacher says that it can only say of a text that it has not seen the rest of.
+_LIKELIHOODS = frozenset({"nll_per_byte", "token_logprobs", "topk"})
+
+
+def continues(config: RunConfig, name: str) -> bool:
+    """Whether the teacher of this name has to continue texts: to write answers, or to say how likely they are."""
+    asked = demand(config, name)
+    signals = (one.signals(len(teachers_of(one, config))) for one in listening(config, name))
+    return bool(asked.written or asked.live or any(_LIKELIHOODS & said for said in signals))
+
+
 def notes(config: RunConfig) -> list[str]:
     """What is asked of the teachers, each a sentence without a full stop."""
     asked = {teacher.name: demand(config, teacher.name) for teacher in heard(config)}

@@ -26,7 +26,7 @@ from distill.config.errors import OnProgress, ShouldStop, UserError, raise_if_st
 from distill.models import distributed
 from distill.models.chat_template import end_token
 from distill.models.cpu_bfloat16 import in_float32
-from distill.models.lm_head import device_of
+from distill.models.lm_head import check_vocabulary, device_of
 from distill.models.sampling import Draw, Finite, Sampling, Within, copies
 
 
@@ -107,13 +107,15 @@ def generate_batch(
 
     Prompts of like length share a batch, padded on the left; a batch whose rows are all known to the sitting is not
     written again, and the others are the batches they would have been. The model's train/eval mode is restored. Raises
-    `Stopped` where the sitting says so, UserError for an empty prompt, or for logits that are not finite (see Manner).
+    `Stopped` where the sitting says so, UserError for an empty prompt, for tokens that the weights lack,
+    or for logits that are not finite (see Manner).
     """
     ids = tokenizer(list(prompts), add_special_tokens=False)["input_ids"] if prompts else []
     if any(not row for row in ids):
         raise UserError(
             f"Prompt {next(i for i, row in enumerate(ids) if not row)} is empty: there is nothing to answer."
         )
+    check_vocabulary(max(map(max, ids), default=0), model)
     order = sorted(range(len(ids)), key=lambda row: len(ids[row]))
     ends = end_tokens(model, tokenizer) if manner.ends is None else list(manner.ends)
     numbers = copies(ids)

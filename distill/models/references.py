@@ -8,12 +8,15 @@ from __future__ import annotations
 import json
 import os
 import re
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from distill.config import paths
 from distill.config.errors import ConfigError
 from distill.config.messages import instead, nearest
+from distill.config.requirements import continues
+from distill.models.abilities import check_folder_can
 
 if TYPE_CHECKING:
     from distill.config.run_config import ModelRef, RunConfig
@@ -64,12 +67,14 @@ def refuse_gguf(model: str, holds: bool = False) -> None:
 
 
 def check_models(config: RunConfig) -> None:
-    """Raises ConfigError unless every model is known and every folder among them holds a config and whole weights."""
+    """Raises ConfigError unless every model is known, every folder among them holds a config and whole weights, and
+    what is in it can do what is asked: a student continues texts, and so do most teachers (see abilities.py)."""
     for role, ref in [("student", config.student), *(("teacher", teacher) for teacher in config.teachers)]:
         try:
             path = model_path(ref)
             if isinstance(path, Path):
-                check_folder(path)
+                shapes = shapes_of(check_folder(path))
+                check_folder_can(path, shapes, role == "student" or continues(config, ref.name))
         except ConfigError as error:
             raise ConfigError(f"The {role} {ref.name!r} can't be used: {lower(str(error))}") from error
 
@@ -96,6 +101,11 @@ def check_folder(folder: Path) -> list[dict[str, Any]]:
         raise ConfigError(f"{folder} lacks {missing[0]}, one of its {len(listed)} weight files: copy it again.")
     headers = {file.name: safetensors_header(file) for file in files}
     return [header for name, header in headers.items() if not listed or name in listed]
+
+
+def shapes_of(headers: Iterable[dict[str, Any]]) -> dict[str, list[int]]:
+    """{tensor: its shape}, of all weight files."""
+    return {name: tensor["shape"] for header in headers for name, tensor in header.items()}
 
 
 def adapter_beside(model: Path | str) -> ConfigError:
