@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import os
 import platform
 import signal
 import subprocess
@@ -31,6 +32,7 @@ from distill.runs.process import live_process
 from distill.runs.views import RunView
 
 GRACE = 60.0  # seconds a worker has to save after Ctrl-C before it gets SIGTERM
+_NOBODY_READS = 141  # the exit status of a program that SIGPIPE ends
 _TICK = 0.3  # seconds between two looks at a Job
 # Commands that do the work in this process: their errors say themselves which exit status they are.
 _WORKING = ("evaluate", "push", "zoo")
@@ -470,6 +472,19 @@ def _prospect(device: str, problems: list[str]) -> str:
     return "Everything runs here, as far as memory allows; python -m distill run tiny is the first thing to try."
 
 
-if __name__ == "__main__":
+def _begin() -> int:
+    """The program: as `main`, and quiet where whoever read its output has left, as `head` does."""
     guard_output()
-    sys.exit(main())
+    try:
+        try:
+            return main()
+        finally:
+            sys.stdout.flush()
+    except BrokenPipeError:
+        for stream in (sys.stdout, sys.stderr):  # what is still to be written goes nowhere
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+        return _NOBODY_READS
+
+
+if __name__ == "__main__":
+    sys.exit(_begin())
