@@ -13,6 +13,8 @@ from distill.config.messages import listed
 from distill.config.method import Method
 from distill.config.run_config import ModelRef, RunConfig, teachers_of
 
+ONE_A_PROBLEM = ("shortest", "majority")  # the kinds of `keep` that keep at most one answer to each problem
+
 
 @dataclass(frozen=True)
 class Demand:
@@ -132,8 +134,8 @@ def _texts(config: RunConfig) -> int:
     solutions = config.data.solved if wants_solutions(config) else 0
     if answers is None:
         return solutions
-    one_a_problem = answers.keep in ("shortest", "majority")
-    return solutions + (_problems_asked(config) if one_a_problem else _answers(config, answers))
+    one_each = answers.keep in ONE_A_PROBLEM
+    return solutions + (_problems_asked(config) if one_each else _answers(config, answers))
 
 
 def _answers(config: RunConfig, answers: Any) -> int:
