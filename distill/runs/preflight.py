@@ -45,11 +45,13 @@ def check_pairs(config: RunConfig, warn: Callable[[str, str], None]) -> dict[str
     Tokenizers are loaded (the student's whoever teaches it), one teacher's at a time, and config.json is read; weights
     are not. `warn(code, sentence)` is told of what works and should be known. Raises ConfigError, one sentence: where a
     method does not work, naming it, the teachers, why, and what would work; where a tokenizer makes tokens that the
-    weights lack. Raises UserError where a tokenizer can't be loaded.
+    weights lack. Raises UserError where a tokenizer can't be loaded, knows no end, or has a template that holds no
+    question.
     """
     from distill.models.tokenizer_compat import pair
 
     student = _reader(config.student, "student")
+    _ = student.end, student.prompts  # raise what never ends, or can't be asked
     wanted = {teacher.name for objective in config.objectives for teacher in teachers_of(objective, config)}
     if not wanted:
         return {}

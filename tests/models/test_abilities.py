@@ -268,3 +268,33 @@ def test_a_model_without_its_head_is_refused(copied):
     assert HEADLESS in refused(asked(copied))
     (copied / "config.json").write_text(json.dumps(said | {"tie_word_embeddings": True}))
     references.check_models(asked(copied))
+
+
+def without_an_end(tokenizer):
+    tokenizer.chat_template = tokenizer.eos_token = None
+
+
+def of_parts_that_nobody_has(tokenizer):
+    tokenizer.chat_template = "{% for m in messages %}{% for part in m['parts'] %}{{ part }}{% endfor %}{% endfor %}"
+
+
+def shouting(tokenizer):
+    tokenizer.chat_template = "{% for m in messages %}{{ m['content'] | upper }}{% endfor %}"
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        (without_an_end, "has no end token"),
+        (of_parts_that_nobody_has, "leaves out the questions"),
+        (shouting, "changes the questions"),
+    ],
+)
+def test_a_student_that_cannot_be_asked_is_refused_before_its_weights_are_loaded(copied, change, reason):
+    tokenizer = AutoTokenizer.from_pretrained(copied)
+    for left in (*copied.glob("tokenizer*"), *copied.glob("*.jinja")):
+        left.unlink()
+    change(tokenizer)
+    tokenizer.save_pretrained(copied)
+    with pytest.raises(UserError, match=reason):
+        check_pairs(asked(copied), lambda *_: None)
