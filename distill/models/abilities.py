@@ -29,6 +29,9 @@ _HEADLESS = re.compile(
 )
 _MASKED = re.compile(r"For(MaskedLM|PreTraining)$")
 _BOTH_WAYS = ("bert-generation", "xlnet")  # besides those that can fill in gaps
+# They count positions from their padding token on, and transformers' generate() from 0: it would write other answers
+# than the model's.
+_SHIFTED = re.compile(r"roberta|camembert|data2vec|xmod")
 _EMBEDDINGS = re.compile(
     r"(^|\.)(embed_tokens|wte|word_embeddings|embed_in|embeddings?|tok_embeddings|tokens_embed)\.weight$"
 )
@@ -68,9 +71,11 @@ def why_only_read(config: Mapping[str, Any], shapes: Shapes) -> str | None:
 
     kind = config.get("model_type")
     causal = config.get("is_decoder") or config.get("causal")
-    if _MASKED.search(arch) or kind in _BOTH_WAYS or kind in MASKED:
-        return None if causal else f"sees a text as a whole, what it is to predict included ({arch})"
-    return None
+    if not (_MASKED.search(arch) or kind in _BOTH_WAYS or kind in MASKED):
+        return None
+    if not causal:
+        return f"sees a text as a whole, what it is to predict included ({arch})"
+    return f"counts positions as transformers' generate() does not ({arch})" if _SHIFTED.search(str(kind)) else None
 
 
 def embedding_rows(shapes: Shapes) -> int | None:

@@ -68,6 +68,7 @@ class Sitting:
     on_batch: Callable[[dict[int, Completion]], None] | None = None
 
 
+_CACHES = ("past_key_values", "cache", "cache_params", "state")  # what models call it; Mamba's is the second
 PLAIN = Manner()
 ALONE = Sitting()  # nobody follows, and nothing is known
 
@@ -218,17 +219,19 @@ def follow(
     ends = set(end_tokens(model, tokenizer))
     input_ids = torch.tensor([tokenizer(prompt, add_special_tokens=False)["input_ids"]], device=device_of(model))
     tokens: list[int] = []
-    shown, cache, ended = "", None, False
+    shown, kept, ended = "", {}, False
     with evaluating(model), in_float32(model):
         while len(tokens) < max_new_tokens:
             with torch.inference_mode():  # never across a yield, or the reader would be in it too
-                step = model(input_ids=input_ids, past_key_values=cache, use_cache=True, logits_to_keep=1)
+                step = model(input_ids=input_ids, use_cache=True, logits_to_keep=1, **kept)
                 token = int(step.logits[0, -1].argmax())
             ended = token in ends
             if ended:
                 break
             tokens.append(token)
-            cache, input_ids = step.past_key_values, input_ids.new_tensor([[token]])
+            kept = {name: got for name in _CACHES if (got := getattr(step, name, None)) is not None}
+            following = input_ids.new_tensor([[token]])
+            input_ids = following if kept else torch.cat([input_ids, following], dim=1)
             text = _decode(tokenizer, tokens)
             if text.startswith(shown) and not text.endswith("\ufffd"):
                 shown = text

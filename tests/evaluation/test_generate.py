@@ -317,7 +317,7 @@ class Parrot(torch.nn.Module):
     def get_input_embeddings(self):
         return self.embedding
 
-    def forward(self, input_ids, past_key_values, **_):
+    def forward(self, input_ids, past_key_values=None, **_):
         said = past_key_values or 0
         logits = torch.zeros(1, 1, self.width)
         logits[0, 0, self.tokens[said]] = 1
