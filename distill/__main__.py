@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import os
 import platform
 import signal
 import subprocess
@@ -31,9 +32,10 @@ from distill.runs.process import live_process
 from distill.runs.views import RunView
 
 GRACE = 60.0  # seconds a worker has to save after Ctrl-C before it gets SIGTERM
+_NOBODY_READS = 141  # the exit status of a program that SIGPIPE ends
 _TICK = 0.3  # seconds between two looks at a Job
 # Commands that do the work in this process: their errors say themselves which exit status they are.
-_WORKING = ("evaluate", "push", "zoo")
+_WORKING = ("evaluate", "merge", "push", "zoo")
 _PACKAGES = ("torch", "transformers", "peft", "accelerate", "safetensors", "pydantic", "gradio", "huggingface-hub")
 
 
@@ -99,6 +101,9 @@ def _parser() -> argparse.ArgumentParser:
     _add_run(command)
     command.add_argument("--to", required=True, metavar="NAME/REPO", help="the repository; created if missing")
     command.add_argument("--public", action="store_true", help="make it public")
+    command = _add(commands, "merge", merge, "make a whole model of an adapter and the model it was trained on")
+    command.add_argument("source", metavar="RUN|FOLDER", help="a run, or a folder with an adapter of PEFT")
+    command.add_argument("--to", required=True, metavar="FOLDER", help="where the model is put; made if missing")
     command = _add(commands, "submit", submit, "do a run as a Hugging Face Job, on one of their machines")
     command.add_argument("source", metavar="PRESET|FILE|RUN", help="as for run, or an earlier run to repeat")
     command.add_argument("--flavor", metavar="NAME", help="the machine, such as a10g-small (without it: suggestions)")
@@ -247,6 +252,19 @@ def push(args: argparse.Namespace) -> int:
     from distill.hub.push import push as push_run
 
     print(push_run(index.find(args.run, args.runs), args.to, private=not args.public))
+    return 0
+
+
+def merge(args: argparse.Namespace) -> int:
+    """Put an adapter into its model, so that both can be given as one: as a student, say, or as a teacher."""
+    from distill.models.merging import merge as merge_into
+
+    folder = Path(args.source).expanduser()
+    if not folder.is_dir() or references.is_run_folder(folder):
+        from distill.evaluation.reevaluate import adapter_of
+
+        folder = adapter_of(index.find(args.source, args.runs))
+    print(merge_into(folder, Path(args.to).expanduser()))
     return 0
 
 
@@ -470,6 +488,19 @@ def _prospect(device: str, problems: list[str]) -> str:
     return "Everything runs here, as far as memory allows; python -m distill run tiny is the first thing to try."
 
 
-if __name__ == "__main__":
+def _begin() -> int:
+    """The program: as `main`, and quiet where whoever read its output has left, as `head` does."""
     guard_output()
-    sys.exit(main())
+    try:
+        try:
+            return main()
+        finally:
+            sys.stdout.flush()
+    except BrokenPipeError:
+        for stream in (sys.stdout, sys.stderr):  # what is still to be written goes nowhere
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+        return _NOBODY_READS
+
+
+if __name__ == "__main__":
+    sys.exit(_begin())

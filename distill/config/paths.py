@@ -11,7 +11,10 @@ import yaml
 
 from distill.config.errors import ConfigError
 
-ROOT = Path(__file__).resolve().parents[2]
+_PACKAGE = Path(__file__).resolve().parents[1]
+SOURCES = _PACKAGE.parent  # where Python finds this package: for processes of their own
+# What holds assets/: the folder that was cloned, and once it is installed the package itself.
+ROOT = _PACKAGE if (_PACKAGE / "assets").is_dir() else SOURCES
 PRESETS = ROOT / "assets" / "presets"
 PROBLEMS = ROOT / "assets" / "problems"
 ZOO = ROOT / "assets" / "zoo"

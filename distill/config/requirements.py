@@ -13,6 +13,8 @@ from distill.config.messages import listed
 from distill.config.method import Method
 from distill.config.run_config import ModelRef, RunConfig, teachers_of
 
+ONE_A_PROBLEM = ("shortest", "majority")  # the kinds of `keep` that keep at most one answer to each problem
+
 
 @dataclass(frozen=True)
 class Demand:
@@ -90,6 +92,17 @@ def demand(config: RunConfig, name: str) -> Demand:
     )
 
 
+# What a teacher says that it can only say of a text that it has not seen the rest of.
+_LIKELIHOODS = frozenset({"nll_per_byte", "token_logprobs", "topk"})
+
+
+def continues(config: RunConfig, name: str) -> bool:
+    """Whether the teacher of this name has to continue texts: to write answers, or to say how likely they are."""
+    asked = demand(config, name)
+    signals = (one.signals(len(teachers_of(one, config))) for one in listening(config, name))
+    return bool(asked.written or asked.live or any(_LIKELIHOODS & said for said in signals))
+
+
 def notes(config: RunConfig) -> list[str]:
     """What is asked of the teachers, each a sentence without a full stop."""
     asked = {teacher.name: demand(config, teacher.name) for teacher in heard(config)}
@@ -121,8 +134,8 @@ def _texts(config: RunConfig) -> int:
     solutions = config.data.solved if wants_solutions(config) else 0
     if answers is None:
         return solutions
-    one_a_problem = answers.keep in ("shortest", "majority")
-    return solutions + (_problems_asked(config) if one_a_problem else _answers(config, answers))
+    one_each = answers.keep in ONE_A_PROBLEM
+    return solutions + (_problems_asked(config) if one_each else _answers(config, answers))
 
 
 def _answers(config: RunConfig, answers: Any) -> int:

@@ -56,5 +56,9 @@ class Redacting:
 
 
 def guard_output() -> None:
-    """From now on whatever Python prints or logs in this process is redacted; for a program's first line."""
+    """From now on whatever Python prints or logs in this process is redacted, and what a console has no letters for is
+    replaced; for a program's first line."""
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="replace")
     sys.stdout, sys.stderr = Redacting(sys.stdout), Redacting(sys.stderr)

@@ -10,10 +10,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from distill.config.requirements import ONE_A_PROBLEM
 from distill.data.grading import extract, grade
 from distill.data.problems import Problem
 
-KEEP = ("all", "right", "shortest", "majority")
+KEEP = ("all", "right", *ONE_A_PROBLEM)
 
 
 class Response(NamedTuple):
@@ -155,10 +156,10 @@ def _usable(teacher: str, given: Sequence[Response], problem: Problem, counts: C
 def _kept(said: list[_Answer], keep: str) -> list[_Answer]:
     if keep == "all":
         return said
-    if keep == "right":
-        return [answer for answer in said if answer.right]
-    among = [answer for answer in said if answer.right] if keep == "shortest" else _majority(said)
-    return [min(among, key=lambda answer: len(answer.text))] if among else []  # min takes the first of equals
+    among = _majority(said) if keep == "majority" else [answer for answer in said if answer.right]
+    if keep in ONE_A_PROBLEM and among:
+        return [min(among, key=lambda answer: len(answer.text))]  # of equals the first
+    return among
 
 
 def _majority(said: list[_Answer]) -> list[_Answer]:

@@ -82,4 +82,4 @@ def _between(should_stop: ShouldStop | None) -> Callable[[dict[int, Completion]]
 
 def score(answers: Sequence[Answer]) -> Score:
     """The answers as a Score."""
-    return Score.of((answer.problem.id, answer.problem.family, answer.grade.right) for answer in answers)
+    return Score.of_problems((answer.problem for answer in answers), (answer.grade.right for answer in answers))

@@ -41,16 +41,14 @@ def exams(public: Path = PUBLIC) -> dict[str, list[Problem]]:
 
 def right(problems: Sequence[Problem], texts: Sequence[str]) -> Score:
     """The texts of answers to these problems as a Score."""
-    return Score.of((p.id, p.family, grade(text, p.answer).right) for p, text in zip(problems, texts, strict=True))
+    graded = (grade(text, problem.answer).right for problem, text in zip(problems, texts, strict=True))
+    return Score.of_problems(problems, graded)
 
 
 def called_impossible(problems: Sequence[Problem], texts: Sequence[str]) -> Score:
     """Of the problems that have an answer, the share that was called impossible (here "right" means: called so)."""
-    return Score.of(
-        (p.id, p.family, extract(text) == IMPOSSIBLE)
-        for p, text in zip(problems, texts, strict=True)
-        if p.answer != IMPOSSIBLE
-    )
+    asked = [(problem, text) for problem, text in zip(problems, texts, strict=True) if problem.answer != IMPOSSIBLE]
+    return Score.of_problems((problem for problem, _ in asked), (extract(text) == IMPOSSIBLE for _, text in asked))
 
 
 def vote(texts: Sequence[Sequence[str]]) -> list[str]:

@@ -9,7 +9,10 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from distill.data.problems import Problem
 
 _Z95 = 1.959963984540054  # the normal distribution's 97.5% point
 
@@ -47,6 +50,11 @@ class Score:
         """From (problem id, family, right?) triples."""
         rows = list(results)
         return cls(*(tuple(row[k] for row in rows) for k in range(3)))
+
+    @classmethod
+    def of_problems(cls, problems: Iterable[Problem], right: Iterable[bool]) -> Score:
+        """Whether the answer to each of these problems was right."""
+        return cls.of((problem.id, problem.family, is_right) for problem, is_right in zip(problems, right, strict=True))
 
     @property
     def n(self) -> int:

@@ -17,6 +17,7 @@ import shutil
 import warnings
 import zipfile
 from dataclasses import asdict, dataclass, fields
+from importlib.metadata import requires
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -42,7 +43,8 @@ RESULTS = "made"  # the folder in a run's folder there for what the run made
 TICKET = store.JOB  # the file in a mirror that says which Job it is
 _BRIEF = 1800.0  # seconds
 _BOOT = "import os; exec(os.environ['DISTILL_BOOT'])"
-_CODE = ("distill/**/*.py", "assets/presets/*", "assets/problems/**/*", "assets/zoo/**/*", "assets/*.yaml")
+_ASSETS = ("assets/presets/*", "assets/problems/**/*", "assets/zoo/**/*", "assets/*.yaml")
+_PACKAGE = "distill-many-teachers"  # what pip calls it
 _TIMES = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 _CREDITS = "https://huggingface.co/settings/billing"
 _REFUSALS = {
@@ -215,12 +217,20 @@ def _put(api: HfApi, repository: str, run: str, config: RunConfig) -> tuple[str,
 def packed() -> bytes:
     """This package and its assets as a zip, the same bytes for the same files."""
     content = io.BytesIO()
-    files = {path for pattern in _CODE for path in paths.ROOT.glob(pattern) if path.is_file()}
+    found = {path.relative_to(paths.SOURCES): path for path in paths.SOURCES.glob("distill/**/*.py")}
+    found |= {path.relative_to(paths.ROOT): path for pattern in _ASSETS for path in paths.ROOT.glob(pattern)}
     with zipfile.ZipFile(content, "w") as archive:
-        for path in sorted(files | {paths.ROOT / "requirements.txt"}):
+        files = {name.as_posix(): path.read_bytes() for name, path in found.items() if path.is_file()}
+        for name, data in sorted((files | {"requirements.txt": _requirements()}).items()):
             # As of 1980, whenever the file was changed; not deflated, as most of it is weights.
-            archive.writestr(zipfile.ZipInfo(path.relative_to(paths.ROOT).as_posix()), path.read_bytes())
+            archive.writestr(zipfile.ZipInfo(name), data)
     return content.getvalue()
+
+
+def _requirements() -> bytes:
+    """The packages that this one needs: those of its file, or those it was installed with."""
+    file = paths.ROOT / "requirements.txt"
+    return file.read_bytes() if file.is_file() else "\n".join(requires(_PACKAGE) or []).encode()
 
 
 def _start(

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 from transformers import (
+    GenerationConfig,
     LogitsProcessor,
     LogitsProcessorList,
     PreTrainedModel,
@@ -25,30 +26,8 @@ from distill.config.errors import OnProgress, ShouldStop, UserError, raise_if_st
 from distill.models import distributed
 from distill.models.chat_template import end_token
 from distill.models.cpu_bfloat16 import in_float32
-from distill.models.lm_head import device_of
+from distill.models.lm_head import check_vocabulary, device_of
 from distill.models.sampling import Draw, Finite, Sampling, Within, copies
-
-# A checkpoint's generation_config may ask for sampling or a repetition penalty (Qwen2.5: 1.1): greedy means none of it.
-_GREEDY = {
-    "do_sample": False,
-    "num_beams": 1,
-    "num_return_sequences": 1,
-    "temperature": 1.0,
-    "top_k": 50,
-    "top_p": 1.0,
-    "typical_p": 1.0,
-    "min_p": None,
-    "repetition_penalty": 1.0,
-    "no_repeat_ngram_size": 0,
-    "min_length": 0,
-    "min_new_tokens": None,
-    "bad_words_ids": None,
-    "suppress_tokens": None,
-    "begin_suppress_tokens": None,
-    "forced_eos_token_id": None,
-    "use_cache": True,
-    "cache_implementation": None,
-}
 
 
 @dataclass(frozen=True)
@@ -89,12 +68,14 @@ class Sitting:
     on_batch: Callable[[dict[int, Completion]], None] | None = None
 
 
+_CACHES = ("past_key_values", "cache", "cache_params", "state")  # what models call it; Mamba's is the second
 PLAIN = Manner()
 ALONE = Sitting()  # nobody follows, and nothing is known
 
 
 def end_tokens(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> list[int]:
-    """Every token that may end an answer: the template's, the tokenizer's and the generation config's.
+    """Every token that may end an answer: the template's, the tokenizer's and the `eos_token_id` of the checkpoint (of
+    its generation_config.json, else of its config.json).
 
     A base student distilled from an instruct teacher knows several; missing one means that answers never end.
     """
@@ -127,13 +108,15 @@ def generate_batch(
 
     Prompts of like length share a batch, padded on the left; a batch whose rows are all known to the sitting is not
     written again, and the others are the batches they would have been. The model's train/eval mode is restored. Raises
-    `Stopped` where the sitting says so, UserError for an empty prompt, or for logits that are not finite (see Manner).
+    `Stopped` where the sitting says so, UserError for an empty prompt, for tokens that the weights lack,
+    or for logits that are not finite (see Manner).
     """
     ids = tokenizer(list(prompts), add_special_tokens=False)["input_ids"] if prompts else []
     if any(not row for row in ids):
         raise UserError(
             f"Prompt {next(i for i, row in enumerate(ids) if not row)} is empty: there is nothing to answer."
         )
+    check_vocabulary(max(map(max, ids), default=0), model)
     order = sorted(range(len(ids)), key=lambda row: len(ids[row]))
     ends = end_tokens(model, tokenizer) if manner.ends is None else list(manner.ends)
     numbers = copies(ids)
@@ -193,19 +176,31 @@ def _write(
     """What follows each row; after its end a row is filled with an end, so the first end is the end."""
     filler = ends[0] if ends else 0
     input_ids, attention_mask = _left_padded(rows, filler, device_of(model))
+    how = GenerationConfig(max_new_tokens=max_new_tokens, eos_token_id=ends or None, pad_token_id=filler)
     # Weights that processes share are joined for reading, and kept for the next step: not as tensors of inference.
-    with torch.no_grad() if distributed.is_sharded() else torch.inference_mode():
+    reading = torch.no_grad() if distributed.is_sharded() else torch.inference_mode()
+    with reading, _generating_by(model, how):
         written = model.generate(
             input_ids=input_ids,
             attention_mask=attention_mask,
-            max_new_tokens=max_new_tokens,
-            eos_token_id=ends or None,
-            pad_token_id=filler,
+            generation_config=how,
             logits_processor=LogitsProcessorList(processors),
             **more,
-            **_GREEDY,
         )
     return written[:, input_ids.shape[1] :].tolist()
+
+
+@contextmanager
+def _generating_by(model: PreTrainedModel, how: GenerationConfig) -> Iterator[None]:
+    """The model's own generation config is `how` within: the library fills in from it whatever `how` leaves open, and a
+    checkpoint may ask for anything there (Qwen2.5: sampling and a repetition penalty; others: stop strings, beams).
+    """
+    base = model.get_base_model() if hasattr(model, "get_base_model") else model
+    own, base.generation_config = base.generation_config, how
+    try:
+        yield
+    finally:
+        base.generation_config = own
 
 
 def _draws(
@@ -224,17 +219,19 @@ def follow(
     ends = set(end_tokens(model, tokenizer))
     input_ids = torch.tensor([tokenizer(prompt, add_special_tokens=False)["input_ids"]], device=device_of(model))
     tokens: list[int] = []
-    shown, cache, ended = "", None, False
+    shown, kept, ended = "", {}, False
     with evaluating(model), in_float32(model):
         while len(tokens) < max_new_tokens:
             with torch.inference_mode():  # never across a yield, or the reader would be in it too
-                step = model(input_ids=input_ids, past_key_values=cache, use_cache=True, logits_to_keep=1)
+                step = model(input_ids=input_ids, use_cache=True, logits_to_keep=1, **kept)
                 token = int(step.logits[0, -1].argmax())
             ended = token in ends
             if ended:
                 break
             tokens.append(token)
-            cache, input_ids = step.past_key_values, input_ids.new_tensor([[token]])
+            kept = {name: got for name in _CACHES if (got := getattr(step, name, None)) is not None}
+            following = input_ids.new_tensor([[token]])
+            input_ids = following if kept else torch.cat([input_ids, following], dim=1)
             text = _decode(tokenizer, tokens)
             if text.startswith(shown) and not text.endswith("\ufffd"):
                 shown = text

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
 import threading
 import time
 from collections.abc import Iterator
@@ -101,7 +100,7 @@ class _Repository:
         weights = self._weights()
         small = {name for name in self.files if any(fnmatch(name, kind) for kind in _SMALL)}
         try:
-            found = of_config(self.id, config, self._parameters(weights))
+            found = of_config(self.id, config, self._shapes(weights))
         except (TypeError, AttributeError) as error:
             raise ConfigError(f"The config.json of {self.id} on the Hub is damaged: choose another model.") from error
         return replace(found, download=self._missing({*weights, *small}))
@@ -131,18 +130,19 @@ class _Repository:
             )
         raise ConfigError(f"{self.id} on the Hub holds no {lacking[0]}, so it has no whole weights: choose another.")
 
-    def _parameters(self, weights: list[str]) -> int:
+    def _shapes(self, weights: list[str]) -> dict[str, list[int]]:
+        """{tensor: its shape}, of these weight files."""
         from huggingface_hub import HfApi
 
         api = HfApi(token=self.token)
 
-        def counted(name: str) -> int:
+        def read(name: str) -> dict[str, list[int]]:
             how = {"revision": self.commit, "timeout": PATIENCE}
             header = api.parse_safetensors_file_metadata(self.id, name, **how)
-            return sum(math.prod(tensor.shape) for tensor in header.tensors.values())
+            return {tensor: info.shape for tensor, info in header.tensors.items()}
 
         with _said_plainly(self.id, None, self.token), ThreadPoolExecutor(_AT_ONCE) as pool:
-            return sum(pool.map(counted, weights))
+            return {tensor: shape for part in pool.map(read, weights) for tensor, shape in part.items()}
 
     def _missing(self, wanted: set[str]) -> int:
         """Bytes of these files that aren't in the cache yet."""

@@ -74,6 +74,16 @@ def device_of(model: nn.Module) -> torch.device:
     return model.get_input_embeddings().weight.device
 
 
+def check_vocabulary(highest: int, model: nn.Module, whose: str = "Its") -> None:
+    """Raise UserError where the `highest` token that a tokenizer made is none that the model's weights know."""
+    rows = model.get_input_embeddings().num_embeddings
+    if highest >= rows:
+        raise UserError(
+            f"{whose} tokenizer knows token {highest} and its weights {rows}: they are not from the same model, so "
+            "copy both again."
+        )
+
+
 def trains_head(model: nn.Module) -> bool:
     """Whether the head is trained, by an adapter say: what is trained of it would get no gradient from `Head`."""
     return any(parameter.requires_grad for parameter in model.get_output_embeddings().parameters())

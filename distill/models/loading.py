@@ -7,6 +7,7 @@ in main memory.
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -18,10 +19,12 @@ from transformers import (
     AutoConfig,
     AutoModelForCausalLM,
     AutoTokenizer,
+    GenerationConfig,
     PreTrainedConfig,
     PreTrainedModel,
     PreTrainedTokenizerBase,
 )
+from transformers.utils import GENERATION_CONFIG_NAME, cached_file
 from transformers.utils import logging as transformers_logging
 from transformers.utils.hub import resolve_revision
 from transformers.utils.peft_utils import find_adapter_config_file
@@ -61,6 +64,7 @@ def load_model(
     how = {"revision": revision or "main", "trust_remote_code": False, "local_files_only": isinstance(folder, Path)}
     shown = transformers_logging.is_progress_bar_enabled()
     transformers_logging.disable_progress_bar()
+    ends = _own_ends(folder, how, str(name or path))
     try:
         places = _places(folder, how, dtype, device, room) if spill else None
         model, report = _loaded(
@@ -70,6 +74,7 @@ def load_model(
             use_safetensors=True,
             output_loading_info=True,
             device_map=places,
+            generation_config=GenerationConfig(eos_token_id=ends or None),
             **how,
             **kwargs,
         )
@@ -79,9 +84,35 @@ def load_model(
         if shown:
             transformers_logging.enable_progress_bar()
     _check_whole(str(name or path), sorted(report["missing_keys"]))
+    if ends is None:  # there is no such file
+        said = (getattr(config, "eos_token_id", None) for config in (model.config, model.config.get_text_config()))
+        model.generation_config.eos_token_id = next((token for token in said if token is not None), None)
     if places:
         spill(f"larger_than_gpu:{name or path}", _spilled(str(name or path), places, device))
     return (model if places or "quantization_config" in kwargs else model.to(device)).eval()
+
+
+def _own_ends(folder: Path | str, how: dict, name: str) -> int | list[int] | None:
+    """The tokens that end this model's answers by its generation_config.json, of which nothing else is heeded: how
+    answers are written is up to the run. None where there is no such file, for config.json to say.
+
+    Raises UserError where the file is damaged: answers would not end.
+    """
+    places = {key: how[key] for key in ("revision", "local_files_only")}
+    quiet = {f"_raise_exceptions_for_{what}": False for what in ("gated_repo", "missing_entries", "connection_errors")}
+    file = cached_file(folder, GENERATION_CONFIG_NAME, **places, **quiet)  # the weights will say what is the matter
+    if file is None:
+        return None
+    try:
+        ends = json.loads(Path(file).read_text(encoding="utf-8")).get("eos_token_id")
+        if not all(type(token) is int for token in (ends if isinstance(ends, list) else [ends or 0])):
+            raise ValueError
+    except (OSError, ValueError, AttributeError) as error:
+        raise UserError(
+            f"The {GENERATION_CONFIG_NAME} of {name} is damaged, or its eos_token_id is no number of a token: copy it "
+            "again, or delete it."
+        ) from error
+    return [] if ends is None else ends
 
 
 def _check_whole(name: str, lacking: list[str]) -> None:

@@ -19,6 +19,8 @@ from distill.config.errors import ConfigError
 ALL_LINEAR = "all-linear"
 _ROUTERS = frozenset({"gate", "router", "shared_expert_gate"})  # parts of a name, none of a feed-forward layer's
 _CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
+# What peft puts no adapter on: the fused kernels of these read its weights past the layer.
+_FUSED = {kind: {"out_proj"} for kind in ("mamba", "mamba2", "falcon_mamba", "falcon_h1", "nemotron_h")}
 _NAMED_AT_MOST = 12  # layers that an error names
 
 
@@ -58,13 +60,14 @@ def _linear(model: PreTrainedModel) -> list[str]:
     """The linear layers of the language model, those of four and eight bits too; GPT-2's are transformers' Conv1D."""
     inside = _name_of(model, model.get_decoder())
     head = _name_of(model, model.get_output_embeddings())
+    apart = _ROUTERS | _FUSED.get(model.config.model_type, set())
     return [
         layer
         for layer, module in model.named_modules()
         if isinstance(module, nn.Linear | Conv1D)
         and layer.startswith(f"{inside}.")
         and layer != head
-        and not _ROUTERS & set(layer.split("."))
+        and not apart & set(layer.split("."))
     ]
 
 

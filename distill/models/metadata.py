@@ -18,7 +18,8 @@ from typing import TYPE_CHECKING, Any
 
 from distill.config import paths
 from distill.config.errors import ConfigError
-from distill.models.references import check_folder, model_path
+from distill.models.abilities import Shapes, why_only_read, why_unusable
+from distill.models.references import check_folder, model_path, shapes_of
 
 if TYPE_CHECKING:
     from distill.config.run_config import ModelRef
@@ -35,8 +36,8 @@ class ModelFacts:
     `download`: bytes to fetch of it, where it is on the Hub and that has been asked.
 
     `known`: parameters, width, layers and vocabulary are all there. `fetched`: its files are on this machine. `caution`
-    is what a user should know before choosing it, `refusal` why it can't be loaded by this program, each one sentence
-    without its subject.
+    is what a user should know before choosing it, `refusal` why it can't be loaded by this program, `only_read` why it
+    can neither write answers nor say how likely they are: each one sentence without its subject.
     """
 
     model: str
@@ -50,6 +51,7 @@ class ModelFacts:
     fetched: bool = False
     caution: str | None = None
     refusal: str | None = None
+    only_read: str | None = None
     download: int | None = None
 
     @property
@@ -98,22 +100,25 @@ def _from_folder(folder: Path, stamp: tuple) -> ModelFacts:
     headers = check_folder(folder)
     try:
         config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-        parameters = sum(math.prod(tensor["shape"]) for header in headers for tensor in header.values())
-        return replace(of_config(str(folder), config, parameters), tokenizer=_tokenizer(folder), fetched=True)
+        facts = of_config(str(folder), config, shapes_of(headers))
+        return replace(facts, tokenizer=_tokenizer(folder), fetched=True)
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise ConfigError(f"{folder}/config.json or its weights are damaged: copy them again.") from error
 
 
-def of_config(model: str, config: dict[str, Any], parameters: int) -> ModelFacts:
-    """What config.json says of a model. Raises the errors of a file that holds something else."""
+def of_config(model: str, config: dict[str, Any], shapes: Shapes) -> ModelFacts:
+    """What config.json and the shapes of its tensors say of a model. Raises the errors of a file that holds something
+    else."""
     text = config.get("text_config") or config
     return ModelFacts(
         model,
-        parameters,
+        sum(map(math.prod, shapes.values())),
         text.get("hidden_size") or text.get("n_embd"),
         text.get("num_hidden_layers") or text.get("n_layer"),
         text.get("vocab_size"),
         architecture=(config.get("architectures") or [None])[0],
+        refusal=why_unusable(config),
+        only_read=why_only_read(config, shapes),
     )
 
 

@@ -8,17 +8,21 @@ from __future__ import annotations
 import json
 import os
 import re
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from distill.config import paths
 from distill.config.errors import ConfigError
 from distill.config.messages import instead, nearest
+from distill.config.requirements import continues
+from distill.models.abilities import check_folder_can
 
 if TYPE_CHECKING:
     from distill.config.run_config import ModelRef, RunConfig
 
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
+_RUN_ID = re.compile(r"[0-9a-f]{12}")
 ADAPTER = "adapter_config.json"
 PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl")
 _LARGEST_HEADER = 100_000_000  # bytes; the limit of the safetensors library
@@ -43,6 +47,8 @@ def model_path(ref: ModelRef | str) -> Path | str:
     # "zoo/qwen2-tny" is shaped like a Hub id too; only the Hub can say that it isn't one.
     if is_repository(model):
         return model
+    if _RUN_ID.fullmatch(model) and is_run_folder(paths.home().runs / model):
+        raise ConfigError(_without_config(paths.home().runs / model))
     names = paths.zoo_names()
     hint = f"did you mean {nearest(model, names)!r}?" if nearest(model, names) else instead(model, names)
     raise ConfigError(f"Not found: {model!r}. Enter owner/name, a folder, or pick a bundled model: {hint}")
@@ -64,12 +70,14 @@ def refuse_gguf(model: str, holds: bool = False) -> None:
 
 
 def check_models(config: RunConfig) -> None:
-    """Raises ConfigError unless every model is known and every folder among them holds a config and whole weights."""
+    """Raises ConfigError unless every model is known, every folder among them holds a config and whole weights, and
+    what is in it can do what is asked: a student continues texts, and so do most teachers (see abilities.py)."""
     for role, ref in [("student", config.student), *(("teacher", teacher) for teacher in config.teachers)]:
         try:
             path = model_path(ref)
             if isinstance(path, Path):
-                check_folder(path)
+                shapes = shapes_of(check_folder(path))
+                check_folder_can(path, shapes, role == "student" or continues(config, ref.name))
         except ConfigError as error:
             raise ConfigError(f"The {role} {ref.name!r} can't be used: {lower(str(error))}") from error
 
@@ -82,7 +90,7 @@ def check_folder(folder: Path) -> list[dict[str, Any]]:
     files = sorted(folder.glob("*.safetensors"))
     refuse_gguf(str(folder), holds=not files and any(folder.glob("*.gguf")))
     if not (folder / "config.json").is_file():
-        raise ConfigError(f"{folder} holds no config.json: give a folder saved by save_pretrained.")
+        raise ConfigError(_without_config(folder))
     if (folder / ADAPTER).is_file():
         raise adapter_beside(folder)
     if not files:
@@ -98,12 +106,38 @@ def check_folder(folder: Path) -> list[dict[str, Any]]:
     return [header for name, header in headers.items() if not listed or name in listed]
 
 
+def _without_config(folder: Path) -> str:
+    """What a folder without config.json is, and what to do."""
+    merge = f"make a whole model of it with python -m distill merge {folder} --to FOLDER, and give that folder."
+    if (folder / ADAPTER).is_file():
+        return f"{folder} is an adapter, not a whole model: {merge}"
+    if is_run_folder(folder):
+        if (folder / "adapter" / ADAPTER).is_file():
+            return f"{folder} is the folder of a run, whose student is an adapter: {merge}"
+        return f"{folder} is the folder of a run that has no adapter yet: let it train first."
+    within = [child for child in folder.glob("checkpoint-*") if (child / "config.json").is_file()]
+    if within:
+        newest = max(within, key=lambda child: (len(child.name), child.name))
+        return f"{folder} holds checkpoints of a model: give one of them, such as {newest}."
+    return f"{folder} holds no config.json: give a folder saved by save_pretrained."
+
+
+def is_run_folder(folder: Path) -> bool:
+    """Whether a folder is that of a run of this program."""
+    return (folder / "config.yaml").is_file() and (folder / "events.jsonl").is_file()
+
+
+def shapes_of(headers: Iterable[dict[str, Any]]) -> dict[str, list[int]]:
+    """{tensor: its shape}, of all weight files."""
+    return {name: tensor["shape"] for header in headers for name, tensor in header.items()}
+
+
 def adapter_beside(model: Path | str) -> ConfigError:
     """Why a model with an adapter in its folder is refused: transformers would load what the adapter names instead,
     which may be any model, or any folder of this machine."""
     return ConfigError(
         f"{model} holds an adapter ({ADAPTER}), which names the model to be loaded and changes it: give a model "
-        "without one, such as the adapter merged into its model."
+        "without one, such as the adapter merged into its model, or delete that file where it is merged already."
     )
 
 

@@ -1,6 +1,6 @@
 """The methods of distillation, one file each. To add one: write its file, and name its settings in METHODS."""
 
-from distill.config.run_config import complete
+from distill.config.run_config import RunConfig, complete
 from distill.objectives.cross_tokenizer import CrossTokenizerConfig
 from distill.objectives.features import FeaturesConfig
 from distill.objectives.geometry import GeometryConfig
@@ -12,9 +12,9 @@ from distill.objectives.task import TaskConfig
 # In the order of the page.
 METHODS = [TaskConfig, ResponseConfig, LogitsConfig, FeaturesConfig, GeometryConfig, GkdConfig, CrossTokenizerConfig]
 
-KINDS = {method.of_kind(): method for method in METHODS}
-
 complete(METHODS)
+
+KINDS = RunConfig.methods
 
 
 def called(kind: str) -> str:

@@ -16,10 +16,11 @@ from typing import TYPE_CHECKING
 from distill.config.errors import ConfigError, UserError
 from distill.config.messages import listed
 from distill.config.method import Method
-from distill.config.requirements import demand, heard
+from distill.config.requirements import continues, demand, heard
 from distill.config.run_config import ModelRef, RunConfig, teachers_of
 from distill.config.settings import missing_trackers
 from distill.data.reasoning_gym import check_family
+from distill.models.abilities import cannot_continue, say_beyond
 from distill.models.distributed import processes_here
 from distill.models.hardware import Machine, free_disk_mb
 from distill.models.hub_lookup import look_up
@@ -41,20 +42,23 @@ _AT_ONCE = 8  # models that are looked up at a time
 def check_pairs(config: RunConfig, warn: Callable[[str, str], None]) -> dict[str, Pair]:
     """{teacher: what matters of it beside the student}, for every teacher that some method listens to.
 
-    Tokenizers are loaded, one teacher's at a time, and config.json is read; weights are not. `warn(code, sentence)` is
-    told of what works and should be known. Raises ConfigError, one sentence naming the method, the teachers, why, and
-    what would work, where a method does not work; UserError where a tokenizer can't be loaded.
+    Tokenizers are loaded (the student's whoever teaches it), one teacher's at a time, and config.json is read; weights
+    are not. `warn(code, sentence)` is told of what works and should be known. Raises ConfigError, one sentence: where a
+    method does not work, naming it, the teachers, why, and what would work; where a tokenizer makes tokens that the
+    weights lack. Raises UserError where a tokenizer can't be loaded, knows no end, or has a template that holds no
+    question.
     """
+    from distill.models.tokenizer_compat import pair
+
+    student = _reader(config.student, "student")
+    _ = student.end, student.prompts  # raise what never ends, or can't be asked
     wanted = {teacher.name for objective in config.objectives for teacher in teachers_of(objective, config)}
     if not wanted:
         return {}
-    from distill.models.tokenizer_compat import pair
-
-    student = _reader(config.student)
     pairs, seen = {}, {}
     for teacher in config.teachers:
         if teacher.name in wanted:
-            reader = _reader(teacher)
+            reader = _reader(teacher, "teacher")
             pairs[teacher.name], seen[teacher.name] = pair(student, reader), _Seen.of(reader)
     for objective in config.objectives:
         _refuse(objective, {teacher.name: pairs[teacher.name] for teacher in teachers_of(objective, config)})
@@ -102,12 +106,17 @@ class _Seen:
         return cls(reader.has_template, reader.pad_is_end, max(reader.logits or 0, len(reader.tokens)))
 
 
-def _reader(ref: ModelRef) -> Reader:
+def _reader(ref: ModelRef, role: str) -> Reader:
+    """Raises ConfigError where the tokenizer makes tokens that the weights lack."""
     from distill.models.loading import load_tokenizer
     from distill.models.tokenizer_compat import Reader
 
     tokenizer = load_tokenizer(model_path(ref), ref.revision, ref.name)
-    return Reader(tokenizer, describe_model(ref).vocabulary)
+    reader = Reader(tokenizer, describe_model(ref).vocabulary)
+    ids = {index: token for index, token in enumerate(reader.tokens) if token is not None}
+    if reader.logits is not None and (beyond := say_beyond(ids, reader.logits, tokenizer.special_tokens_map)):
+        raise ConfigError(f"The {role} {ref.name!r} can't be used: {ref.model} {beyond}")
+    return reader
 
 
 # --- what is refused -------------------------------------------------------------------------------------------------
@@ -242,7 +251,12 @@ def look_up_all(config: RunConfig, token: str | None = None) -> list[ModelFacts]
 def _known(config: RunConfig, ref: ModelRef, token: str | None) -> ModelFacts:
     role = "student" if ref is config.student else "teacher"
     try:
-        return look_up(ref, token)
+        facts = look_up(ref, token)
+        if facts.refusal:
+            raise ConfigError(f"{ref.model} {facts.refusal}: choose a causal language model.")
+        if facts.only_read and (role == "student" or continues(config, ref.name)):
+            raise ConfigError(f"{ref.model} {cannot_continue(facts.only_read)}")
+        return facts
     except UserError as error:
         raise type(error)(f"The {role} {ref.name!r} can't be used: {lower(str(error))}") from error
 

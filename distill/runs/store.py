@@ -23,7 +23,7 @@ from distill.config import run_config as configs
 from distill.config.errors import UserError
 from distill.config.files import write_atomically
 from distill.config.overrides import split
-from distill.config.paths import ROOT, home
+from distill.config.paths import SOURCES, home
 from distill.config.run_config import BudgetConfig, ConfigError, RunConfig
 from distill.models.hub_errors import acting_for
 from distill.models.references import absolute
@@ -110,7 +110,7 @@ def spawn(folder: Path, in_turn: bool, token: str | None = None) -> subprocess.P
 
     `token`: what it asks the Hub with in place of this machine's own. Its environment alone has it.
     """
-    path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
+    path = os.pathsep.join(filter(None, [str(SOURCES), os.environ.get("PYTHONPATH")]))
     module = "distill.hub.job_follower" if (folder / JOB).exists() else "distill.training.worker"
     with open(folder / "stdout.log", "ab") as log:
         worker = subprocess.Popen(

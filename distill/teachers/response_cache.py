@@ -27,7 +27,6 @@ from distill.models.generation import Manner, Sitting, end_tokens, generate_batc
 from distill.models.loading import fingerprint, load_model, load_tokenizer
 from distill.models.sampling import Sampling
 from distill.teachers.cache_files import asking, digest_of, folder_of, kept_in, make_folder, write_whole
-from distill.teachers.signals import check_vocabulary
 
 __all__ = ["Response", "ResponseBank", "ResponseRequest"]
 
@@ -198,9 +197,8 @@ class _Teacher:
         return [responses[start : start + times] * scale for start in range(0, len(responses), times)]
 
     def _check(self, prompts: Sequence[str], max_new_tokens: int) -> None:
-        """Raise UserError where a prompt has tokens the weights lack, or leaves no room for an answer."""
+        """Raise UserError where a prompt leaves no room for an answer."""
         ids = self.tokenizer(list(prompts), add_special_tokens=False)["input_ids"]
-        check_vocabulary(max((max(row, default=0) for row in ids), default=0), self.model)
         window = getattr(self.model.config.get_text_config(), "max_position_embeddings", None)
         longest = max(range(len(ids)), key=lambda row: len(ids[row]), default=0)
         if window and ids and len(ids[longest]) + max_new_tokens > window:

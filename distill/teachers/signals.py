@@ -19,7 +19,7 @@ from distill.data.encoding import IGNORED, Example, collate, cut, encode_many
 from distill.losses.chunked import ELEMENTS
 from distill.losses.head import Head
 from distill.models.chat_template import has_end
-from distill.models.lm_head import device_of, head_of, read_states
+from distill.models.lm_head import check_vocabulary, device_of, head_of, read_states
 from distill.models.pooling import layer_at, pool, stack_layers
 from distill.teachers.ragged import Ragged
 
@@ -200,16 +200,6 @@ def _nll_per_byte(examples: Sequence[Example], logprobs: Ragged) -> Tensor:
 def _has_ended(example: Example) -> bool:
     """Whether its last token is an end token."""
     return example.ends[-1:] == [-1]
-
-
-def check_vocabulary(highest: int, model: PreTrainedModel) -> None:
-    """Raise UserError where the `highest` token that a tokenizer made is none that the model's weights know."""
-    rows = model.get_input_embeddings().num_embeddings
-    if highest >= rows:
-        raise UserError(
-            f"Its tokenizer knows token {highest} and its weights {rows}: they are not from the same model, so "
-            "copy both again."
-        )
 
 
 def _check_labelled(texts: Sequence[Text], examples: Sequence[Example]) -> None:

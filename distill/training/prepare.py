@@ -20,6 +20,7 @@ from distill.losses.cka import layer_cka
 from distill.models import distributed
 from distill.models.generation import end_tokens
 from distill.models.hardware import Machine
+from distill.models.lm_head import check_vocabulary
 from distill.models.loading import load_model, load_tokenizer
 from distill.models.metadata import describe_model
 from distill.models.pooling import layer_at
@@ -88,7 +89,10 @@ class Preparation:
         listing = [one for one in self.asking.config.objectives if one.same_tokenizer and one.lists]
         same = {teacher.name for one in listing for teacher in teachers_of(one, self.asking.config)}
         limit = self.asking.config.budget.max_length
-        return training_set(texts, said, self.tokenizer, limit, self.asking.warn, readers, same)
+        found = training_set(texts, said, self.tokenizer, limit, self.asking.warn, readers, same)
+        whose = f"The student {self.asking.config.student.name!r}'s"
+        check_vocabulary(max((max(one.input_ids) for one in found.examples), default=0), self.student, whose)
+        return found
 
     def join(self, train: TrainingSet, probe: TrainingSet) -> Distiller:
         """Load the teachers that stay, make the objectives, and join them with the student."""

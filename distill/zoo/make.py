@@ -21,7 +21,7 @@ import torch
 
 from distill.config.errors import ConfigError, UserError
 from distill.config.messages import instead
-from distill.config.paths import ROOT, ZOO, home
+from distill.config.paths import ROOT, SOURCES, ZOO, home
 from distill.zoo.cards import CARDS, Card
 
 PAGE = ROOT / "docs" / "zoo.md"
@@ -105,7 +105,7 @@ def _tend(waiting: list[str], running: list[tuple[str, subprocess.Popen]], work:
             if _is_made(CARDS[name], work / name):
                 continue
             command = [sys.executable, "-m", "distill", "zoo", name, "--one", str(work / name), "--device", device]
-            running.append((name, subprocess.Popen(command, cwd=ROOT)))
+            running.append((name, subprocess.Popen(command, cwd=SOURCES)))
         for name, process in list(running):
             if process.poll() is not None:
                 running.remove((name, process))

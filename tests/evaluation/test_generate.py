@@ -1,8 +1,11 @@
 """Generation: the greedy answer whatever the batch, the end wherever a model may end, progress, stopping, streaming."""
 
 import copy
+import json
+import shutil
 from functools import cache
 from itertools import pairwise
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -14,7 +17,9 @@ from distill.data.grading import Grade
 from distill.data.problems import generate
 from distill.evaluation.answering import answer_problems, score
 from distill.models.chat_template import render, template_of
-from distill.models.generation import Completion, Sitting, end_tokens, evaluating, follow, generate_batch
+from distill.models.generation import Completion, Manner, Sitting, end_tokens, evaluating, follow, generate_batch
+from distill.models.loading import load_model, load_tokenizer
+from distill.models.sampling import Sampling
 
 NEW = 10  # tokens
 
@@ -109,13 +114,103 @@ def test_no_end_anywhere_is_one_sentence(lively):
         generate_batch(ending_at(model, None), tokenizer, ["Why?"], NEW)
 
 
-def test_greedy_means_greedy_whatever_the_checkpoint_asks_for(lively, prompts):
+# What a checkpoint may ask for, in groups that the library lets stand together.
+WILD = {
+    "sampling": {"do_sample": True, "temperature": 5.0, "top_k": 3, "top_p": 0.5, "min_p": 0.1, "typical_p": 0.3},
+    "cut-offs": {"do_sample": True, "epsilon_cutoff": 0.2, "eta_cutoff": 0.2, "top_h": 0.4},
+    "penalties": {"repetition_penalty": 3.0, "no_repeat_ngram_size": 1, "encoder_repetition_penalty": 3.0},
+    "ngrams of the prompt": {"encoder_no_repeat_ngram_size": 1},
+    "beams": {"num_beams": 3, "num_return_sequences": 3, "length_penalty": 4.0, "early_stopping": True},
+    "several answers without beams": {"num_return_sequences": 3},
+    "stop strings": {"stop_strings": ["a", "e", " "]},
+    "a dictionary": {"return_dict_in_generate": True, "output_scores": True, "output_hidden_states": True},
+    "logits too": {"output_logits": True, "output_attentions": True, "return_dict_in_generate": True},
+    "least lengths": {"min_new_tokens": 3, "min_length": 400},
+    "most": {"max_length": 5, "max_new_tokens": 1, "max_time": 1e-9},
+    "tokens ruled out": {"suppress_tokens": [*range(3, 90)], "begin_suppress_tokens": [*range(90, 200)]},
+    "words ruled out": {"bad_words_ids": [[i] for i in range(3, 90)], "sequence_bias": [[[5], 50.0]]},
+    "forced tokens": {"forced_bos_token_id": 7, "forced_eos_token_id": 9},
+    "a longer end": {"exponential_decay_length_penalty": [1, 9.0], "renormalize_logits": True},
+    "a cache": {"use_cache": False, "cache_implementation": "static"},
+    "another cache": {"cache_implementation": "quantized", "cache_config": {"backend": "quanto"}},
+    "a cache that nobody knows": {"cache_implementation": "mine"},
+    "assistants": {"prompt_lookup_num_tokens": 3, "num_assistant_tokens": 5, "assistant_early_exit": 1},
+    "a watermark": {"watermarking_config": {"bias": 50.0, "greenlist_ratio": 0.2, "context_width": 1}},
+    "guidance": {"guidance_scale": 7.0},
+    "low memory and contrast": {"penalty_alpha": 0.6, "top_k": 4, "low_memory": True},
+    "layers": {"dola_layers": "high"},
+    "healing": {"token_healing": True},
+    "other tokens": {"pad_token_id": 11, "bos_token_id": 12, "decoder_start_token_id": 13},
+    "what is no number": {"temperature": "warm", "num_beams": "two"},
+    "a key that nobody knows": {"my_own": {"nested": [1]}, "transformers_version": "99.0"},
+}
+
+
+@pytest.fixture(scope="module")
+def saved(lively, tmp_path_factory):
+    """A folder of a tiny model whose checkpoint asks for nothing but its end."""
+    model, tokenizer = lively("student-tiny")
+    folder = tmp_path_factory.mktemp("saved")
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def answers(saved, prompts):
+    model, tokenizer = load_model(saved), load_tokenizer(saved)
+    return generate_batch(model, tokenizer, prompts, NEW)
+
+
+@pytest.mark.parametrize("wild", WILD.values(), ids=WILD)
+def test_the_checkpoint_does_not_decide_how_answers_are_written(saved, answers, prompts, tmp_path, wild):
+    folder = Path(shutil.copytree(saved, tmp_path / "model"))
+    file = folder / "generation_config.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | wild))
+    model, tokenizer = load_model(folder), load_tokenizer(folder)
+    assert generate_batch(model, tokenizer, prompts, NEW) == answers
+    by_lot = Manner(Sampling(0.7, seed=1), keep_special=True)  # as teachers are asked
+    drawn = [generate_batch(one, tokenizer, prompts, NEW, manner=by_lot) for one in (model, load_model(saved))]
+    assert drawn[0] == drawn[1] != answers
+
+
+def test_nor_does_what_old_checkpoints_say_in_their_config(saved, answers, prompts, tmp_path):
+    folder = Path(shutil.copytree(saved, tmp_path / "model"))
+    (folder / "generation_config.json").unlink()
+    file = folder / "config.json"
+    wild = {"do_sample": True, "num_beams": 4, "repetition_penalty": 3.0, "output_scores": True, "min_length": 90}
+    file.write_text(json.dumps(json.loads(file.read_text()) | wild))
+    assert generate_batch(load_model(folder), load_tokenizer(folder), prompts, NEW) == answers
+
+
+def test_its_ends_are_heeded_wherever_it_says_them(saved, answers, prompts, tmp_path):
+    end = answers[0].tokens[4]
+    for number, (name, gone) in enumerate(
+        [("generation_config.json", ()), ("config.json", ("generation_config.json",))]
+    ):
+        folder = Path(shutil.copytree(saved, tmp_path / str(number)))
+        for file in gone:
+            (folder / file).unlink()
+        (folder / name).write_text(json.dumps(json.loads((folder / name).read_text()) | {"eos_token_id": [end]}))
+        found = generate_batch(load_model(folder), load_tokenizer(folder), prompts, NEW)[0]
+        assert found.finished and found.tokens == answers[0].tokens[: answers[0].tokens.index(end)]
+
+
+@pytest.mark.parametrize("text", ["{", "[]", '{"eos_token_id": "</s>"}', '{"eos_token_id": [1, null]}'])
+def test_ends_that_can_not_be_read_are_one_sentence(saved, tmp_path, text):
+    folder = Path(shutil.copytree(saved, tmp_path / "model"))
+    (folder / "generation_config.json").write_text(text)
+    with pytest.raises(UserError, match="of its is damaged, or its eos_token_id is no number"):
+        load_model(folder, name="its")
+
+
+def test_the_models_own_generation_config_is_as_it_was(lively, prompts):
     model, tokenizer = lively("student-tiny")
     wild = copy.deepcopy(model)
-    wild.generation_config.update(
-        do_sample=True, temperature=5.0, top_k=3, top_p=0.5, repetition_penalty=3.0, no_repeat_ngram_size=1, min_p=0.1
-    )
+    wild.generation_config.update(do_sample=True, temperature=5.0, stop_strings=["a"])
+    before = wild.generation_config
     assert generate_batch(wild, tokenizer, prompts, NEW) == generate_batch(model, tokenizer, prompts, NEW)
+    assert wild.generation_config is before and before.stop_strings == ["a"]
 
 
 def test_modes_are_restored_and_dropout_is_off(lively, prompts):
@@ -222,7 +317,7 @@ class Parrot(torch.nn.Module):
     def get_input_embeddings(self):
         return self.embedding
 
-    def forward(self, input_ids, past_key_values, **_):
+    def forward(self, input_ids, past_key_values=None, **_):
         said = past_key_values or 0
         logits = torch.zeros(1, 1, self.width)
         logits[0, 0, self.tokens[said]] = 1

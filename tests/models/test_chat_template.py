@@ -1,6 +1,7 @@
 """Prompts, for every kind of chat template: what it writes before an answer, and what ends one."""
 
 import copy
+from datetime import datetime
 
 import pytest
 
@@ -24,11 +25,17 @@ GEMMA = (
     "{% for m in messages %}<start_of_turn>{{ m['role'] }}\n{{ m['content'] | trim }}<end_of_turn>\n{% endfor %}"
     "{% if add_generation_prompt %}<start_of_turn>model\n{% endif %}"
 )
-LLAMA = (
-    "{% if not date_string is defined %}{% set date_string = strftime_now('%d %b %Y') %}{% endif %}"
-    "Today: {{ date_string }}\n{% for m in messages %}[{{ m['role'] }}]{{ m['content'] }}{% endfor %}"
+COUNTING = "{% for m in messages %}[{{ m['role'] }}, {{ m['content'] | length }}] {{ m['content'] }}\n{% endfor %}"
+OPENS = "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+IN_PARTS = (
+    "{% for m in messages %}<|im_start|>{{ m['role'] }}\n{% for part in m['content'] %}"
+    "{% if part['type'] == 'text' %}{{ part['text'] }}{% endif %}{% endfor %}<|im_end|>\n{% endfor %}" + OPENS
 )
-SHOUTING = "{% for m in messages %}[{{ m['role'] }}] {{ m['content'] | upper }}\n{% endfor %}"
+
+
+def changing(content):
+    """A template that does something to what it is given."""
+    return f"{{% for m in messages %}}<|im_start|>{{{{ m['role'] }}}}\n{content}<|im_end|>\n{{% endfor %}}{OPENS}"
 
 
 @pytest.fixture
@@ -85,16 +92,104 @@ def test_a_trimming_template_is_followed(dressed):
 
 
 def test_a_template_that_is_no_substitution_is_applied_to_each(dressed):
-    tokenizer = dressed(SHOUTING)
+    tokenizer = dressed(COUNTING)
     template = template_of(tokenizer)
     assert not template.pure
-    assert template.render("Why?") == "[user] WHY?\n"
+    assert template.render("Why?") == "[user, 4] Why?\n"
+    assert template.place("Why?") == ("[user, 4] Why?\n", 10, 14)
     example = encode(tokenizer, QUESTION, SOLUTION)
     assert tokenizer.decode(example.input_ids[example.completion_start :]) == SOLUTION + "<|im_end|>"
 
 
-def test_a_template_does_not_change_at_midnight(dressed):
-    assert render(dressed(LLAMA), "Why?") == "Today: 26 Jul 2024\n[user]Why?"
+@pytest.mark.parametrize("system", [None, "Think."])
+def test_a_template_that_reads_parts_is_given_parts(dressed, system):
+    tokenizer = dressed(IN_PARTS)
+    assert render(tokenizer, QUESTION, system) == render(dressed(changing("{{ m['content'] }}")), QUESTION, system)
+    assert QUESTION in render(tokenizer, QUESTION, system)
+    assert tokenizer.convert_ids_to_tokens(end_token(tokenizer)) == "<|im_end|>"
+    example = encode(tokenizer, QUESTION, SOLUTION, system=system)
+    assert tokenizer.decode(example.input_ids[example.completion_start :]) == SOLUTION + "<|im_end|>"
+
+
+@pytest.mark.parametrize(
+    "template",
+    [
+        changing("{{ m['content'] | lower }}"),
+        changing("{{ m['content'] | upper }}"),
+        changing("{{ m['content'] | escape }}"),
+        changing("{{ m['content'] | urlencode }}"),
+        changing("{{ m['content'][:512] }}"),
+        changing("{{ m['content'] | truncate(2000) }}"),
+        changing("{{ m['content'].split('\n')[0] }}"),
+        changing("{{ m['content'].split() | join(' ') }}"),
+        changing("{{ m['content'].replace('<', '') }}"),
+        changing("{{ m['content'] | tojson }}"),
+    ],
+)
+def test_a_template_that_changes_the_question_is_refused(dressed, template):
+    with pytest.raises(UserError, match=r"^The chat template of .* changes the questions .*: use another model, or"):
+        encode(dressed(template), "Why?", SOLUTION)
+
+
+@pytest.mark.parametrize(
+    "content", ["", "{{ m['text'] }}", "{% if m['role'] == 'human' %}{{ m['content'] }}{% endif %}"]
+)
+def test_a_template_without_the_question_is_refused(dressed, content):
+    with pytest.raises(UserError, match=r"^The chat template of .* leaves out the questions"):
+        render(dressed(changing(content)), QUESTION)
+
+
+def test_a_template_that_changes_some_questions_refuses_those(dressed):
+    template = template_of(dressed(changing("{{ m['content'] | length }}{{ m['content'].replace('Zoe', 'Ann') }}")))
+    assert template.render("Who is Ann?")
+    with pytest.raises(UserError, match=r"'Who is Zoe\?' for one"):
+        template.render("Who is Zoe?")
+
+
+def test_a_template_that_takes_the_first_turn_for_the_systems_is_given_one(dressed):
+    of_the_second = "{% for m in messages[1:] %}[{{ m['role'] }}] {{ m['content'] }}{% endfor %}" + OPENS
+    assert render(dressed(of_the_second), QUESTION) == f"[user] {QUESTION}<|im_start|>assistant\n"
+
+
+def test_a_template_that_wants_tools_is_one_sentence(dressed):
+    with pytest.raises(UserError, match=r"^The chat template of .* refuses a plain question .*: use another model\.$"):
+        render(dressed("{% for tool in tools %}{{ tool }}{% endfor %}" + changing("{{ m['content'] }}")), QUESTION)
+
+
+def test_an_answer_is_opened_where_the_template_heeds_no_asking(dressed):
+    every_turn = "{% for m in messages %}<|im_start|>{{ m['role'] }}\n{{ m['content'] }}<|im_end|>\n{% endfor %}"
+    asked = render(dressed(every_turn + OPENS), QUESTION)
+    assert asked.endswith("<|im_start|>assistant\n") and render(dressed(every_turn), QUESTION) == asked
+    mistral = "{% for m in messages %}{% if m['role'] == 'user' %}[INST] {{ m['content'] }} [/INST]{% else %} "
+    mistral += "{{ m['content'] }}</s>{% endif %}{% endfor %}"
+    assert render(dressed(mistral), "Why?") == "[INST] Why? [/INST]"  # nothing is missing there
+
+
+@pytest.mark.parametrize(
+    "today",
+    [
+        "{% if not date_string is defined %}{% set date_string = strftime_now('%d') %}{% endif %}{{ date_string }}",
+        "{%- set today = strftime_now('%d %b %Y') -%}{{ today }}",
+        '{{ strftime_now("%d %b %Y") }}',
+        "{% set format = '%d ' ~ '%b %Y' %}{{ strftime_now(format) }}",
+        "{% set clock = strftime_now %}{{ clock('%d %b %Y') }}",
+        "{% macro day() %}{{ strftime_now('%d %b %Y') }}{% endmacro %}{{ day() }}",
+        "{% if strftime_now is defined %}{{ strftime_now('%-d %b %Y') }}{% else %}none{% endif %}",
+    ],
+)
+def test_a_template_does_not_change_at_midnight(dressed, today):
+    tokenizer = dressed(f"{today}:\n{{% for m in messages %}}{{{{ m['content'] }}}}{{% endfor %}}")
+    assert render(tokenizer, "Why?") == "26 Jul 2024:\nWhy?"
+
+
+@pytest.mark.parametrize(
+    "format", ["%Y-%m-%d", "%A, %d %B %Y", "%H:%M:%S %p", "%j %U %y %w", "%-d.%-m. %-H", "100%%", "day"]
+)
+def test_the_day_is_written_as_the_template_wants_it(dressed, format):
+    tokenizer = dressed(
+        f"{{{{ strftime_now('{format}') }}}}\n{{% for m in messages %}}{{{{ m['content'] }}}}{{% endfor %}}"
+    )
+    assert render(tokenizer, "Why?") == f"{datetime(2024, 7, 26).strftime(format)}\nWhy?"
 
 
 def test_a_template_that_refuses_is_one_sentence(dressed):

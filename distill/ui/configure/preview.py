@@ -20,7 +20,7 @@ import yaml
 
 from distill.config import run_config as configs
 from distill.config.errors import UserError
-from distill.config.paths import ROOT
+from distill.config.paths import SOURCES
 from distill.config.run_config import ConfigError, DataConfig, RunConfig
 from distill.config.secrets import guard_output
 from distill.config.settings import MADE_HERE
@@ -123,7 +123,7 @@ def _stamp(data: DataConfig) -> tuple[int, int] | None:
 
 def _child(config: str, n: int, token: str | None = None) -> str:
     """The preview as JSON from a process of its own."""
-    path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
+    path = os.pathsep.join(filter(None, [str(SOURCES), os.environ.get("PYTHONPATH")]))
     try:
         done = subprocess.run(
             [sys.executable, "-m", "distill.ui.configure.preview", str(n)],
