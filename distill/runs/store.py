@@ -38,6 +38,7 @@ STOP_AFTER = "DISTILL_STOP_AFTER"  # a worker's variable: seconds of work after 
 JOB = "job.json"  # in the folder of a run that is done elsewhere and mirrored here: which Job it is
 NEEDED_MB = 200  # free disk a run asks for when it is started or resumed: checkpoints, adapter, signals
 _DRAWS = 20  # ids
+_CHANGED = ("config.yaml", "STOP", "process.json")  # what resume changes, beside the events
 Begin = Callable[[Path, bool], Any]  # (the run's folder, whether it waits for its turn)
 
 
@@ -146,8 +147,12 @@ def spawn(folder: Path, in_turn: bool, token: str | None = None, hours: float | 
             start_new_session=True,
             env={"GOMP_SPINCOUNT": _SPIN, **os.environ, "PYTHONPATH": path, **acting_for(token), **limited},
         )
-    # Known before the worker says so itself, so that a second start is refused and an early death is seen.
-    remember(folder, worker.pid)
+    try:
+        # Known before the worker says so itself, so that a second start is refused and an early death is seen.
+        remember(folder, worker.pid)
+    except OSError:
+        worker.kill()
+        raise
     return worker
 
 
@@ -185,7 +190,7 @@ def resume(
     """Start a stopped, crashed or failed run again where it was saved, with `overrides` of its budget.
 
     `begin`: see `start`. Raises UserError where the run is done or running, ConfigError for an override that is wrong
-    or not of the budget.
+    or not of the budget, or where the disk is nearly full; then the run is as it was.
     """
     folder = Path(folder).resolve()
     _let_leave(folder)
@@ -197,11 +202,35 @@ def resume(
         if seen.state == "done":
             raise UserError(f"Run {folder.name} is done, so there is nothing to resume: start a new one with run.")
         if overrides:
-            _edit(folder, overrides, seen)
-        (folder / "STOP").unlink(missing_ok=True)
-        (folder / "process.json").unlink(missing_ok=True)  # or the run would look crashed until its worker has started
-        _say(folder, Status(state="queued", reason="resumed"))
-        return (begin or spawn)(folder, in_turn)
+            _check_goal(edited(folder, overrides).budget, seen)
+        check_disk(folder.parent)
+        with _unless_it_fails(folder):
+            if overrides:
+                write_atomically(folder / "config.yaml", configs.to_yaml(edited(folder, overrides)))
+            (folder / "STOP").unlink(missing_ok=True)
+            (folder / "process.json").unlink(missing_ok=True)  # or it would look crashed until its worker has started
+            _say(folder, Status(state="queued", reason="resumed"))
+            return (begin or spawn)(folder, in_turn)
+
+
+@contextlib.contextmanager
+def _unless_it_fails(folder: Path) -> Iterator[None]:
+    """Where what is done within fails, the run is as it was again: its config, its STOP and its state."""
+    kept = {name: (folder / name).read_bytes() for name in _CHANGED if (folder / name).exists()}
+    size = (folder / "events.jsonl").stat().st_size if (folder / "events.jsonl").exists() else 0
+    try:
+        yield
+    except BaseException:
+        with contextlib.suppress(OSError):  # truncating needs no room on a disk that is full
+            os.truncate(folder / "events.jsonl", size)
+        for name in _CHANGED:
+            with contextlib.suppress(OSError):
+                if name not in kept:
+                    (folder / name).unlink(missing_ok=True)
+                elif not (folder / name).exists() or (folder / name).read_bytes() != kept[name]:
+                    (folder / name).write_bytes(kept[name])
+        forget(folder)  # what was read of it meanwhile
+        raise
 
 
 def follow(folder: str | os.PathLike[str]) -> subprocess.Popen[bytes]:
@@ -233,13 +262,6 @@ def edited(folder: str | os.PathLike[str], overrides: Sequence[str]) -> RunConfi
                 f"{'.'.join(keys)} can't be changed in a run that has begun: resume can change budget only."
             )
     return configs.load(str(Path(folder) / "config.yaml"), list(overrides))
-
-
-def _edit(folder: Path, overrides: Sequence[str], seen: RunView) -> None:
-    """Write the run's config anew with overrides of its budget. Raises as `edited`, or where `seen` is further on."""
-    changed = edited(folder, overrides)
-    _check_goal(changed.budget, seen)
-    write_atomically(folder / "config.yaml", configs.to_yaml(changed))
 
 
 def _check_goal(budget: BudgetConfig, seen: RunView) -> None:
