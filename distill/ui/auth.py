@@ -21,6 +21,7 @@ import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -198,8 +199,21 @@ def _signature(text: str) -> str:
 
 
 def _key() -> bytes:
-    """This server's key, made when first needed; readable by its user alone."""
+    """This server's key, made when first needed; readable by its user alone. Where nothing can be written, it is this
+    process's alone: the page opens, and says what is wrong when a run is started."""
     path = home().cache / "page.key"
+    try:
+        return _kept_key(path)
+    except OSError:
+        return _passing_key()
+
+
+@cache
+def _passing_key() -> bytes:
+    return secrets.token_bytes(32)
+
+
+def _kept_key(path: Path) -> bytes:
     for _ in range(2):
         try:
             return path.read_bytes()

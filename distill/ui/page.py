@@ -67,7 +67,7 @@ def _off() -> str:
     said = off(Machine.here())
     if not said:
         return ""
-    items = "".join(f"<li>{words(one)}</li>" for one in said)
+    items = "".join(f"<li>{words(actions.published(one))}</li>" for one in said)
     return f'<details class="off"><summary>Not available on this machine</summary><ul>{items}</ul></details>'
 
 

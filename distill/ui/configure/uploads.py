@@ -51,13 +51,17 @@ def store_upload(path: str | Path, visitor: Visitor | None = None) -> Uploaded:
         check_space(path.stat().st_size, who)
     columns = columns_of(path)  # a file that is no table is not stored
     folder = uploads()
-    folder.mkdir(parents=True, exist_ok=True)
     stored = f"{sha256_of(path)}{kind}"
-    if not (folder / stored).exists():
-        with replacing(folder / stored) as part:  # two visitors may upload the same file at once
-            shutil.copyfile(path, part)
-    if who:
-        note_sender(stored, who)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        if not (folder / stored).exists():
+            with replacing(folder / stored) as part:  # two visitors may upload the same file at once
+                shutil.copyfile(path, part)
+        if who:
+            note_sender(stored, who)
+    except OSError as error:
+        reason = (error.strerror or str(error)).lower()
+        raise UserError(f"{path.name} can't be kept on this server ({reason}): nothing of it was stored.") from error
     return Uploaded(stored, tuple(columns.names), guess_columns(columns.names))
 
 
