@@ -1,4 +1,4 @@
-"""requirements-space.txt fits requirements.txt, is whole, and is what the tests run with where these versions are here."""
+"""requirements-space.txt fits requirements.txt, is whole, and its versions go together."""
 
 import importlib.metadata
 

@@ -1,5 +1,6 @@
 """What a public server keeps: runs, signals and uploads, so long and so much; never what somebody needs."""
 
+import json
 import os
 import time
 
@@ -42,7 +43,7 @@ def upload(text="a", hours=0.0, who=("ada",)):
     sent = time.time() - hours * 3600
     os.utime(file, (sent, sent))
     by = file.with_name(f"{file.name}.by")
-    by.write_text("{%s}" % ", ".join(f'"{one}": {sent}' for one in who))
+    by.write_text(json.dumps(dict.fromkeys(who, sent)))
     return file
 
 

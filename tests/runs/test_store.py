@@ -16,7 +16,7 @@ from distill.config.errors import UserError
 from distill.config.run_config import ConfigError, load
 from distill.runs import store
 from distill.runs.events import EventWriter, Metric, Status
-from distill.runs.process import claim, remember
+from distill.runs.process import claim, live_process, release, remember
 
 ROOT = Path(__file__).parents[2]
 CLAIM = (
@@ -280,14 +280,14 @@ def test_a_worker_that_hears_nothing_is_killed_in_the_end(tmp_path):
 
 
 def test_a_clash_of_ids_harms_no_run(tmp_path, monkeypatch):
-    there = store.create(configs.load("tiny"), tmp_path)
+    there = store.create(load("tiny"), tmp_path)
     before = contents(there)
     drawn = iter([there.name, there.name, "0123456789ab"])
     monkeypatch.setattr(store.secrets, "token_hex", lambda _: next(drawn))
-    assert store.create(configs.load("tiny"), tmp_path).name == "0123456789ab"
+    assert store.create(load("tiny"), tmp_path).name == "0123456789ab"
     monkeypatch.setattr(store.secrets, "token_hex", lambda _: there.name)
     with pytest.raises(ConfigError, match="20 ids in a row are taken"):
-        store.create(configs.load("tiny"), tmp_path)
+        store.create(load("tiny"), tmp_path)
     assert contents(there) == before
 
 
@@ -313,7 +313,7 @@ def fails(error):
 )
 @pytest.mark.parametrize("state", ["stopped", "failed"])
 def test_a_resume_that_is_refused_leaves_the_run_as_it_was(tmp_path, monkeypatch, error, said, state):
-    folder = store.create(configs.load("tiny"), tmp_path)
+    folder = store.create(load("tiny"), tmp_path)
     with EventWriter(folder / "events.jsonl") as writer:
         writer.write(Status(state=state, reason="on request"))
     (folder / "STOP").touch()
@@ -337,35 +337,35 @@ def test_a_resume_that_is_refused_leaves_the_run_as_it_was(tmp_path, monkeypatch
 def test_a_clock_that_jumps_loses_no_worker(tmp_path, hours):
     if not Path("/proc/self/stat").exists():
         pytest.skip("this system tells no ticks")
-    folder = store.create(configs.load("tiny"), tmp_path)
-    process.claim(folder)
+    folder = store.create(load("tiny"), tmp_path)
+    claim(folder)
     said = json.loads((folder / "process.json").read_text())
     said["create_time"] += 3600 * hours  # what psutil would give after the clock was set
     (folder / "process.json").write_text(json.dumps(said))
-    assert process.live_process(folder).pid == os.getpid()
+    assert live_process(folder).pid == os.getpid()
     for other in (f"{said['ticks']}0", "another-boot:" + said["ticks"].partition(":")[2]):
         (folder / "process.json").write_text(json.dumps(said | {"ticks": other}))
-        assert process.live_process(folder) is None  # another process with its id, or from before a restart
-    process.release(folder)
+        assert live_process(folder) is None  # another process with its id, or from before a restart
+    release(folder)
 
 
 def test_a_process_that_an_older_version_wrote_down_is_known_by_its_time(tmp_path):
-    folder = store.create(configs.load("tiny"), tmp_path)
-    process.claim(folder)
+    folder = store.create(load("tiny"), tmp_path)
+    claim(folder)
     said = json.loads((folder / "process.json").read_text())
     del said["ticks"]
     (folder / "process.json").write_text(json.dumps(said))
     assert store.alive(folder)
     (folder / "process.json").write_text(json.dumps(said | {"create_time": said["create_time"] - 60}))
     assert not store.alive(folder)
-    process.release(folder)
+    release(folder)
 
 
 # --- a visitor's run may work so long --------------------------------------------------------------------------------
 
 
 def test_a_run_that_takes_too_long_is_saved_and_stopped_and_says_why(tmp_path):
-    folder = store.create(configs.load("tiny-ce", ["budget.steps=5000", "data.held_out=12"]), tmp_path)
+    folder = store.create(load("tiny-ce", ["budget.steps=5000", "data.held_out=12"]), tmp_path)
     worker = store.start(folder, begin=lambda place, in_turn: store.spawn(place, in_turn, hours=1 / 3600))
     assert worker.wait(timeout=600) == 130
     seen = store.view(folder)

@@ -189,7 +189,7 @@ def test_a_page_whose_home_cannot_be_written_opens_and_says_so(tmp_path, monkeyp
     monkeypatch.setenv("DISTILL_HOME", str(tmp_path / "file"))
     who = visitor(new_token(), local=False)
     assert who.id  # known while this process lives
-    with pytest.raises(ConfigError, match="Runs can't be written to .* set DISTILL_HOME"):
+    with pytest.raises(ConfigError, match=r"Runs can't be written to .* set DISTILL_HOME"):
         actions.start(actions.run_config.load("tiny"), who, public=False)
     from distill.hub.host import off
     from distill.models.hardware import Machine
