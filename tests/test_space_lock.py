@@ -6,7 +6,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 from packaging.version import Version
 
-from scripts.lock_space import LOCK, ROOT, closure, wanted
+from scripts.lock_space import LOCK, closure, wanted
 
 
 def pins():
@@ -19,7 +19,6 @@ def test_the_lock_is_what_requirements_txt_asks_for():
     for asked in wanted():
         version = locked[canonicalize_name(asked.name)]
         assert asked.specifier.contains(version, prereleases=True), f"{asked} is locked at {version}: run lock_space.py"
-    assert (ROOT / "requirements.txt").read_text(encoding="utf-8").count("==") == 1  # gradio's; laptops get ranges
 
 
 def test_the_lock_is_whole_and_fits_together():

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ipaddress
 import os
+import re
 import threading
 import time
 from collections import deque
@@ -115,15 +116,20 @@ class UploadLimit:
         if scope["type"] == "http" and scope["method"] == "POST" and scope["path"].rstrip("/").endswith("/upload"):
             from starlette.requests import Request
 
-            status, refused = self._refusal(Request(scope))
+            request = Request(scope, receive)
+            status, refused = self._refusal(request)
             if refused:
+                # A client that may not send to its end hears no reason; what is longer than any file is cut off.
+                if status != 411 and int(request.headers["content-length"]) <= 2 * _LARGEST:
+                    async for _ in request.stream():
+                        pass
                 await PlainTextResponse(refused, status)(scope, receive, send)
                 return
         await self._app(scope, receive, send)
 
     def _refusal(self, request: Any) -> tuple[int, str]:
         length = request.headers.get("content-length", "")
-        if not length.isdigit():
+        if not re.fullmatch("[0-9]{1,15}", length):
             return 411, "An upload must say how long it is (Content-Length)."
         size, address, now = int(length), address_of(request), time.monotonic()
         if size > _LARGEST:
