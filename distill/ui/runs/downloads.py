@@ -118,7 +118,9 @@ def _write(source: Path, parts: list[Path], target: Path) -> None:
                     archive.write(path, name)
             card = source.parent / "README.md"
             if _files(card):
-                archive.writestr(f"{source.name}/README.md", published(card.read_text(encoding="utf-8")))
+                archive.writestr(
+                    f"{source.name}/README.md", without_places(published(card.read_text("utf-8", "replace")))
+                )
             for name, path in _base(source / ADAPTER).items():
                 archive.write(path, name)
     else:
