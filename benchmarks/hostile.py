@@ -58,6 +58,7 @@ class Page:
     process: psutil.Process
     done: str
     going: str
+    config: dict[str, Any] = field(default_factory=dict)  # the page's
     refused: dict[str, int] = field(default_factory=dict)  # what was answered -> how often
     ends: float = 0.0
 
@@ -98,14 +99,6 @@ def nothing(page: Page) -> None:
 
 
 @attack
-def hostile_answers(page: Page) -> None:
-    """Right answers that are hard to compare or to parse, one after another in the queue of questions."""
-    answers = [r"99999999999999999999\ln 3", r"a/7 \ln 3", r"10^{99}\ln 3", "1<x<2<y<3<z", "#### " + ":" * 190]
-    page.many(lambda one=one: page.post("call/generate", {"data": [page.done, "1 + 1?", one]}) for one in answers)
-    _until_answered(page)
-
-
-@attack
 def full_queue(page: Page) -> None:
     """More questions than fit, long ones too."""
     asked = ({"data": [page.done, "How many? " * (number % 900), ""]} for number in range(200))
@@ -134,11 +127,10 @@ def forged(page: Page) -> None:
 @attack
 def sessions(page: Page) -> None:
     """200 browser tabs opened and left."""
-    config = json.load(urllib.request.urlopen(f"{page.url}/config", timeout=60))
 
     def opened(number: int) -> None:
         with contextlib.suppress(OSError):
-            Tab(page.url, page.going, ("train", "insight", "runs")[number % 3], f"203.0.113.{number}", config)
+            Tab(page.url, page.going, ("train", "insight", "runs")[number % 3], f"203.0.113.{number}", page.config)
 
     page.ends += 45
     page.many((lambda number=number: opened(number)) for number in range(200))
@@ -147,11 +139,10 @@ def sessions(page: Page) -> None:
 @attack
 def watchers(page: Page) -> None:
     """40 tabs that watch, each as often as the page asks it to."""
-    config = json.load(urllib.request.urlopen(f"{page.url}/config", timeout=60))
 
     def watch(number: int) -> None:
         with contextlib.suppress(OSError):
-            tab = Tab(page.url, page.going, ("train", "insight")[number % 2], f"203.0.113.{number}", config)
+            tab = Tab(page.url, page.going, ("train", "insight")[number % 2], f"203.0.113.{number}", page.config)
             while time.monotonic() + tab.seconds < page.ends:
                 time.sleep(tab.seconds)
                 tab.tick()
@@ -180,6 +171,14 @@ def large_bodies(page: Page) -> None:
     page.many((lambda body=body: page.post("run/status", body) for body in (many, deep, many)), at_once=3)
 
 
+@attack
+def hostile_answers(page: Page) -> None:
+    """Right answers that are hard to compare or to parse, one after another in the queue of questions."""
+    answers = [r"99999999999999999999\ln 3", r"a/7 \ln 3", r"10^{99}\ln 3", "1<x<2<y<3<z", "#### " + ":" * 190]
+    page.many(lambda one=one: page.post("call/generate", {"data": [page.done, "1 + 1?", one]}) for one in answers)
+    _until_answered(page)
+
+
 def _until_answered(page: Page) -> None:
     """Wait until a question of our own gets through, or the time is up."""
     asked = None
@@ -202,15 +201,22 @@ class Visitor(threading.Thread):
         self.memory_mb: list[float] = []
 
     def run(self) -> None:
-        tab = Tab(self.page.url, self.page.going, "train", VISITOR)
+        tab = Tab(self.page.url, self.page.going, "train", VISITOR, self.page.config)
+        stranger = {"data": [self.page.going, "not the owner's"]}
         while not self.leaves.is_set():
-            self.looks.append(tab.tick())
-            for body in ({"data": [self.page.going]}, {"data": [self.page.going, "not the owner's"]}):
-                began = time.perf_counter()
-                self.page.post("run/status" if len(body["data"]) == 1 else "run/stop", body, VISITOR)
-                self.asked.append(time.perf_counter() - began)
+            self.looks.append(_seconds(tab.tick))
+            for path, body in (("run/status", {"data": [self.page.going]}), ("run/stop", stranger)):
+                self.asked.append(_seconds(lambda path=path, body=body: self.page.post(path, body, VISITOR)))
             self.memory_mb.append(self.page.process.memory_info().rss / 2**20)
             time.sleep(0.5)
+
+
+def _seconds(ask: Callable[[], Any]) -> float:
+    """How long it takes to be answered, or to give up."""
+    began = time.perf_counter()
+    with contextlib.suppress(OSError):
+        ask()
+    return time.perf_counter() - began
 
 
 def main() -> None:
@@ -224,7 +230,8 @@ def main() -> None:
         (home / "tmp").mkdir()
         server, url = serve(home, True, DISTILL_OWNER_SECRET=SECRET, GRADIO_TEMP_DIR=str(home / "tmp"))
         leaving.callback(server.kill)
-        page = Page(url, psutil.Process(server.pid), done.name, going.name)
+        config = json.load(urllib.request.urlopen(f"{url}/config", timeout=60))
+        page = Page(url, psutil.Process(server.pid), done.name, going.name, config)
         page.call("status", page.going)
         before = page.process.memory_info().rss / 2**20
         figures = {one: under(page, ATTACKS[one]) for one in chosen}
@@ -253,7 +260,7 @@ def under(page: Page, hurt: Callable[[Page], None]) -> dict[str, Any]:
     time.sleep(2)
     visitor.leaves.set()
     visitor.join(timeout=120)
-    return {
+    found = {
         "look_s": round(max(visitor.looks, default=float("inf")), 2),
         "stop_or_status_s": round(max(visitor.asked, default=float("inf")), 2),
         "memory_mb": round(max(visitor.memory_mb, default=0)),
@@ -261,6 +268,8 @@ def under(page: Page, hurt: Callable[[Page], None]) -> dict[str, Any]:
         "looks": len(visitor.looks),
         "told": dict(sorted(page.refused.items(), key=lambda item: -item[1])[:4]),
     }
+    print(hurt.__name__, found, file=sys.stderr, flush=True)
+    return found
 
 
 def cleaned(page: Page, home: Path, ours: set[str]) -> list[str]:
