@@ -118,7 +118,8 @@ def forged(page: Page) -> None:
     wrong = ["../../etc/passwd", 5, None, ["x"], {"path": "/etc/passwd"}, "x" * 100_000, True, "é\u0000", page.going]
     names = ("status", "stop", "resume", "delete", "report")
     many = [(name, one) for name in names for one in wrong] + [("start", one) for one in wrong]
-    page.many(lambda n=n, one=one: page.call(n, one, *([] if n in ("status", "report") else [one])) for n, one in many)
+    more = {"status": 0, "report": 0, "resume": 2, "start": 2}
+    page.many(lambda n=n, one=one: page.call(n, *[one] * (1 + more.get(n, 1))) for n, one in many)
     page.many(
         lambda n=n: page.post("queue/join", {"data": [], "fn_index": n, "session_hash": "x"}) for n in range(-9, 99)
     )
@@ -176,15 +177,14 @@ def hostile_answers(page: Page) -> None:
     """Right answers that are hard to compare or to parse, one after another in the queue of questions."""
     answers = [r"99999999999999999999\ln 3", r"a/7 \ln 3", r"10^{99}\ln 3", "1<x<2<y<3<z", "#### " + ":" * 190]
     page.many(lambda one=one: page.post("call/generate", {"data": [page.done, "1 + 1?", one]}) for one in answers)
-    _until_answered(page)
+    answered(page)
 
 
-def _until_answered(page: Page) -> None:
-    """Wait until a question of our own gets through, or the time is up."""
-    asked = None
-    while asked is None and time.monotonic() < page.ends:
-        asked = page.post("call/generate", {"data": [page.done, "1 + 1?", "2"]}, address="203.0.113.77")
-        time.sleep(1)
+def answered(page: Page) -> None:
+    """Wait until a question of our own is answered, as /generate answers programs."""
+    asked = page.post("call/generate", {"data": [page.done, "1 + 1?", "2"]}, VISITOR)
+    with contextlib.suppress(OSError, TypeError):
+        urllib.request.urlopen(f"{page.url}/gradio_api/call/generate/{asked['event_id']}", timeout=120).read()
 
 
 # --- the visitor -----------------------------------------------------------------------------------------------------
@@ -232,7 +232,7 @@ def main() -> None:
         leaving.callback(server.kill)
         config = json.load(urllib.request.urlopen(f"{url}/config", timeout=60))
         page = Page(url, psutil.Process(server.pid), done.name, going.name, config)
-        page.call("status", page.going)
+        answered(page)  # torch and the student are loaded once, by whoever asks first: that is no attack
         before = page.process.memory_info().rss / 2**20
         figures = {one: under(page, ATTACKS[one]) for one in chosen}
         left = cleaned(page, home, {done.name, going.name})

@@ -36,6 +36,7 @@ def serve(home: Path, public: bool = False, **environment: str) -> tuple[subproc
         cwd=ROOT,
         env={**os.environ, "DISTILL_HOME": str(home), **environment},
         stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL if public else None,  # gradio prints a traceback for whatever is forged
     )
     url = f"http://127.0.0.1:{port}"
     for _ in range(300):
