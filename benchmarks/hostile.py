@@ -196,15 +196,15 @@ class Visitor(threading.Thread):
     def __init__(self, page: Page):
         super().__init__(daemon=True)
         self.page, self.leaves = page, threading.Event()
+        self.tab = Tab(page.url, page.going, "train", VISITOR, page.config)  # open before it begins
         self.looks: list[float] = []
         self.asked: list[float] = []
         self.memory_mb: list[float] = []
 
     def run(self) -> None:
-        tab = Tab(self.page.url, self.page.going, "train", VISITOR, self.page.config)
         stranger = {"data": [self.page.going, "not the owner's"]}
         while not self.leaves.is_set():
-            self.looks.append(_seconds(tab.tick))
+            self.looks.append(_seconds(self.tab.tick))
             for path, body in (("run/status", {"data": [self.page.going]}), ("run/stop", stranger)):
                 self.asked.append(_seconds(lambda path=path, body=body: self.page.post(path, body, VISITOR)))
             self.memory_mb.append(self.page.process.memory_info().rss / 2**20)
