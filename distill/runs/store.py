@@ -34,6 +34,7 @@ from distill.runs.views import RunView, forget, view
 # How long OpenMP's threads spin for one another. Unbounded, as by default, a browser on one of two cores makes training
 # more than five times as slow; with this twice, and on a quiet machine it costs one part in twenty.
 _SPIN = "10000"
+OWNER_SECRET = "DISTILL_OWNER_SECRET"  # with which the owner of a public page proves to be it: no worker's business
 STOP_AFTER = "DISTILL_STOP_AFTER"  # a worker's variable: seconds of work after which it saves and stops
 JOB = "job.json"  # in the folder of a run that is done elsewhere and mirrored here: which Job it is
 NEEDED_MB = 200  # free disk a run asks for when it is started or resumed: checkpoints, adapter, signals
@@ -138,6 +139,7 @@ def spawn(folder: Path, in_turn: bool, token: str | None = None, hours: float | 
     path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
     module = "distill.hub.job_follower" if (folder / JOB).exists() else "distill.training.worker"
     limited = {} if hours is None else {STOP_AFTER: f"{hours * 3600:.0f}"}
+    around = {name: value for name, value in os.environ.items() if name != OWNER_SECRET}
     with open(folder / "stdout.log", "ab") as log:
         worker = subprocess.Popen(
             [sys.executable, "-m", module, str(folder), *(["--in-turn"] if in_turn else [])],
@@ -145,7 +147,7 @@ def spawn(folder: Path, in_turn: bool, token: str | None = None, hours: float | 
             stdout=log,
             stderr=subprocess.STDOUT,
             start_new_session=True,
-            env={"GOMP_SPINCOUNT": _SPIN, **os.environ, "PYTHONPATH": path, **acting_for(token), **limited},
+            env={"GOMP_SPINCOUNT": _SPIN, **around, "PYTHONPATH": path, **acting_for(token), **limited},
         )
     try:
         # Known before the worker says so itself, so that a second start is refused and an early death is seen.

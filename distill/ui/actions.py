@@ -78,8 +78,7 @@ def _one_of_few(visitor: Visitor) -> Iterator[None]:
 
     What costs nothing is looked at first. Raises UserError.
     """
-    check_share(visitor)
-    check_queue()
+    check_turn(visitor)
     if not _checking().acquire(timeout=_PATIENCE):
         raise UserError("Many runs are being started at this moment: try again in a few seconds.")
     try:
@@ -178,6 +177,12 @@ def check_share(visitor: Visitor) -> None:
             f"{here} runs from your network address are running or waiting, the most one may have: try again when one "
             "is done."
         )
+
+
+def check_turn(visitor: Visitor) -> None:
+    """Raises UserError where neither the visitor nor the queue has room for another run."""
+    check_share(visitor)
+    check_queue()
 
 
 def check_queue() -> None:

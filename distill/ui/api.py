@@ -44,6 +44,7 @@ def build(session: PageSession) -> None:
         who = session.who(token, request=request)
         if not who.id:
             raise UserError("That token was not issued by this server: leave it out to get a new one.")
+        actions.check_turn(who)  # before anything is read: a flood of refused starts must cost next to nothing
         run = actions.start(run_config.load(preset, _overrides(overrides)), who, session.public)
         return {"run": run, "token": token}
 

@@ -35,11 +35,11 @@ from distill.models.hub_lookup import PATIENCE
 from distill.models.references import model_path
 from distill.runs.index import list_runs
 from distill.runs.retention import OWNER
+from distill.runs.store import OWNER_SECRET as SECRET
 
 if TYPE_CHECKING:
     from distill.config.run_config import ModelRef
 
-SECRET = "DISTILL_OWNER_SECRET"  # the environment variable with which the owner of a server proves to be it
 _SIGNED_IN = "name:"  # what the id of a visitor who signed in begins with
 _BY_SECRET = "owner:"  # what the id of whoever gave the secret begins with
 _SHORTEST = 16  # characters of a secret: a shorter one could be guessed
