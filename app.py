@@ -8,11 +8,17 @@ from typing import Any
 
 import gradio as gr
 from huggingface_hub import constants as hub
+from starlette.middleware import Middleware
 
+from distill.config.errors import UserError
+from distill.config.limits import limit
 from distill.config.paths import home
 from distill.config.secrets import guard_output
 from distill.hub import zerogpu  # noqa: F401 - on ZeroGPU `spaces` comes before CUDA, and what it lends GPUs to before launch()
-from distill.ui.page import CSS, build, head, theme
+from distill.runs.retention import keep_tidy
+from distill.ui.auth import check_secret
+from distill.ui.page import CSS, PUBLIC_CACHE, build, head, theme
+from distill.ui.traffic import UploadLimit, guard_queue
 
 _LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
@@ -27,14 +33,25 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--open", action="store_true", help="open a browser too")
     options = parser.parse_args(arguments)
     public = options.share or options.host not in _LOOPBACK
-    launch(public, server_name=options.host, server_port=options.port, share=options.share, inbrowser=options.open)
+    try:
+        launch(public, server_name=options.host, server_port=options.port, share=options.share, inbrowser=options.open)
+    except UserError as error:
+        parser.exit(2, f"{error}\n")
 
 
 def launch(public: bool = False, **kwargs: Any) -> gr.Blocks:
     """The launched page, the same wherever it runs; `kwargs` go to gr.Blocks.launch."""
+    more: dict[str, Any] = {}
     if public:
         _forget_credentials()
-    page = build(public).queue(max_size=64, default_concurrency_limit=8)
+        check_secret()
+        keep_tidy()
+        more["app_kwargs"] = {"middleware": [Middleware(UploadLimit, kept=sum(PUBLIC_CACHE))]}
+    # Gradio counts all events in statistics that nobody may see here, and makes them anew after each.
+    os.environ |= {"GRADIO_ANALYTICS_MAX_EVENTS": "1", "GRADIO_ANALYTICS_CACHE_FREQUENCY": str(2**31)}
+    # api_open: what is queued can't be called past the queue. max_size: guard_queue has limits for each kind.
+    page = build(public).queue(max_size=None, default_concurrency_limit=4, api_open=False)
+    guard_queue(page)
     page.launch(
         theme=theme(),
         css_paths=CSS,
@@ -43,6 +60,9 @@ def launch(public: bool = False, **kwargs: Any) -> gr.Blocks:
         run_history=False,
         blocked_paths=[str(home().runs.resolve()), str(home().cache.resolve())],
         max_file_size="20mb",
+        state_session_capacity=int(limit("SESSIONS")),
+        enable_monitoring=False,
+        **more,
         **kwargs,
     )
     return page

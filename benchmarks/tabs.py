@@ -21,16 +21,22 @@ from distill.ui.session import TABS
 ROOT = Path(__file__).parents[1]
 
 
-def serve(home: Path) -> tuple[subprocess.Popen, str]:
-    """`python app.py` with runs and caches in `home`: (its process, its address)."""
+_PUBLIC = "import app; app.launch(True, server_name='127.0.0.1', server_port={})"
+
+
+def serve(home: Path, public: bool = False, **environment: str) -> tuple[subprocess.Popen, str]:
+    """`python app.py` with runs and caches in `home`: (its process, its address). `public`: as strangers reach it, but
+    on loopback."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
+    page = ["-c", _PUBLIC.format(port)] if public else ["app.py", "--port", str(port)]
     process = subprocess.Popen(
-        [sys.executable, "app.py", "--port", str(port)],
+        [sys.executable, *page],
         cwd=ROOT,
-        env={**os.environ, "DISTILL_HOME": str(home)},
+        env={**os.environ, "DISTILL_HOME": str(home), **environment},
         stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL if public else None,  # gradio prints a traceback for whatever is forged
     )
     url = f"http://127.0.0.1:{port}"
     for _ in range(300):
@@ -45,10 +51,12 @@ def serve(home: Path) -> tuple[subprocess.Popen, str]:
 class Tab:
     """One visitor's tab that watches a run."""
 
-    def __init__(self, url: str, run: str, tab: str):
+    def __init__(self, url: str, run: str, tab: str, address: str = "", config: dict[str, Any] | None = None):
+        """`address`: the one that a proxy on this machine would say it comes from. `config`: the page's, if known."""
         self.url, self.run = url, run
         self.session = secrets.token_hex(5)
-        self.config = json.load(urllib.request.urlopen(f"{url}/config", timeout=60))
+        self.headers = {"X-Forwarded-For": address} if address else {}
+        self.config = config or json.load(urllib.request.urlopen(f"{url}/config", timeout=60))
         self.seconds = 1.0
         self.bytes = 0
         timers = [c["id"] for c in self.config["components"] if c["type"] == "timer"]
@@ -82,7 +90,7 @@ class Tab:
         request = urllib.request.Request(
             f"{self.url}/gradio_api/run/predict?run={self.run}",
             data=json.dumps(body).encode(),
-            headers={"Content-Type": "application/json"},
+            headers={"Content-Type": "application/json", **self.headers},
         )
         with urllib.request.urlopen(request, timeout=60) as answer:
             content = answer.read()

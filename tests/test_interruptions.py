@@ -2,6 +2,7 @@
 
 import json
 import resource
+import shutil
 import signal
 import subprocess
 import sys
@@ -29,10 +30,10 @@ from distill.config import run_config as configs
 from distill.config.errors import UserError
 from distill.models.hardware import detect
 from distill.runs import store
-from distill.runs.events import EventWriter, Metric, Stage, latest_by_step, read
+from distill.runs.events import EventWriter, Metric, Stage, Status, Warning, latest_by_step, read
 from distill.training.artifacts import report_failure
 from distill.training.pipeline import Pipeline
-from distill.training.trainer import STATE_FILE
+from distill.training.trainer import DIGESTS, STATE_FILE, is_whole
 
 
 def metrics(folder):
@@ -226,3 +227,69 @@ def test_a_worker_with_a_wrong_config_exits_2_and_says_why(tmp_path):
     )
     assert worker.returncode == 2
     assert store.view(folder).reason == "budget.steps is 0: it must be at least 1."
+
+
+# --- damaged checkpoints ---------------------------------------------------------------------------------------------
+
+
+def cut(file):
+    file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
+
+
+def flip(file):
+    content = bytearray(file.read_bytes())
+    content[-20] ^= 1
+    file.write_bytes(content)
+
+
+DAMAGE = {
+    "cut": lambda folder: cut(folder / "adapter_model.safetensors"),
+    "flipped": lambda folder: flip(folder / STATE_FILE),
+    "emptied": lambda folder: (folder / "optimizer.pt").write_bytes(b""),
+    "gone": lambda folder: (folder / "scheduler.pt").unlink(),
+    "no numbers": lambda folder: (folder / "trainer_state.json").write_text("{"),
+    "no digests": lambda folder: (folder / DIGESTS).write_text("[]"),
+}
+OLDER = {  # of checkpoints that were saved without digests
+    "cut": DAMAGE["cut"],
+    "flipped": lambda folder: flip_inside(folder / "optimizer.pt"),
+    "gone": lambda folder: (folder / STATE_FILE).unlink(),
+    "no numbers": DAMAGE["no numbers"],
+}
+
+
+def flip_inside(file):
+    content = bytearray(file.read_bytes())
+    content[len(content) // 2] ^= 1
+    file.write_bytes(content)
+
+
+@pytest.mark.parametrize("kind", [*DAMAGE, *(f"older: {kind}" for kind in OLDER)])
+def test_a_damaged_checkpoint_is_not_whole(uninterrupted, tmp_path, kind):
+    checkpoint = tmp_path / "checkpoint-8"
+    shutil.copytree(uninterrupted / "checkpoints" / "checkpoint-8", checkpoint)
+    assert is_whole(checkpoint)
+    if kind.startswith("older"):
+        (checkpoint / DIGESTS).unlink()
+        assert is_whole(checkpoint)
+    {**DAMAGE, **{f"older: {name}": hurt for name, hurt in OLDER.items()}}[kind](checkpoint)
+    assert not is_whole(checkpoint)
+
+
+@pytest.mark.parametrize("damaged", [("checkpoint-8",), ("checkpoint-8", "checkpoint-6")])
+def test_a_run_goes_on_from_the_newest_whole_checkpoint_and_says_so(uninterrupted, tmp_path, damaged):
+    folder = tmp_path / "runs" / "0123456789ab"
+    shutil.copytree(uninterrupted, folder)
+    shutil.rmtree(folder / "adapter")
+    with EventWriter(folder / "events.jsonl") as writer:
+        writer.write(Status(state="stopped"))
+    for name in damaged:
+        cut(folder / "checkpoints" / name / "adapter_model.safetensors")
+    done = distill("resume", folder, "--json")
+    assert done.returncode == 0, done.stderr
+    events, _ = read(folder / "events.jsonl")
+    warned = [event.text for event in events if isinstance(event, Warning) and event.code == "checkpoint_damaged"]
+    then = "training goes on from checkpoint-6" if len(damaged) == 1 else "training begins anew"
+    assert len(warned) == 1 and warned[0].endswith(f"set aside: {then}.") and "checkpoint-8" in warned[0]
+    assert weights(folder) == weights(uninterrupted)
+    assert is_whole(folder / "checkpoints" / "checkpoint-8")

@@ -12,6 +12,7 @@ import os
 import threading
 from dataclasses import dataclass
 
+from distill.config.paths import home
 from distill.config.settings import TRACKERS
 from distill.models.hardware import Machine, is_zerogpu
 from distill.models.hub_errors import own_token
@@ -51,7 +52,7 @@ def offline() -> bool:
 
 def features(machine: Machine) -> list[Feature]:
     """What can be told at once, without a look at the network."""
-    return [_gpu(machine), *_space(machine), _token(), _oauth(), *_packages(machine)]
+    return [_gpu(machine), _home(), *_space(machine), _token(), _oauth(), *_packages(machine)]
 
 
 def off(machine: Machine) -> list[str]:
@@ -101,6 +102,16 @@ def _gpu(machine: Machine) -> Feature:
     fast = ", though this CPU has AMX, which halves that" if machine.amx else ""
     long = "none here, so students of half a billion parameters and more take hours or days"
     return Feature("GPU", False, long + fast)
+
+
+def _home() -> Feature:
+    """Whether runs and caches can be written."""
+    for place in home():
+        there = next((one for one in (place, *place.absolute().parents) if one.exists()), place)
+        if not (there.is_dir() and os.access(there, os.W_OK)):
+            why = f"{place} can't be written, so no run can be started; set DISTILL_HOME to a folder that can be"
+            return Feature("runs and caches", False, why)
+    return Feature("runs and caches", True, f"in {home().runs} and {home().cache}")
 
 
 def _space(machine: Machine) -> list[Feature]:

@@ -7,13 +7,12 @@ away. Events, output, answers and checkpoints stay here.
 from __future__ import annotations
 
 import json
-import re
-from pathlib import Path, PureWindowsPath
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import TYPE_CHECKING
 
-from distill.config import paths
 from distill.config import run_config as configs
 from distill.config.errors import UserError
+from distill.config.places import without_places
 from distill.models import hub_errors
 from distill.models.hub_errors import TOKENS
 from distill.runs import store
@@ -24,8 +23,6 @@ if TYPE_CHECKING:
 
 _WEIGHTS, _ADAPTER = "adapter_model.safetensors", "adapter_config.json"
 _BESIDE = ("report.json", "config.yaml", "gate.safetensors", "heads.safetensors")
-# A path inside a sentence: at least two parts, and not the end of a URL, of a fraction or of a Hub id.
-_PATH = re.compile(r"(?<![\w:/.~-])~?/(?:[\w.@+-]+/)+([\w.@+-]*)|\b[A-Za-z]:\\(?:[^\\\s\"']+\\)+([^\\\s\"']*)")
 _OTHER_NAME = "the Hub does not take it as {repo}{hint}: try another name."
 _NOT_YOURS = (
     f"the token may not write to {{repo}}{{hint}}: is the name before the '/' yours, and may the token write? {TOKENS} "
@@ -79,8 +76,8 @@ def contents(folder: Path, repo_id: str) -> dict[str, Path | bytes]:
         if not (folder / "adapter" / part).is_file():
             raise UserError(f"Run {folder.name} has no adapter to push: {folder / 'adapter'} lacks {part}.")
     dumped = seen.config.model_dump(mode="json")
-    config = configs.parse(_without_places(dumped))
-    report = _without_places(seen.report)
+    config = configs.parse(without_places(dumped))
+    report = without_places(seen.report)
     found: dict[str, Path | bytes] = {
         path.name: path
         for path in sorted((folder / "adapter").iterdir())  # no folder of it is PEFT's own; a link could lead anywhere
@@ -106,34 +103,8 @@ def contents(folder: Path, repo_id: str) -> dict[str, Path | bytes]:
 def _adapter_config(file: Path) -> Path | bytes:
     """With the base model's name where it holds a folder: the zoo's is "student-tiny" wherever the zoo is."""
     said = json.loads(file.read_text(encoding="utf-8"))
-    kept = _without_places(said)
+    kept = without_places(said)
     return file if kept == said else (json.dumps(kept, indent=2) + "\n").encode()
-
-
-def _without_places(value: Any) -> Any:
-    """What JSON holds, with the last part of each absolute path, alone or inside a sentence."""
-    if isinstance(value, dict):
-        return {key: _without_places(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return [_without_places(item) for item in value]
-    if not isinstance(value, str):
-        return value
-    if Path(value).is_absolute() or value.startswith("~/") or PureWindowsPath(value).is_absolute():
-        return re.split(r"[/\\]", value.rstrip("/\\"))[-1] or "folder"
-    for place in _own_places():
-        value = re.sub(re.escape(place) + r"(?:[/\\][^\s:,;\"'()]*)*", lambda found: _last(found[0]), value)
-    return _PATH.sub(lambda found: _last(found[0]), value)
-
-
-def _own_places() -> list[str]:
-    """Folders of this machine that texts may name, as they may have spaces in them; the longest first."""
-    home = paths.home()
-    places = {str(place.resolve()) for place in (Path.home(), Path.cwd(), paths.ROOT, home.runs, home.cache)}
-    return sorted((place for place in places if len(place) > 1), key=len, reverse=True)
-
-
-def _last(path: str) -> str:
-    return re.split(r"[/\\]", path.rstrip("/\\"))[-1]
 
 
 # --- the Hub ---------------------------------------------------------------------------------------------------------

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 
 from distill.config import run_config as configs
 from distill.config.errors import Stopped, UserError
+from distill.config.limits import limit
 from distill.config.paths import home
 from distill.config.secrets import Redacting
 from distill.hub.fetch import fetch, fetch_models
@@ -51,6 +52,7 @@ SLICE, SHORTEST = 120.0, 30.0  # seconds of GPU time asked for at once; where th
 ANSWERING = 60  # seconds, for one question to the student or to a teacher
 LEFT = "the page it was trained from was closed; resume continues from here"
 ASKED = "stopped on request; resume continues from here"
+LATE = "saved and stopped after the longest time that a visitor's run may take here; resume continues from here"
 
 _BEAT = 1.0  # seconds between two signs of life of a run
 _SLICE_BEAT = 0.2  # the same of a slice: a generator can be closed only while it gives one
@@ -184,6 +186,7 @@ class _Slices:
         self._token = token
         self.seconds = seconds
         self.left = False  # whether whoever asked for them has gone
+        self._ends = math.inf  # on the clock of time.monotonic
 
     def carry_out(self) -> None:
         """To the run's end, which is said in the run whatever it is."""
@@ -200,10 +203,11 @@ class _Slices:
         turn = None
         try:
             turn = queue.take(self.folder, True, self._should_stop)
+            self._ends = time.monotonic() + limit("RUN_HOURS") * 3600
             self._prepare(writer)
             return self._go_on(writer)
         except Stopped:
-            return Status(state="stopped", reason=LEFT if self.left else ASKED)
+            return Status(state="stopped", reason=LEFT if self.left else LATE if self._is_late() else ASKED)
         except Exception as error:
             last = refusal(error)
             if last is None:
@@ -217,7 +221,10 @@ class _Slices:
                 queue.give_back(turn)
 
     def _should_stop(self) -> bool:
-        return self.left or (self.folder / "STOP").exists()
+        return self.left or self._is_late() or (self.folder / "STOP").exists()
+
+    def _is_late(self) -> bool:
+        return time.monotonic() > self._ends
 
     def _prepare(self, writer: EventWriter) -> None:
         """All that needs no GPU, as its seconds count: models and data are fetched, libraries imported."""

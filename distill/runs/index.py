@@ -45,7 +45,7 @@ def find(ref: str | os.PathLike[str], runs_dir: str | os.PathLike[str] | None = 
 
 def find_id(run_id: str, runs_dir: str | os.PathLike[str] | None = None) -> Path:
     """As `find`, but for ids alone: what a page may be asked for by strangers is no path. Raises ConfigError."""
-    if not re.fullmatch(r"[0-9a-f]{1,12}", str(run_id)):
+    if not isinstance(run_id, str) or not re.fullmatch(r"[0-9a-f]{1,12}", run_id):
         raise ConfigError(f"There is no run {str(run_id)[:40]!r} here.")
     whole = (Path(runs_dir) if runs_dir is not None else home().runs) / run_id
     return whole.resolve() if is_run(whole) else find(run_id, runs_dir)  # whole: no look at all the others

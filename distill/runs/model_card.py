@@ -68,6 +68,10 @@ _NEEDS = """
 The base model is not on the Hub: give the folder that holds it,
 `PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained("path/to/{base}"), "{place}")`{where}.
 """
+_BESIDE = """
+The base model, `{base}`, comes with distill. The zip that the page offers has it beside the adapter: run this in the
+folder that holds both.
+"""
 
 
 def model_card(report: dict[str, Any], config: RunConfig, repo: str | None = None) -> str:
@@ -78,7 +82,7 @@ def model_card(report: dict[str, Any], config: RunConfig, repo: str | None = Non
     return _CARD.format(
         base=f"base_model: {base}\n" if at_hub or repo is None else "",
         place=repo or "adapter",
-        needs=_needs(base, repo) if repo and not at_hub else "",
+        needs=_needs(base, repo) if not at_hub else "",
         epochs=_epochs(report),
         student=report["student"],
         taught_by=teachers,
@@ -105,8 +109,10 @@ def model_card(report: dict[str, Any], config: RunConfig, repo: str | None = Non
     )
 
 
-def _needs(base: str, repo: str) -> str:
+def _needs(base: str, repo: str | None) -> str:
     """How to get a base model that nobody can fetch."""
+    if repo is None:
+        return _BESIDE.format(base=base) if zoo_folder(base) else ""
     where = " (it comes with distill, in assets/zoo)" if zoo_folder(base) else ""
     return _NEEDS.format(base=base, place=repo, where=where)
 

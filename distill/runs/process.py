@@ -1,6 +1,7 @@
 """Which process is at a run: process.json says who, worker.lock that nobody else may be.
 
-A process is known by its pid and the moment it was made, as pids are used again.
+A process is known by its pid and the moment it was made, as pids are used again. Where the system tells it (Linux),
+that moment is counted in ticks since this machine's start, which setting the clock does not change.
 """
 
 from __future__ import annotations
@@ -22,10 +23,11 @@ _held: dict[Path, filelock.FileLock] = {}  # locks last as long as something ref
 
 @dataclass(frozen=True)
 class Process:
-    """`create_time`: Unix time in seconds, as psutil gives it."""
+    """`create_time`: Unix time in seconds, as psutil gives it. `ticks`: "boot id:ticks since then", None if unknown."""
 
     pid: int
     create_time: float
+    ticks: str | None = None
 
     def terminate(self) -> None:
         """SIGTERM to the process's whole group where it leads one, else to it alone."""
@@ -77,7 +79,7 @@ def release(folder: str | os.PathLike[str]) -> None:
 def remember(folder: Path, pid: int) -> None:
     """Write down that process `pid` is at the run. Nothing is written for a process that is gone already."""
     try:
-        content = {"pid": pid, "create_time": psutil.Process(pid).create_time()}
+        content = {"pid": pid, "create_time": psutil.Process(pid).create_time(), "ticks": _ticks(pid)}
     except psutil.Error:
         return
     write_atomically(folder / "process.json", json.dumps(content))
@@ -90,10 +92,21 @@ def live_process(folder: Path) -> Process | None:
         return None
     try:
         process = psutil.Process(recorded.pid)
-        # The clock may have been set since, which moves psutil's create_time a little.
-        same = abs(process.create_time() - recorded.create_time) < 2
+        now = _ticks(recorded.pid) if recorded.ticks else None
+        # Elsewhere, and of older runs, there is the time alone, which moves a little where the clock is set.
+        same = now == recorded.ticks if now else abs(process.create_time() - recorded.create_time) < 2
         return recorded if same and process.status() != psutil.STATUS_ZOMBIE else None
     except psutil.Error:
+        return None
+
+
+def _ticks(pid: int) -> str | None:
+    """When a process was made, on a clock that nobody sets; None where the system doesn't say."""
+    try:
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+        # The process's name, in brackets, may have spaces and brackets in it; field 22 is the 20th after it.
+        return f"{boot}:{Path(f'/proc/{pid}/stat').read_bytes().rpartition(b')')[2].split()[19].decode()}"
+    except (OSError, IndexError, ValueError):
         return None
 
 
@@ -105,6 +118,7 @@ def was_started(folder: Path) -> bool:
 def _recorded(folder: Path) -> Process | None:
     try:
         content = json.loads((folder / "process.json").read_text(encoding="utf-8"))
-        return Process(int(content["pid"]), float(content["create_time"]))
-    except (OSError, ValueError, KeyError, TypeError):
+        ticks = content.get("ticks")
+        return Process(int(content["pid"]), float(content["create_time"]), str(ticks) if ticks else None)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None

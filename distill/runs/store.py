@@ -34,33 +34,58 @@ from distill.runs.views import RunView, forget, view
 # How long OpenMP's threads spin for one another. Unbounded, as by default, a browser on one of two cores makes training
 # more than five times as slow; with this twice, and on a quiet machine it costs one part in twenty.
 _SPIN = "10000"
+OWNER_SECRET = "DISTILL_OWNER_SECRET"  # with which the owner of a public page proves to be it: no worker's business
+STOP_AFTER = "DISTILL_STOP_AFTER"  # a worker's variable: seconds of work after which it saves and stops
 JOB = "job.json"  # in the folder of a run that is done elsewhere and mirrored here: which Job it is
-NEEDED_MB = 200  # free disk a new run asks for: checkpoints, adapter, signals
+NEEDED_MB = 200  # free disk a run asks for when it is started or resumed: checkpoints, adapter, signals
+_DRAWS = 20  # ids
+_CHANGED = ("config.yaml", "STOP", "process.json")  # what resume changes, beside the events
 Begin = Callable[[Path, bool], Any]  # (the run's folder, whether it waits for its turn)
 
 
 def create(config: RunConfig, runs_dir: str | os.PathLike[str] | None = None) -> Path:
     """A new run folder, queued. Raises ConfigError where the folder can't be written or the disk is nearly full."""
     parent = Path(runs_dir) if runs_dir is not None else home().runs
-    folder = parent / secrets.token_hex(6)
+    folder = None  # only what was made here is removed again
     try:
         parent.mkdir(parents=True, exist_ok=True)
-        free = shutil.disk_usage(parent).free // 2**20
-        if free < NEEDED_MB:
-            raise ConfigError(
-                f"The disk of {parent} has {free:,} MB free, and a run needs {NEEDED_MB:,} MB: delete old runs there, "
-                "or choose another folder with --runs."
-            )
-        folder.mkdir()
+        check_disk(parent)
+        folder = _new_folder(parent)
         (folder / "config.yaml").write_text(configs.to_yaml(absolute(config)), encoding="utf-8")
         _say(folder, Status(state="queued"))
     except (OSError, UserError) as error:
-        shutil.rmtree(folder, ignore_errors=True)
+        if folder is not None:
+            shutil.rmtree(folder, ignore_errors=True)
         if isinstance(error, UserError):
             raise
         reason = (error.strerror or str(error)).lower()
-        raise ConfigError(f"Runs can't be written to {parent} ({reason}): choose another with --runs.") from error
+        raise ConfigError(
+            f"Runs can't be written to {parent} ({reason}): choose another folder with --runs, or set DISTILL_HOME to "
+            "one that can be written."
+        ) from error
     return folder
+
+
+def _new_folder(parent: Path) -> Path:
+    """A folder with an id of its own: another is drawn where a run has that already. Raises OSError."""
+    for _ in range(_DRAWS):
+        folder = parent / secrets.token_hex(6)
+        try:
+            folder.mkdir()
+        except FileExistsError:
+            continue
+        return folder
+    raise FileExistsError(f"{_DRAWS} ids in a row are taken")
+
+
+def check_disk(parent: Path) -> None:
+    """Raises ConfigError where the disk has no room for what a run saves."""
+    free = shutil.disk_usage(parent).free // 2**20
+    if free < NEEDED_MB:
+        raise ConfigError(
+            f"The disk of {parent} has {free:,} MB free, and a run needs {NEEDED_MB:,} MB: delete old runs there, "
+            "or choose another folder with --runs."
+        )
 
 
 def is_run(folder: Path) -> bool:
@@ -105,13 +130,16 @@ def _writable(folder: Path) -> Iterator[None]:
         raise UserError(f"Run {folder.name} can't be written to ({reason}): check {folder}.") from error
 
 
-def spawn(folder: Path, in_turn: bool, token: str | None = None) -> subprocess.Popen[bytes]:
+def spawn(folder: Path, in_turn: bool, token: str | None = None, hours: float | None = None) -> subprocess.Popen[bytes]:
     """The run's worker, or its follower, started; for `start` and `resume`, which see to it that there is one only.
 
-    `token`: what it asks the Hub with in place of this machine's own. Its environment alone has it.
+    `token`: what it asks the Hub with in place of this machine's own. Its environment alone has it. `hours`: how long
+    it may work until it saves and stops.
     """
     path = os.pathsep.join(filter(None, [str(SOURCES), os.environ.get("PYTHONPATH")]))
     module = "distill.hub.job_follower" if (folder / JOB).exists() else "distill.training.worker"
+    limited = {} if hours is None else {STOP_AFTER: f"{hours * 3600:.0f}"}
+    around = {name: value for name, value in os.environ.items() if name != OWNER_SECRET}
     with open(folder / "stdout.log", "ab") as log:
         worker = subprocess.Popen(
             [sys.executable, "-m", module, str(folder), *(["--in-turn"] if in_turn else [])],
@@ -119,10 +147,14 @@ def spawn(folder: Path, in_turn: bool, token: str | None = None) -> subprocess.P
             stdout=log,
             stderr=subprocess.STDOUT,
             start_new_session=True,
-            env={"GOMP_SPINCOUNT": _SPIN, **os.environ, "PYTHONPATH": path, **acting_for(token)},
+            env={"GOMP_SPINCOUNT": _SPIN, **around, "PYTHONPATH": path, **acting_for(token), **limited},
         )
-    # Known before the worker says so itself, so that a second start is refused and an early death is seen.
-    remember(folder, worker.pid)
+    try:
+        # Known before the worker says so itself, so that a second start is refused and an early death is seen.
+        remember(folder, worker.pid)
+    except OSError:
+        worker.kill()
+        raise
     return worker
 
 
@@ -160,7 +192,7 @@ def resume(
     """Start a stopped, crashed or failed run again where it was saved, with `overrides` of its budget.
 
     `begin`: see `start`. Raises UserError where the run is done or running, ConfigError for an override that is wrong
-    or not of the budget.
+    or not of the budget, or where the disk is nearly full; then the run is as it was.
     """
     folder = Path(folder).resolve()
     _let_leave(folder)
@@ -172,11 +204,35 @@ def resume(
         if seen.state == "done":
             raise UserError(f"Run {folder.name} is done, so there is nothing to resume: start a new one with run.")
         if overrides:
-            _edit(folder, overrides, seen)
-        (folder / "STOP").unlink(missing_ok=True)
-        (folder / "process.json").unlink(missing_ok=True)  # or the run would look crashed until its worker has started
-        _say(folder, Status(state="queued", reason="resumed"))
-        return (begin or spawn)(folder, in_turn)
+            _check_goal(edited(folder, overrides).budget, seen)
+        check_disk(folder.parent)
+        with _unless_it_fails(folder):
+            if overrides:
+                write_atomically(folder / "config.yaml", configs.to_yaml(edited(folder, overrides)))
+            (folder / "STOP").unlink(missing_ok=True)
+            (folder / "process.json").unlink(missing_ok=True)  # or it would look crashed until its worker has started
+            _say(folder, Status(state="queued", reason="resumed"))
+            return (begin or spawn)(folder, in_turn)
+
+
+@contextlib.contextmanager
+def _unless_it_fails(folder: Path) -> Iterator[None]:
+    """Where what is done within fails, the run is as it was again: its config, its STOP and its state."""
+    kept = {name: (folder / name).read_bytes() for name in _CHANGED if (folder / name).exists()}
+    size = (folder / "events.jsonl").stat().st_size if (folder / "events.jsonl").exists() else 0
+    try:
+        yield
+    except BaseException:
+        with contextlib.suppress(OSError):  # truncating needs no room on a disk that is full
+            os.truncate(folder / "events.jsonl", size)
+        for name in _CHANGED:
+            with contextlib.suppress(OSError):
+                if name not in kept:
+                    (folder / name).unlink(missing_ok=True)
+                elif not (folder / name).exists() or (folder / name).read_bytes() != kept[name]:
+                    (folder / name).write_bytes(kept[name])
+        forget(folder)  # what was read of it meanwhile
+        raise
 
 
 def follow(folder: str | os.PathLike[str]) -> subprocess.Popen[bytes]:
@@ -208,13 +264,6 @@ def edited(folder: str | os.PathLike[str], overrides: Sequence[str]) -> RunConfi
                 f"{'.'.join(keys)} can't be changed in a run that has begun: resume can change budget only."
             )
     return configs.load(str(Path(folder) / "config.yaml"), list(overrides))
-
-
-def _edit(folder: Path, overrides: Sequence[str], seen: RunView) -> None:
-    """Write the run's config anew with overrides of its budget. Raises as `edited`, or where `seen` is further on."""
-    changed = edited(folder, overrides)
-    _check_goal(changed.budget, seen)
-    write_atomically(folder / "config.yaml", configs.to_yaml(changed))
 
 
 def _check_goal(budget: BudgetConfig, seen: RunView) -> None:

@@ -13,6 +13,7 @@ from functools import partial
 from pathlib import Path
 
 from distill.config.errors import Stopped, UserError
+from distill.config.messages import listed
 from distill.config.run_config import RunConfig
 from distill.data.problems import Problem
 from distill.data.sources import problems_for
@@ -34,7 +35,14 @@ from distill.training.prepare import Preparation
 from distill.training.probe import Probe, Reading
 from distill.training.progress import Clock, RunReporter
 from distill.training.trackers import Trackers
-from distill.training.trainer import DistillTrainer, NotANumberError, checkpoints, processes_of, training_arguments
+from distill.training.trainer import (
+    DistillTrainer,
+    NotANumberError,
+    checkpoints,
+    processes_of,
+    set_aside,
+    training_arguments,
+)
 
 
 class Pipeline:
@@ -134,6 +142,7 @@ class Pipeline:
         geometry = self.distiller.coupled.get("geometry")
         looks = geometry or (self.preparation.observer(probe_texts) if probe_texts.signals else None)
         said, _ = read(self.folder / "events.jsonl")
+        distributed.by_main(self._skip_damaged)
         last = self._last_checkpoint()
         reached = _step_of(last) if last else 0
         earlier = _readings(said, reached) if last else []
@@ -201,6 +210,15 @@ class Pipeline:
             save_adapter(self.student, self.tokenizer, self.config.student, folder)
 
         return [EpochKeeper(self.folder / "epochs", self.steps // epochs, keep)]
+
+    def _skip_damaged(self) -> None:
+        """Go on from the newest checkpoint that is whole, and say so where that isn't the newest."""
+        damaged = set_aside(self.checkpoints)
+        if damaged:
+            last = self._last_checkpoint()
+            then = f"training goes on from {last.name}" if last else "training begins anew"
+            whose = f"{listed(damaged)} {'is' if len(damaged) == 1 else 'are'} damaged"
+            self.reporter.warn("checkpoint_damaged", f"{whose} and set aside: {then}.")
 
     def _last_checkpoint(self) -> Path | None:
         return next(reversed(checkpoints(self.checkpoints)), None)

@@ -8,27 +8,34 @@ can spoil the weights. What is reported of a step is of the whole step, on every
 
 from __future__ import annotations
 
+import json
 import math
 import shutil
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 from transformers import PrinterCallback, Trainer, TrainingArguments
+from transformers.trainer import TRAINER_STATE_NAME
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
 from distill.config.errors import UserError
+from distill.config.files import sha256_of
 from distill.config.run_config import BudgetConfig
 from distill.models import distributed
 from distill.models.hardware import Machine
 from distill.models.student import load_adapter
 from distill.objectives.base import Batch
+from distill.runs.views import WEIGHTS
 from distill.training.distiller import Distiller, carry_gradients, set_rng_state
 from distill.training.trackers import PROJECT
 
 STATE_FILE = "distiller.safetensors"
+DIGESTS = "digests.json"  # of a checkpoint's other files
 # (the step's micro-batches, steps done) -> metrics of the step, if any
 BeforeStep = Callable[[list[Batch], int], dict[str, float] | None]
 
@@ -207,6 +214,8 @@ class DistillTrainer(Trainer):
     def _put_in_place(self, unfinished: Path) -> None:
         name = f"{PREFIX_CHECKPOINT_DIR}-{self.state.global_step}"
         final = Path(self.args.output_dir) / name
+        digests = {file.name: sha256_of(file) for file in sorted((unfinished / name).iterdir()) if file.is_file()}
+        (unfinished / name / DIGESTS).write_text(json.dumps(digests, indent=1), encoding="utf-8")
         shutil.rmtree(final, ignore_errors=True)
         (unfinished / name).rename(final)
         shutil.rmtree(unfinished, ignore_errors=True)
@@ -226,6 +235,51 @@ def checkpoints(folder: Path) -> list[Path]:
     """The whole checkpoints in `folder`, oldest first."""
     found = folder.glob(f"{PREFIX_CHECKPOINT_DIR}-*")
     return sorted(found, key=lambda path: int(path.name.rsplit("-", 1)[1]))
+
+
+def is_whole(checkpoint: Path) -> bool:
+    """Whether all its files are as they were saved; of an older one, which has no digests, whether they can be read."""
+    try:
+        digests = json.loads((checkpoint / DIGESTS).read_text(encoding="utf-8"))
+        return all(sha256_of(checkpoint / name) == digest for name, digest in digests.items())
+    except FileNotFoundError as error:
+        return Path(error.filename).name == DIGESTS and _is_readable(checkpoint)
+    except (OSError, ValueError, AttributeError):
+        return False
+
+
+def _is_readable(checkpoint: Path) -> bool:
+    files = {file.name: file for file in checkpoint.iterdir()}
+    needed = [WEIGHTS, STATE_FILE, TRAINER_STATE_NAME]
+    if any(name not in files for name in needed) or not any(name.startswith("optimizer") for name in files):
+        return False
+    try:
+        for name, file in files.items():
+            if name.endswith(".safetensors"):
+                load_file(file)
+            elif name.endswith(".json"):
+                json.loads(file.read_text(encoding="utf-8"))
+            elif name.endswith((".pt", ".pth")):  # torch writes zip files, whose parts have checksums
+                with zipfile.ZipFile(file) as parts:
+                    if parts.testzip():
+                        return False
+    except (OSError, ValueError, SafetensorError, zipfile.BadZipFile):
+        return False
+    return True
+
+
+def set_aside(folder: Path) -> list[str]:
+    """Rename the newest checkpoints in `folder` up to the first that is whole, so that nothing goes on from them; their
+    names."""
+    damaged = []
+    for checkpoint in reversed(checkpoints(folder)):
+        if is_whole(checkpoint):
+            break
+        aside = checkpoint.with_name(f"damaged-{checkpoint.name}")
+        shutil.rmtree(aside, ignore_errors=True)
+        checkpoint.rename(aside)
+        damaged.append(checkpoint.name)
+    return damaged
 
 
 def processes_of(checkpoint: Path) -> int:

@@ -16,6 +16,8 @@ import logging
 import os
 import signal
 import sys
+import threading
+import time
 import traceback
 from collections.abc import Callable
 from contextlib import nullcontext
@@ -30,11 +32,14 @@ from distill.models import distributed, references
 from distill.models.hardware import Machine
 from distill.runs import queue
 from distill.runs.events import Error, Event, EventWriter, Status
+from distill.runs.format import duration
 from distill.runs.preflight import check_room
 from distill.runs.process import claim
+from distill.runs.store import STOP_AFTER
 from distill.runs.views import view
 
 DONE, FAILED, WRONG_CONFIG, STOPPED = 0, 1, 2, 130
+_GRACE = 600.0  # seconds to save in, for a worker that has worked as long as it may
 _NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 
@@ -45,7 +50,7 @@ def main(arguments: list[str] | None = None) -> int:
         print("usage: python -m distill.training.worker FOLDER [--in-turn]", file=sys.stderr)
         return WRONG_CONFIG
     folder, in_turn = Path(arguments[0]).resolve(), len(arguments) > 1
-    stop = StopFlag(folder / "STOP")
+    stop = StopFlag(folder / "STOP", _seconds_allowed())
     try:
         distributed.join()
         distributed.by_main(lambda: _claim(folder))
@@ -56,7 +61,7 @@ def main(arguments: list[str] | None = None) -> int:
         return WRONG_CONFIG if isinstance(error, ConfigError) else FAILED
     try:
         with (EventWriter if distributed.is_main() else Mute)(folder / "events.jsonl") as writer:
-            status = _work(folder, writer, stop, in_turn)
+            status = _work(folder, writer, stop, in_turn, stop.last_word)
         if status in (DONE, STOPPED):
             distributed.leave()
         return status
@@ -73,19 +78,55 @@ class Mute(EventWriter):
 
 
 class StopFlag:
-    """Whether somebody asked to stop: by the file STOP, by SIGINT or by SIGTERM."""
+    """Whether somebody asked to stop: by the file STOP, by SIGINT or by SIGTERM; or it has worked as long as it may.
 
-    def __init__(self, path: Path):
+    `seconds`: how long that is from `begin()` on, None for as long as it takes.
+    """
+
+    def __init__(self, path: Path, seconds: float | None = None):
         self.path = path
+        self.seconds = seconds
         self.signalled = False
+        self._ends: float | None = None
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, self._note)
 
     def _note(self, *_: object) -> None:
         self.signalled = True
 
+    def begin(self) -> None:
+        """Its turn has come: from now on its time counts. What hears of no end, as a download may, is ended later."""
+        if self.seconds is None:
+            return
+        self._ends = time.monotonic() + self.seconds
+        last = threading.Timer(
+            self.seconds + _GRACE, os.kill, (os.getpid(), getattr(signal, "SIGKILL", signal.SIGTERM))
+        )
+        last.daemon = True
+        last.start()
+
+    @property
+    def is_late(self) -> bool:
+        return self._ends is not None and time.monotonic() > self._ends
+
     def __call__(self) -> bool:
-        return self.signalled or self.path.exists()
+        return self.signalled or self.is_late or self.path.exists()
+
+    def last_word(self) -> Status:
+        """What is said when all is saved."""
+        if not self.is_late or self.signalled or self.path.exists():
+            return _stopped()
+        reason = (
+            f"saved and stopped after {duration(self.seconds)}, the longest that a visitor's run may take at a time "
+            "here; resume continues from here, after those that wait"
+        )
+        return Status(state="stopped", reason=reason)
+
+
+def _seconds_allowed() -> float | None:
+    """How long this worker may work (s), None for as long as it takes."""
+    said = os.environ.get(STOP_AFTER)
+    return float(said) if said else None
 
 
 def _stopped() -> Status:
@@ -137,6 +178,8 @@ def _carry_out(
     except Stopped:
         writer.write(Status(state="stopped", reason="stopped while it waited for its turn; resume queues it again"))
         return STOPPED
+    if isinstance(stop, StopFlag):
+        stop.begin()
     config = configs.load(folder / "config.yaml")
     references.check_models(config)
     student = check_room(config, _machine(folder))[0]

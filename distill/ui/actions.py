@@ -5,18 +5,20 @@ Both the page's buttons and its named endpoints call these.
 
 from __future__ import annotations
 
-import os
 import re
 import shutil
 import threading
-from collections.abc import Sequence
-from functools import partial
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
 from distill.config import paths, run_config
 from distill.config.errors import UserError
+from distill.config.limits import limit
 from distill.config.messages import nearest
+from distill.config.places import without_places
 from distill.config.requirements import heard
 from distill.config.run_config import ConfigError, RunConfig
 from distill.hub import zerogpu
@@ -25,17 +27,16 @@ from distill.models.references import check_models, is_repository, refuse_gguf
 from distill.runs import index, store
 from distill.runs.estimate import Machine, estimate, text
 from distill.runs.preflight import check_room, refuse_foreseen
+from distill.runs.retention import delete_run
 from distill.runs.store import edited
+from distill.runs.uploads import UPLOAD, upload_name, uploads  # noqa: F401 - the tabs take them from here
 from distill.runs.views import forget
 from distill.ui.auth import Visitor, check_access
 
-MOST_WAITING = 8  # runs in the queue: a later one would wait for hours
-MOST_OF_ONE = 3  # runs of one visitor that are going or waiting, on a public server
-LONGEST_HOURS = 6  # a run on a public server
-
-UPLOAD = re.compile(r"[0-9a-f]{64}\.(jsonl|csv|parquet)")  # what an uploaded file is stored as
+_PATIENCE = 2.0  # seconds that a start waits for others that are being checked
 _STORED = re.compile(r"\b([0-9a-f]{8})[0-9a-f]{56}(\.(?:jsonl|csv|parquet))\b")
 _starting = threading.Lock()  # or visitors who start at once would all find room in the queue
+_strangers = False  # whether the page is reached from other machines, so that it names no place on this one
 
 
 def start(config: RunConfig, visitor: Visitor, public: bool) -> str:
@@ -48,14 +49,14 @@ def start(config: RunConfig, visitor: Visitor, public: bool) -> str:
         check_public(config)
         if not visitor.id:
             raise UserError("This server does not recognize you: reload the page, or leave the token out.")
-    check_models(config)
-    refuse_foreseen(config)
-    check_opened(config, visitor)
-    check_room(config, Machine.here(), visitor.hub_token)
-    check_machine(config, public)
+    with _one_of_few(visitor):
+        check_models(config)
+        refuse_foreseen(config)
+        check_opened(config, visitor)
+        check_room(config, Machine.here(), visitor.hub_token)
+        check_machine(config, public)
     with _starting:
-        if public:
-            check_share(visitor)
+        check_share(visitor)
         check_queue()
         folder = store.create(config)
         try:
@@ -71,10 +72,32 @@ def start(config: RunConfig, visitor: Visitor, public: bool) -> str:
     return folder.name
 
 
+@contextmanager
+def _one_of_few(visitor: Visitor) -> Iterator[None]:
+    """Held while a run is checked: many starts at once must not take all threads of the page.
+
+    What costs nothing is looked at first. Raises UserError.
+    """
+    check_turn(visitor)
+    if not _checking().acquire(timeout=_PATIENCE):
+        raise UserError("Many runs are being started at this moment: try again in a few seconds.")
+    try:
+        yield
+    finally:
+        _checking().release()
+
+
+@cache
+def _checking() -> threading.Semaphore:
+    return threading.Semaphore(int(limit("STARTING")))
+
+
 def _begin(visitor: Visitor) -> store.Begin:
     """How a run is begun: by its worker, which asks the Hub as the visitor; on ZeroGPU, which lends no GPU to a worker,
-    by zerogpu.carry_out."""
-    return zerogpu.take_charge if is_zerogpu() else partial(store.spawn, token=visitor.hub_token)
+    by zerogpu.carry_out. A stranger's is stopped when it has taken as long as it may."""
+    if is_zerogpu():
+        return zerogpu.take_charge
+    return partial(store.spawn, token=visitor.hub_token, hours=None if visitor.local else limit("RUN_HOURS"))
 
 
 def stop(run_id: str, visitor: Visitor) -> str:
@@ -93,24 +116,27 @@ def resume(run_id: str, visitor: Visitor, overrides: Sequence[str] = ()) -> str:
     folder = index.find_id(run_id)
     visitor.check(folder, "resume")
     if not visitor.local:
-        if overrides:
-            check_machine(edited(folder, overrides), public=True)
-        check_opened(run_config.load(folder / "config.yaml"), visitor)
+        with _one_of_few(visitor):
+            if overrides:
+                check_machine(edited(folder, overrides), public=True)
+            check_opened(run_config.load(folder / "config.yaml"), visitor)
     with _starting:
-        if not visitor.local:
-            check_share(visitor)
+        check_share(visitor)
         check_queue()
         store.resume(folder, list(overrides), in_turn=True, begin=_begin(visitor))
     return folder.name
 
 
 def delete(run_id: str, visitor: Visitor) -> str:
-    """Remove a run and all that it made; its id. Raises UserError where it isn't the visitor's or still goes on."""
+    """Remove a run, all that it made and the file it was trained on, unless others need that; its id.
+
+    Raises UserError where it isn't the visitor's or still goes on.
+    """
     folder = index.find_id(run_id)
     visitor.check(folder, "delete")
     if store.alive(folder) and not store.view(folder).final:
         raise UserError(f"Run {folder.name} is still running: stop it first, then delete it.")
-    store.delete(folder)
+    delete_run(folder, visitor.marks)
     return folder.name
 
 
@@ -123,9 +149,9 @@ def check_machine(config: RunConfig, public: bool) -> None:
         return
     if found.seconds is None or found.memory_gb is None:
         raise UserError("The size of this run cannot be estimated, so a public server does not start it.")
-    if found.seconds[0] > LONGEST_HOURS * 3600:
+    if found.seconds[0] > limit("RUN_HOURS") * 3600:
         raise UserError(
-            f"This run would take {text(found.seconds)}, more than the {LONGEST_HOURS} hours a visitor has."
+            f"This run would take {text(found.seconds)}, more than the {limit('RUN_HOURS'):g} hours a visitor has."
         )
 
 
@@ -136,16 +162,33 @@ def check_opened(config: RunConfig, visitor: Visitor) -> None:
 
 
 def check_share(visitor: Visitor) -> None:
-    """Raises UserError where the visitor has as many runs going or waiting as one may."""
-    mine = sum(not run.final and visitor.owns(run.folder) for run in index.list_runs())
-    if mine >= MOST_OF_ONE:
+    """Raises UserError where a stranger, or their network address, has as many runs going or waiting as one may.
+
+    By address too, as anybody can be a new visitor at every start.
+    """
+    if visitor.local or visitor.runs_server:
+        return
+    going = [run.folder for run in index.list_runs() if not run.final]
+    mine, here = sum(map(visitor.started, going)), sum(map(visitor.shares_address, going))
+    if mine >= limit("RUNS_OF_VISITOR"):
         raise UserError(f"{mine} of your runs are running or waiting, the most a visitor may have: stop one first.")
+    if here >= limit("RUNS_OF_ADDRESS"):
+        raise UserError(
+            f"{here} runs from your network address are running or waiting, the most one may have: try again when one "
+            "is done."
+        )
+
+
+def check_turn(visitor: Visitor) -> None:
+    """Raises UserError where neither the visitor nor the queue has room for another run."""
+    check_share(visitor)
+    check_queue()
 
 
 def check_queue() -> None:
     """Raises UserError where as many runs wait as may."""
     waiting = sum(run.state == "queued" and store.alive(run.folder) for run in index.list_runs())
-    if waiting >= MOST_WAITING:
+    if waiting >= limit("RUNS_WAITING"):
         raise UserError(f"{waiting} runs are waiting already, the most allowed: try again when one is done.")
 
 
@@ -192,24 +235,23 @@ def check_public_dataset(name: str) -> None:
         )
 
 
-def uploads() -> Path:
-    """The folder that uploaded files are kept in."""
-    return paths.home().cache / "uploads"
-
-
-def upload_name(path: str | os.PathLike[str]) -> str | None:
-    """The file's name in the folder of uploads, None where it isn't one of them."""
-    path = Path(path)
-    known = UPLOAD.fullmatch(path.name) and path.parent.resolve() == uploads().resolve() and not path.is_symlink()
-    return path.name if known else None
+def hide_places(strangers: bool) -> None:
+    """Whether `published` takes out whatever names a place on this machine: so where strangers read it."""
+    global _strangers
+    _strangers = strangers
 
 
 def published(value: Any) -> Any:
-    """A text, or a JSON value, as visitors may see it: without the paths of uploaded files on the server."""
+    """A text, or a JSON value, as visitors may see it: without the paths of uploaded files on the server, and for
+    strangers without any other path on it."""
+    return without_places(_without_uploads(value)) if _strangers else _without_uploads(value)
+
+
+def _without_uploads(value: Any) -> Any:
     if isinstance(value, dict):
-        return {published(key): published(item) for key, item in value.items()}
+        return {_without_uploads(key): _without_uploads(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [published(item) for item in value]
+        return [_without_uploads(item) for item in value]
     if not isinstance(value, str) or not _STORED.search(value):
         return value
     # YAML may break a line where a folder's name has a space.

@@ -3,7 +3,8 @@
 A visitor is a random id in a token that the browser keeps, signed with this server's key so that it cannot be forged;
 where visitors sign in, their name counts instead. A run's folder keeps only a digest of its owner's id, so reading it
 lets nobody in. A run that was started from the command line has no owner: whoever is at this machine may end it,
-strangers on a public server may not.
+strangers on a public server may not. The owner of a public server may do anything to any run: they give the secret that
+DISTILL_OWNER_SECRET holds, or sign in with the Space's own account.
 
 All visitors share the server's cache, but each of them has to accept a licence for themselves: so the Hub is asked with
 the visitor's own token before anything of a repository is used, even where it is already here.
@@ -20,10 +21,12 @@ import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from distill.config.errors import ConfigError, UserError
+from distill.config.files import write_atomically
 from distill.config.paths import home
 from distill.hub import host
 from distill.models import hub_errors
@@ -31,12 +34,15 @@ from distill.models.hardware import is_zerogpu
 from distill.models.hub_lookup import PATIENCE
 from distill.models.references import model_path
 from distill.runs.index import list_runs
+from distill.runs.retention import OWNER
+from distill.runs.store import OWNER_SECRET as SECRET
 
 if TYPE_CHECKING:
     from distill.config.run_config import ModelRef
 
-_FILE = "owner.json"
 _SIGNED_IN = "name:"  # what the id of a visitor who signed in begins with
+_BY_SECRET = "owner:"  # what the id of whoever gave the secret begins with
+_SHORTEST = 16  # characters of a secret: a shorter one could be guessed
 
 _FRESH = 3600.0  # seconds for which a repository that was open counts as open
 _AT_ONCE = 8  # repositories that are asked about at a time
@@ -53,30 +59,55 @@ class Visitor:
 
     `hub_token`: the token from their sign-in, with which the Hub is asked for them; None without sign-in, and where
     `local`, as this machine's own token counts there. Only this process and those it starts for them use it, and it is
-    never written anywhere.
+    never written anywhere. `address`: a digest of the network address they ask from, "" where that doesn't matter.
     """
 
     id: str
     local: bool
     hub_token: str | None = field(default=None, repr=False, compare=False)
+    address: str = field(default="", repr=False, compare=False)
 
     @property
     def name(self) -> str:
         """The name that this visitor signed in with, "" without sign-in."""
         return self.id.removeprefix(_SIGNED_IN) if self.id.startswith(_SIGNED_IN) else ""
 
+    @property
+    def runs_server(self) -> bool:
+        """Whether they are the owner of this public server: by its secret, or by the Space's account."""
+        if self.local:
+            return False
+        if self.id.startswith(_BY_SECRET):
+            secret = _secret()
+            return bool(secret) and hmac.compare_digest(self.id, _BY_SECRET + _digest(secret))
+        account = os.environ.get("SPACE_AUTHOR_NAME", "")
+        return bool(account and self.name) and self.name.lower() == account.lower()
+
+    @property
+    def marks(self) -> list[str]:
+        """Digests that tell this visitor, and this network address, from others."""
+        return [mark for mark in (_digest(self.id) if self.id else "", self.address) if mark]
+
+    def started(self, folder: Path) -> bool:
+        """Whether this visitor started the run."""
+        owner = _owner(folder)
+        return owner is not None and bool(self.id) and hmac.compare_digest(owner, _digest(self.id))
+
+    def shares_address(self, folder: Path) -> bool:
+        """Whether the run was started from this visitor's network address."""
+        return bool(self.address) and hmac.compare_digest(str(_said(folder).get("address", "")), self.address)
+
     def owns(self, folder: Path) -> bool:
         """Whether this visitor may stop, resume and delete the run."""
-        owner = _owner(folder)
-        if owner is None:
-            return self.local
-        return bool(self.id) and hmac.compare_digest(owner, _digest(self.id))
+        if self.runs_server or (self.local and _owner(folder) is None):
+            return True
+        return self.started(folder)
 
     def whose(self, folder: Path) -> str:
         """Whose run it is, in words, as this visitor sees it."""
         if _owner(folder) is None:
             return "Started from the command line"
-        return "Yours" if self.owns(folder) else "Started by another visitor"
+        return "Yours" if self.started(folder) else "Started by another visitor"
 
     def check(self, folder: Path, what: str) -> None:
         """Raises UserError unless the run is this visitor's."""
@@ -88,40 +119,79 @@ class Visitor:
     def claim(self, folder: Path) -> None:
         """Make the run this visitor's. Without an id it stays nobody's."""
         if self.id:
-            (folder / _FILE).write_text(json.dumps({"owner": _digest(self.id)}), encoding="utf-8")
+            said = {"owner": _digest(self.id), **({"address": self.address} if self.address else {})}
+            write_atomically(folder / OWNER, json.dumps(said))
+
+
+def owner_token(secret: str) -> str:
+    """The token of the owner of this server. Raises UserError where that isn't its secret."""
+    if not _is_secret(secret):
+        raise UserError("That is not this server's owner secret: it is in its environment, as DISTILL_OWNER_SECRET.")
+    return _signed(_BY_SECRET + _digest(secret))
+
+
+def check_secret() -> None:
+    """Raises ConfigError where the owner's secret is set but too short to be one."""
+    if 0 < len(os.environ.get(SECRET, "").strip()) < _SHORTEST:
+        raise ConfigError(f"{SECRET} is too short to be safe: give at least {_SHORTEST} random characters.")
+
+
+def _secret() -> str:
+    said = os.environ.get(SECRET, "").strip()
+    return said if len(said) >= _SHORTEST else ""
+
+
+def _is_secret(text: str) -> bool:
+    """Compared in constant time, so that how long it takes says nothing of how much is right."""
+    secret = _secret()
+    return bool(secret) and hmac.compare_digest(text.strip().encode(), secret.encode())
 
 
 def new_token(name: str | None = None) -> str:
     """A token, "id.signature", for a visitor who has none; the same for everybody who signed in as `name`."""
-    text = f"{_SIGNED_IN}{name}" if name else secrets.token_urlsafe(24)
-    return f"{text}.{_signature(text)}"
+    return _signed(f"{_SIGNED_IN}{name}" if name else secrets.token_urlsafe(24))
 
 
 def hand_over(before: Visitor, after: Visitor) -> None:
     """Give one visitor's runs to another: whoever signs in keeps the runs they started before."""
     for run in list_runs():
-        if before.id and _owner(run.folder) == _digest(before.id):
+        if before.started(run.folder):
             after.claim(run.folder)
 
 
-def visitor(token: str | None, local: bool, hub_token: str | None = None) -> Visitor:
-    """The visitor that a browser's token stands for; `hub_token`: see there. A forged or missing token is nobody's."""
-    text, _, signature = str(token or "").rpartition(".")
+def visitor(token: str | None, local: bool, hub_token: str | None = None, address: str = "") -> Visitor:
+    """The visitor that a browser's token stands for; `hub_token`: see there. A forged or missing token is nobody's.
+
+    The owner's secret is a token too, for programs. `address`: the network address, "" where that doesn't matter.
+    """
+    said = token if isinstance(token, str) else ""
+    if not local and _is_secret(said):
+        said = owner_token(said)
+    text, _, signature = said.rpartition(".")
     signed = bool(text) and hmac.compare_digest(signature.encode(), _signature(text).encode())
-    return Visitor(text if signed else "", local, None if local else hub_token)
+    mark = _signature(f"address:{address}")[:32] if address and not local else ""
+    return Visitor(text if signed else "", local, None if local else hub_token, mark)
 
 
 def _owner(folder: Path) -> str | None:
+    return None if not (folder / OWNER).exists() else str(_said(folder).get("owner", "unreadable"))  # nobody's digest
+
+
+def _said(folder: Path) -> dict[str, str]:
+    """What is written down of who started a run."""
     try:
-        return str(json.loads((folder / _FILE).read_text(encoding="utf-8"))["owner"])
-    except FileNotFoundError:
-        return None
-    except (OSError, ValueError, KeyError, TypeError):
-        return "unreadable"  # nobody's digest
+        said = json.loads((folder / OWNER).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return said if isinstance(said, dict) else {}
 
 
 def _digest(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _signed(text: str) -> str:
+    return f"{text}.{_signature(text)}"
 
 
 def _signature(text: str) -> str:
@@ -129,8 +199,21 @@ def _signature(text: str) -> str:
 
 
 def _key() -> bytes:
-    """This server's key, made when first needed; readable by its user alone."""
+    """This server's key, made when first needed; readable by its user alone. Where nothing can be written, it is this
+    process's alone: the page opens, and says what is wrong when a run is started."""
     path = home().cache / "page.key"
+    try:
+        return _kept_key(path)
+    except OSError:
+        return _passing_key()
+
+
+@cache
+def _passing_key() -> bytes:
+    return secrets.token_bytes(32)
+
+
+def _kept_key(path: Path) -> bytes:
     for _ in range(2):
         try:
             return path.read_bytes()

@@ -12,6 +12,7 @@ import gradio as gr
 
 from distill.config.errors import UserError
 from distill.config.secrets import redacted
+from distill.ui.actions import published
 from distill.ui.html import words
 
 _LOG = logging.getLogger("distill.page")
@@ -46,7 +47,7 @@ def page_error(error: Exception, html: bool = True) -> gr.Error:
     if isinstance(error, gr.Error):
         return error
     if isinstance(error, UserError):
-        text = redacted(str(error))
+        text = published(redacted(str(error)))
         return gr.Error(
             words(text) if html else text, duration=_SECONDS, print_exception=False, title="That can't be done"
         )

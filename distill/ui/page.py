@@ -22,6 +22,7 @@ from distill.ui.train import tab as train
 
 BUILDERS = (configure.build, train.build, insight.build, compare.build, runs.build)  # in the order of TABS
 _CACHE = (3600, 86_400)  # seconds: how often gradio's copies of files are looked at, and how old they get
+PUBLIC_CACHE = (60, 600)  # the same where strangers send them: a file is stored or downloaded within a minute
 
 CSS = [ROOT / "assets" / f"{name}.css" for name in ("page", "pictures", "insight", "runs", "configure", "compare")]
 SCRIPTS = [ROOT / "assets" / name for name in ("pictures.js", "picture-files.js", "page.js")]
@@ -32,9 +33,12 @@ _MONO = ("ui-monospace", "SFMono-Regular", "Menlo", "Consolas", "DejaVu Sans Mon
 
 def build(public: bool = False) -> gr.Blocks:
     """The page, not launched. `public`: it can be reached from other machines, so strangers may look but not touch."""
+    actions.hide_places(public)
     tabs: dict[str, gr.Tab] = {}
     with gr.Blocks(
-        title="Distill: many teachers, one small student", analytics_enabled=False, delete_cache=_CACHE
+        title="Distill: many teachers, one small student",
+        analytics_enabled=False,
+        delete_cache=PUBLIC_CACHE if public else _CACHE,
     ) as page:
         session = PageSession(public)
         _top(session)
@@ -63,7 +67,7 @@ def _off() -> str:
     said = off(Machine.here())
     if not said:
         return ""
-    items = "".join(f"<li>{words(one)}</li>" for one in said)
+    items = "".join(f"<li>{words(actions.published(one))}</li>" for one in said)
     return f'<details class="off"><summary>Not available on this machine</summary><ul>{items}</ul></details>'
 
 
@@ -106,7 +110,7 @@ def bar(run: RunView | None, run_id: str) -> str:
         what += f" · {place} before it in the queue" if place else " · next in the queue"
     ended = run.reason and run.state in ("stopped", "failed", "crashed")
     look = "quiet" if run.state == "stopped" else "reason"
-    why = f'<p class="{look}">{words(run.reason)}</p>' if ended else ""
+    why = f'<p class="{look}">{words(actions.published(run.reason))}</p>' if ended else ""
     now = going()
     other = f' · <a href="?run={words(now)}">another run is training: watch it</a>' if now not in ("", run.id) else ""
     return (

@@ -29,6 +29,7 @@ from distill.runs.views import RunView
 from distill.ui.auth import Visitor, hand_over, new_token, visitor
 from distill.ui.errors import catch_errors
 from distill.ui.html import NO_RUN
+from distill.ui.traffic import address_of
 
 TABS = ("configure", "train", "insight", "compare", "runs")
 FASTEST, SLOWEST, AT_REST = 1.0, 10.0, 5.0  # seconds between ticks
@@ -69,9 +70,13 @@ class PageSession:
         self.parts.append(added)
         return added
 
-    def who(self, token: str | None, oauth_token: gr.OAuthToken | None = None) -> Visitor:
-        """The visitor that a token stands for. `oauth_token`: from their sign-in, where the Hub is asked for them."""
-        return visitor(token, not self.public, oauth_token.token if oauth_token else None)
+    def who(
+        self, token: str | None, oauth_token: gr.OAuthToken | None = None, request: gr.Request | None = None
+    ) -> Visitor:
+        """The visitor that a token stands for. `oauth_token`: from their sign-in, where the Hub is asked for them.
+        `request`: where their network address counts."""
+        hub_token = oauth_token.token if oauth_token else None
+        return visitor(token, not self.public, hub_token, address_of(request) if self.public else "")
 
     # --- wiring ------------------------------------------------------------------------------------------------------
 
@@ -139,13 +144,15 @@ class PageSession:
         opens: str | None,
         lasts: bool,
     ) -> None:
-        def acted(oauth_token: gr.OAuthToken | None, run_id: str, token: str, *values: Any) -> Any:
-            shown_now = handler(self.who(token, oauth_token), run_id, *values)
+        def acted(request: gr.Request, oauth_token: gr.OAuthToken | None, run_id: str, token: str, *values: Any) -> Any:
+            shown_now = handler(self.who(token, oauth_token, request), run_id, *values)
             # One output is given as it is: a list of one would become the id itself.
             return [shown_now, gr.Tabs(selected=opens), *self._opened(opens)] if opens else shown_now
 
-        def lasting(oauth_token: gr.OAuthToken | None, run_id: str, token: str, *values: Any) -> Iterator[Any]:
-            first = acted(oauth_token, run_id, token, *values)
+        def lasting(
+            request: gr.Request, oauth_token: gr.OAuthToken | None, run_id: str, token: str, *values: Any
+        ) -> Iterator[Any]:
+            first = acted(request, oauth_token, run_id, token, *values)
             folder, own = index.find_id(first[0] if opens else first), self.who(token, oauth_token).hub_token
             with closing(zerogpu.carry_out(folder, token=own)) as beats:
                 yield first
@@ -278,7 +285,7 @@ def find_run(run_id: str) -> RunView | None:
 
     For "" the one that is training, else the next in the queue, else the newest.
     """
-    if not run_id:
+    if run_id == "" or run_id is None:
         every = recent_runs()
         waiting = [run for run in every if run.state == "queued"]
         return at_work() or next(iter([*reversed(waiting), *every]), None)

@@ -16,7 +16,7 @@ from distill.config.errors import UserError
 from distill.config.run_config import ConfigError, load
 from distill.runs import store
 from distill.runs.events import EventWriter, Metric, Status
-from distill.runs.process import claim, remember
+from distill.runs.process import claim, live_process, release, remember
 
 ROOT = Path(__file__).parents[2]
 CLAIM = (
@@ -274,3 +274,100 @@ def test_a_worker_that_hears_nothing_is_killed_in_the_end(tmp_path):
     store.stop(folder, grace=0.3, wait=True)
     assert deaf.wait(5) == -signal.SIGKILL
     assert store.view(folder).resumable
+
+
+# --- nothing is lost where something fails ---------------------------------------------------------------------------
+
+
+def test_a_clash_of_ids_harms_no_run(tmp_path, monkeypatch):
+    there = store.create(load("tiny"), tmp_path)
+    before = contents(there)
+    drawn = iter([there.name, there.name, "0123456789ab"])
+    monkeypatch.setattr(store.secrets, "token_hex", lambda _: next(drawn))
+    assert store.create(load("tiny"), tmp_path).name == "0123456789ab"
+    monkeypatch.setattr(store.secrets, "token_hex", lambda _: there.name)
+    with pytest.raises(ConfigError, match="20 ids in a row are taken"):
+        store.create(load("tiny"), tmp_path)
+    assert contents(there) == before
+
+
+def contents(folder):
+    return {path.name: path.read_bytes() for path in folder.iterdir() if path.suffix != ".lock"}
+
+
+def fails(error):
+    def begin(folder, in_turn):
+        raise error
+
+    return begin
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (OSError(28, "No space left on device"), "can't be written to"),
+        (OSError(11, "Resource temporarily unavailable"), "can't be written to"),
+        (UserError("no"), "no"),
+        (None, "MB free, and a run needs"),
+    ],
+)
+@pytest.mark.parametrize("state", ["stopped", "failed"])
+def test_a_resume_that_is_refused_leaves_the_run_as_it_was(tmp_path, monkeypatch, error, said, state):
+    folder = store.create(load("tiny"), tmp_path)
+    with EventWriter(folder / "events.jsonl") as writer:
+        writer.write(Status(state=state, reason="on request"))
+    (folder / "STOP").touch()
+    (folder / "process.json").write_text('{"pid": 1, "create_time": 0}')
+    before = contents(folder)
+    if error is None:
+        usage = store.shutil.disk_usage(tmp_path)
+        monkeypatch.setattr(store.shutil, "disk_usage", lambda _: usage._replace(free=2**20))
+    with pytest.raises(UserError, match=said):
+        store.resume(folder, ["budget.steps=999"], begin=fails(error))
+    assert contents(folder) == before
+    seen = store.view(folder)
+    assert (seen.state, seen.reason, seen.resumable) == (state, "on request", True)
+    assert seen.config.budget.steps != 999
+
+
+# --- the clock may be set --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("hours", [-24, -1, 1, 24 * 365])
+def test_a_clock_that_jumps_loses_no_worker(tmp_path, hours):
+    if not Path("/proc/self/stat").exists():
+        pytest.skip("this system tells no ticks")
+    folder = store.create(load("tiny"), tmp_path)
+    claim(folder)
+    said = json.loads((folder / "process.json").read_text())
+    said["create_time"] += 3600 * hours  # what psutil would give after the clock was set
+    (folder / "process.json").write_text(json.dumps(said))
+    assert live_process(folder).pid == os.getpid()
+    for other in (f"{said['ticks']}0", "another-boot:" + said["ticks"].partition(":")[2]):
+        (folder / "process.json").write_text(json.dumps(said | {"ticks": other}))
+        assert live_process(folder) is None  # another process with its id, or from before a restart
+    release(folder)
+
+
+def test_a_process_that_an_older_version_wrote_down_is_known_by_its_time(tmp_path):
+    folder = store.create(load("tiny"), tmp_path)
+    claim(folder)
+    said = json.loads((folder / "process.json").read_text())
+    del said["ticks"]
+    (folder / "process.json").write_text(json.dumps(said))
+    assert store.alive(folder)
+    (folder / "process.json").write_text(json.dumps(said | {"create_time": said["create_time"] - 60}))
+    assert not store.alive(folder)
+    release(folder)
+
+
+# --- a visitor's run may work so long --------------------------------------------------------------------------------
+
+
+def test_a_run_that_takes_too_long_is_saved_and_stopped_and_says_why(tmp_path):
+    folder = store.create(load("tiny-ce", ["budget.steps=5000", "data.held_out=12"]), tmp_path)
+    worker = store.start(folder, begin=lambda place, in_turn: store.spawn(place, in_turn, hours=1 / 3600))
+    assert worker.wait(timeout=600) == 130
+    seen = store.view(folder)
+    assert seen.state == "stopped" and seen.resumable
+    assert seen.reason.startswith("saved and stopped after 1 s, the longest that a visitor's run may take at a time")

@@ -60,11 +60,11 @@ def test_nothing_is_left_of_a_start_that_fails(home, monkeypatch):
 
 def test_no_more_wait_than_may(home):
     store.create(tiny())  # nobody is at this one, so it doesn't wait for anything
-    for _ in range(actions.MOST_WAITING):
+    for _ in range(8):
         claim(store.create(tiny()))
     with pytest.raises(UserError, match="8 runs are waiting already"):
         actions.start(tiny(), LOCAL, public=False)
-    assert len(index.list_runs()) == actions.MOST_WAITING + 1
+    assert len(index.list_runs()) == 8 + 1
 
 
 @pytest.mark.parametrize(
@@ -138,7 +138,7 @@ def test_a_public_server_refuses_what_is_too_long_or_unknown():
 
 
 def test_one_visitor_can_not_fill_a_public_queue(home):
-    for _ in range(actions.MOST_OF_ONE):
+    for _ in range(3):
         STRANGER.claim(store.create(tiny()))
     with pytest.raises(UserError, match="the most a visitor may have"):
         actions.start(tiny(), STRANGER, public=True)
@@ -159,7 +159,7 @@ def test_resume_is_no_way_round_what_a_visitor_may_have(home):
         actions.resume(folder.name, STRANGER, ["budget.steps=300000"])
     with pytest.raises(ConfigError, match="resume can change budget only"):
         actions.resume(folder.name, STRANGER, ["student=/etc"])
-    for _ in range(actions.MOST_OF_ONE):
+    for _ in range(3):
         STRANGER.claim(store.create(tiny()))
     with pytest.raises(UserError, match="the most a visitor may have"):
         actions.resume(folder.name, STRANGER)

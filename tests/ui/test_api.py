@@ -120,7 +120,7 @@ def test_what_is_wrong_is_one_sentence(client, endpoint, arguments, said):
 
 
 def test_every_endpoint_is_named_documented_and_no_other_is_public(client):
-    named = {"/start", "/stop", "/resume", "/status", "/report", "/generate"}
+    named = {"/start", "/stop", "/resume", "/delete", "/status", "/report", "/generate"}
     assert set(client.view_api(return_format="dict", print_info=False)["named_endpoints"]) == named
     usage = (Path(app.__file__).parent / "docs" / "usage.md").read_text(encoding="utf-8")
     assert set(re.findall(r'api_name="(/\w+)"', usage)) == named

@@ -1,5 +1,9 @@
 """What a visitor may take home: copies outside the run's folder, and nothing but what is named."""
 
+import json
+import os
+import subprocess
+import sys
 import tempfile
 import zipfile
 from pathlib import Path
@@ -8,6 +12,7 @@ import pytest
 from run_cases import made
 
 from distill.config.errors import UserError
+from distill.config.paths import ROOT, home, zoo_folder
 from distill.ui.actions import uploads
 from distill.ui.runs import downloads
 
@@ -85,3 +90,57 @@ def test_runs_whose_ids_begin_alike_keep_their_own_files(folder):
     finally:
         (twin / "report.json").unlink()
         twin.rmdir()
+
+
+# --- an adapter that works anywhere ----------------------------------------------------------------------------------
+
+LOAD = """
+import os, sys
+from peft import AutoPeftModelForCausalLM
+model = AutoPeftModelForCausalLM.from_pretrained("adapter")
+print(type(model).__name__, sorted(model.peft_config))
+"""
+
+
+def adapted(student, name):
+    """A run whose adapter names this as its base model, as the worker writes it."""
+    import peft
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    from distill.config.run_config import ModelRef
+    from distill.models.student import save_adapter
+
+    folder = made("tiny-ce").folder
+    base = AutoModelForCausalLM.from_pretrained(zoo_folder("student-tiny"))
+    model = peft.get_peft_model(base, peft.LoraConfig(r=2, target_modules="all-linear"))
+    tokenizer = AutoTokenizer.from_pretrained(zoo_folder("student-tiny"))
+    save_adapter(model, tokenizer, ModelRef(model=student), folder / "adapter")
+    config = folder / "adapter" / "adapter_config.json"
+    if name:
+        config.write_text(json.dumps(json.loads(config.read_text()) | {"base_model_name_or_path": name}))
+    (folder / "README.md").write_text(f"the card, from {home().runs.resolve()}/x/y")
+    return folder
+
+
+def test_the_zip_of_a_bundled_students_adapter_loads_elsewhere(tmp_path):
+    with zipfile.ZipFile(downloads.copy(adapted("student-tiny", ""), "adapter")) as archive:
+        archive.extractall(tmp_path)
+    said = {file: file.read_bytes() for file in tmp_path.rglob("*") if file.is_file()}
+    for place in (str(ROOT), str(home().runs.resolve().parent), tempfile.gettempdir()):
+        assert not [file for file, content in said.items() if place.encode() in content]
+    config = json.loads((tmp_path / "adapter" / "adapter_config.json").read_text())
+    assert config["base_model_name_or_path"] == "student-tiny"
+    assert (tmp_path / "adapter" / "README.md").read_text().startswith("the card")
+    elsewhere = {**os.environ, "HF_HUB_OFFLINE": "1"}
+    done = subprocess.run([sys.executable, "-c", LOAD], cwd=tmp_path, env=elsewhere, capture_output=True, text=True)
+    assert done.stdout == "PeftModelForCausalLM ['default']\n", done.stderr
+
+
+@pytest.mark.parametrize(
+    ("named", "base"), [("Qwen/Qwen2.5-0.5B", "Qwen/Qwen2.5-0.5B"), ("/srv/models/my own base", "my own base")]
+)
+def test_the_zip_names_other_base_models_without_their_place(named, base):
+    with zipfile.ZipFile(downloads.copy(adapted("student-tiny", named), "adapter")) as archive:
+        assert json.loads(archive.read("adapter/adapter_config.json"))["base_model_name_or_path"] == base
+        assert {Path(name).parts[0] for name in archive.namelist()} == {"adapter"}
+        assert json.loads(archive.read("adapter/tokenizer.json"))

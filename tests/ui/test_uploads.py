@@ -84,7 +84,7 @@ def test_nothing_is_left_of_an_upload_that_fails(tmp_path, monkeypatch):
 
     monkeypatch.setattr(shutil, "copyfile", full)
     before = set(uploads().glob("*"))
-    with pytest.raises(OSError, match="No space"):
+    with pytest.raises(UserError, match=r"a\.csv can't be kept on this server \(no space left on device\)"):
         store_upload(tmp_path / "a.csv")
     assert set(uploads().glob("*")) == before
 

@@ -163,6 +163,7 @@ def generate_once(visitor: Visitor, run_folder: Path, question: str, answer: str
     before and after: {text, right (None where no answer is given), tokens, seconds, finished}. note: why the answer is
     to be taken with care, None where nothing is known against it. Raises UserError.
     """
+    _typed(question, answer or "")
     which, *steps = _asked_both(visitor, run_folder, question)
     last = {step.side: step for step in steps}
     found = {

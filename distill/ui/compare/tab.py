@@ -29,6 +29,7 @@ from distill.ui.compare.recorded_answers import Chosen
 from distill.ui.errors import catch_errors
 from distill.ui.html import NO_RUN, words
 from distill.ui.session import PageSession, find_run, going
+from distill.ui.traffic import MODEL
 
 SOURCES = [("Showcase", "showcase"), ("Held out", "judged"), ("My own", "own")]
 _EXAMPLES = [(outcome.short(problem.question, 70), problem.id) for problem in showcase()]
@@ -271,7 +272,7 @@ def _wire(session: PageSession, parts: Parts, flips: gr.HTML) -> None:
     quiet = {"api_visibility": "private", "show_progress": "hidden"}
     inputs = [session.run_id, *parts.choice, parts.own, parts.own_answer, parts.also]
     outputs = [parts.said, parts.stop, parts.live, *parts.answers]
-    model = {"concurrency_id": "model", "concurrency_limit": 1, "trigger_mode": "multiple", **quiet}
+    model = {"concurrency_id": MODEL, "concurrency_limit": 1, "trigger_mode": "multiple", **quiet}
     asks = [parts.go.click, parts.own.submit, parts.own_answer.submit]
     asked = gr.on(asks, lambda: _status(_WAITING), None, parts.said, queue=False, **quiet)
     picked = flips.select(again, None, [parts.said, parts.source, parts.judged], queue=False, **quiet)

@@ -23,6 +23,7 @@ from distill.ui.configure.preview import preview_in_child
 from distill.ui.configure.validation import FILE, NAME, OBJECTIVES, TEACHERS, Checked, check, plain, step_of
 from distill.ui.html import clicked, words
 from distill.ui.session import recent_runs
+from distill.ui.traffic import address_of
 
 NAME_INFO = "Leave blank to use the suggested name."
 
@@ -79,11 +80,12 @@ class Handlers:
             return gr.skip(), gr.update(info=str(error), elem_classes=["field", "amiss"])
         return {**state, "teachers": more}, gr.update(value="", info=self.add_info, elem_classes=["field"])
 
-    def upload(self, path: str, state: DraftState) -> list[Any]:
+    def upload(self, path: str, state: DraftState, token: str = "", request: gr.Request | None = None) -> list[Any]:
         """A file was uploaded: offer its columns, the likely ones chosen."""
         state = {**validated(state), "upload": "", "file": "", "columns": []}
         try:
-            found = uploads.store_upload(path)
+            who = visitor(token, not self.public, address=address_of(request) if self.public else "")
+            found = uploads.store_upload(path, who)
         except UserError as error:
             return [{**state, "said": str(error)}, *[gr.skip() for _ in _COLUMNS]]
         state |= {"upload": found.stored, "file": uploads.called(path), "columns": list(found.columns)}

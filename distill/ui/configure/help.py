@@ -1,5 +1,10 @@
 """What each step of Configure means, for beginners: plain HTML."""
 
+VISIBLE = (
+    "<p class='quiet'><b>Others can see it.</b> This page is open to everybody: whoever looks at your run sees some of "
+    "your file's questions and answers. Upload nothing private. Deleting the run deletes the file.</p>"
+)
+
 STUDENT = """
 <h3>The student</h3>
 <p>The small language model that you want to improve. Its own weights do not change: what it learns is kept in an

@@ -105,6 +105,8 @@ class Configure:
         first = [field for field in PROBLEMS if not field.group and not field.rare]
         self.form.add(first)
         with gr.Column(visible=False) as self.file_part:
+            if self.session.public:
+                gr.HTML(help.VISIBLE, elem_id="problems-visible")
             self.file = gr.File(
                 label="Your file: JSONL, CSV or Parquet, at most 20 MB",
                 file_types=list(KINDS),
@@ -166,7 +168,8 @@ class Configure:
         )
         uploads = [self.state, *[self.form.widgets[field.key] for field in PROBLEMS if field.widget == "column"]]
         loud = {"show_progress": "minimal", "api_visibility": "private"}
-        self._refreshed(self.file.upload(catch_errors(handlers.upload), [self.file, self.state], uploads, **loud))
+        sent = [self.file, self.state, self.session.token]
+        self._refreshed(self.file.upload(catch_errors(handlers.upload), sent, uploads, **loud))
         self._refreshed(self.file.clear(catch_errors(handlers.clear_upload), self.state, uploads, **QUIET))
         self._typing()
         self._moving()

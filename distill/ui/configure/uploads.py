@@ -17,9 +17,9 @@ from distill.config.files import replacing, sha256_of
 from distill.config.run_config import ColumnsConfig, RunConfig
 from distill.data.sources import problems_for
 from distill.data.tables import MAX_BYTES, columns_of, guess_columns, read_rows
-from distill.ui.actions import uploads
+from distill.runs.uploads import check_space, note_sender, uploads
+from distill.ui.auth import Visitor
 
-MOST_KEPT = 2_000_000_000  # bytes of all uploads together
 KINDS = (".jsonl", ".csv", ".parquet")
 _READ_FOR = {"data", "probe", "budget", "teachers", "objectives"}  # the settings that decide how many rows are read
 
@@ -33,8 +33,11 @@ class Uploaded:
     guess: dict[str, str | None]
 
 
-def store_upload(path: str | Path) -> Uploaded:
-    """Copy an uploaded file to the folder of uploads. Raises UserError where it cannot be read as a table."""
+def store_upload(path: str | Path, visitor: Visitor | None = None) -> Uploaded:
+    """Copy an uploaded file to the folder of uploads; `visitor`: who sent it, where that is a stranger.
+
+    Raises UserError where it cannot be read as a table, or where there is no room for it.
+    """
     path = Path(path)
     kind = path.suffix.lower()
     if kind not in KINDS:
@@ -43,16 +46,22 @@ def store_upload(path: str | Path) -> Uploaded:
         )
     if path.stat().st_size > MAX_BYTES:
         raise UserError(f"{path.name} has {path.stat().st_size / 1e6:,.0f} MB, more than {MAX_BYTES / 1e6:.0f}.")
+    who = visitor.marks if visitor and not visitor.local else []
+    if who:
+        check_space(path.stat().st_size, who)
     columns = columns_of(path)  # a file that is no table is not stored
     folder = uploads()
-    folder.mkdir(parents=True, exist_ok=True)
     stored = f"{sha256_of(path)}{kind}"
-    if not (folder / stored).exists():
-        kept = sum(file.stat().st_size for file in folder.iterdir() if file.suffix in KINDS)
-        if kept + path.stat().st_size > MOST_KEPT:
-            raise UserError("This server has no room for another uploaded file: ask its owner to delete some.")
-        with replacing(folder / stored) as part:  # two visitors may upload the same file at once
-            shutil.copyfile(path, part)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        if not (folder / stored).exists():
+            with replacing(folder / stored) as part:  # two visitors may upload the same file at once
+                shutil.copyfile(path, part)
+        if who:
+            note_sender(stored, who)
+    except OSError as error:
+        reason = (error.strerror or str(error)).lower()
+        raise UserError(f"{path.name} can't be kept on this server ({reason}): nothing of it was stored.") from error
     return Uploaded(stored, tuple(columns.names), guess_columns(columns.names))
 
 

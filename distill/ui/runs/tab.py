@@ -5,6 +5,7 @@ What a visitor ticks and opens in the table is a value of its own, so that new r
 
 from __future__ import annotations
 
+import os
 from functools import partial
 from typing import Any
 
@@ -14,7 +15,7 @@ from distill.config.errors import UserError
 from distill.config.paths import ROOT
 from distill.runs.views import RunView
 from distill.ui import actions
-from distill.ui.auth import Visitor
+from distill.ui.auth import SECRET, Visitor, owner_token
 from distill.ui.errors import catch_errors
 from distill.ui.runs import comparison, downloads, push, table
 from distill.ui.session import QUIET, PageSession, recent_runs, require_run
@@ -35,7 +36,7 @@ def build(session: PageSession) -> None:
     script = _SCRIPT.read_text(encoding="utf-8")
     with gr.Row(elem_classes="runs-row"):
         with gr.Column(scale=7, min_width=300):
-            gr.HTML("<h2>Runs</h2>", elem_classes="runs-title")
+            gr.HTML("<h2>Runs</h2>" + (table.kept() if session.public else ""), elem_classes="runs-title")
             listing = gr.HTML(table.runs_table([], 0, ""), js_on_load=script, elem_id="runs-table")
             # What the visitor chose in the table: {"ticked": [run ids], "open": the id of the run last clicked, or ""}.
             chosen = gr.HTML({"ticked": [], "open": ""}, html_template=_CHOSEN, js_on_load=_CHOOSE)
@@ -46,6 +47,7 @@ def build(session: PageSession) -> None:
             _downloads(session)
             push.build(session)
             _delete(session)
+            _owner(session)
             config = gr.HTML("", elem_id="runs-config")
     session.live("runs-table", listing, _table, tab="runs", key=_marks)
     session.live("runs-details", details, table.details, tab="runs")
@@ -152,6 +154,25 @@ def _delete(session: PageSession) -> None:
     )
     session.act(yes.click, _deleted, [to_delete])
     yes.click(None, None, None, js=_FOCUS.format("#runs-table a"))
+
+
+# --- the server's owner ---------------------------------------------------------------------------------------------
+
+
+def _owner(session: PageSession) -> None:
+    """Where the owner of a public server says who they are, if it has a secret for that."""
+    if not (session.public and os.environ.get(SECRET)):
+        return
+
+    def enter(secret: str) -> tuple[str, str, str]:
+        token = owner_token(str(secret))
+        return token, "", '<p class="quiet" role="status">You may stop and delete every run.</p>'
+
+    with gr.Accordion("For the owner of this server", open=False, elem_id="runs-server-owner"):
+        secret = gr.Textbox(label="Owner secret", type="password", max_lines=1)
+        said = gr.HTML("")
+        press = gr.Button("This is my server", size="sm")
+    gr.on([press.click, secret.submit], catch_errors(enter), secret, [session.token, secret, said], **QUIET)
 
 
 def _deleted(who: Visitor, run_id: str, to_delete: str) -> str:

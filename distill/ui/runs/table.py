@@ -8,10 +8,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from distill.config.limits import limit
 from distill.config.messages import listed
 from distill.objectives import called
 from distill.runs.events import FINAL, Evaluation, Event, Status
 from distill.runs.format import duration, moment, moment_iso, percent, score
+from distill.runs.retention import kept_until
+from distill.runs.uploads import upload_name
 from distill.runs.views import RunView
 from distill.ui import actions
 from distill.ui.auth import Visitor
@@ -169,7 +172,17 @@ def ownership(run: RunView | None, visitor: Visitor) -> str:
     mine, whose = visitor.owns(run.folder), visitor.whose(run.folder)
     going = "" if run.final else " It is still going: stop it before you delete it."
     may = f"you may stop, resume and delete it.{going}" if mine else "you may watch, compare and download it."
-    return f'<p class="runs-owner"><b>{whose}</b>: {may}</p>'
+    until = None if visitor.local else kept_until(run)
+    gone = "" if until is None else f" It will be deleted on {when(until)}, or earlier if the server is full."
+    return f'<p class="runs-owner"><b>{whose}</b>: {may}{gone}</p>'
+
+
+def kept() -> str:
+    """How long a public server keeps runs, before the table of them."""
+    return (
+        f"<p class='quiet'>A run is kept here for {limit('KEPT_DAYS'):g} days after it ended, and all together while "
+        f"they are smaller than {limit('KEPT_GB'):g} GB, the newest longest: download what you want to keep.</p>"
+    )
 
 
 def config_text(run: RunView | None) -> str:
@@ -189,4 +202,6 @@ def config_text(run: RunView | None) -> str:
 def question(run: RunView) -> str:
     """The question before a run is deleted."""
     named = f"{words(run.id[:6])} ({words(run.name)}, {words(run.state)})"
-    return f"<p><b>Delete run {named}?</b> Its adapter and its report are deleted too. This cannot be undone.</p>"
+    file = run.config is not None and run.config.data.path is not None and upload_name(run.config.data.path)
+    more = "Its adapter, its report and the file that was uploaded for it" if file else "Its adapter and its report"
+    return f"<p><b>Delete run {named}?</b> {more} are deleted too. This cannot be undone.</p>"

@@ -13,6 +13,7 @@ from typing import NamedTuple
 from distill.runs.events import Error, Evaluation, Event, Metric, Sample, Stage, Status, Warning
 from distill.runs.format import rate
 from distill.runs.views import RunView, tail
+from distill.ui.actions import published
 from distill.ui.html import words
 
 LEVELS = ("what happened", "every step", "warnings and errors", "program output")  # as the page's dropdown names them
@@ -78,6 +79,7 @@ def line(event: Event) -> Line:
             level, text = "step", _step(event)
         case _:
             level, text = event.kind, event.text
+    text = published(text) if level in ("state", "stage", "warning", "error") else text
     return Line(event.t, level, text if len(text) <= _LONGEST else text[: _LONGEST - 1] + "…")
 
 
