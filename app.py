@@ -8,10 +8,12 @@ from typing import Any
 
 import gradio as gr
 from huggingface_hub import constants as hub
+from starlette.middleware import Middleware
 
 from distill.config.paths import home
 from distill.config.secrets import guard_output
 from distill.hub import zerogpu  # noqa: F401 - on ZeroGPU `spaces` comes before CUDA, and what it lends GPUs to before launch()
+from distill.ui.body_limit import BodyLimit
 from distill.ui.page import CSS, build, head, theme
 
 _LOOPBACK = ("127.0.0.1", "localhost", "::1")
@@ -43,6 +45,7 @@ def launch(public: bool = False, **kwargs: Any) -> gr.Blocks:
         run_history=False,
         blocked_paths=[str(home().runs.resolve()), str(home().cache.resolve())],
         max_file_size="20mb",
+        app_kwargs={"middleware": [Middleware(BodyLimit)]},
         **kwargs,
     )
     return page

@@ -21,6 +21,7 @@ MAX_LIST = 1_000  # items of one list
 
 _BATCH = 64  # rows unpacked at a time
 _AT_ONCE = 8_000_000  # bytes of a batch, above which its rows are measured one by one
+_SHOWN = 20_000  # bytes of a value that is shown as an example
 _ITEM = 64  # bytes that Python takes for a value beside its text
 # Of the file's own account of itself: more than any file of 20 MB has a use for.
 _FOOTER = {"thrift_string_size_limit": 10_000_000, "thrift_container_size_limit": 100_000}
@@ -52,7 +53,7 @@ def parquet_records(
 
 
 def parquet_columns(path: Path, most_rows: int, first: int) -> tuple[list[str], list[dict[str, Any]]]:
-    """(the names of a file's columns, its `first` rows), a value that is too large left out. Raises as above.
+    """(the names of a file's columns, its `first` rows), with None for a value too large to be shown. Raises as above.
 
     One column is unpacked at a time, so that what nobody will read takes no room.
     """
@@ -63,7 +64,7 @@ def parquet_columns(path: Path, most_rows: int, first: int) -> tuple[list[str], 
         for name in dict.fromkeys(names):
             for batch in file.iter_batches(batch_size=max(1, len(rows)), columns=[name], use_threads=False):
                 for row, record in zip(range(batch.num_rows), rows, strict=False):
-                    small = sum(_unpacked(column.slice(row, 1)) for column in batch.columns) <= MAX_VALUE
+                    small = sum(_unpacked(column.slice(row, 1)) for column in batch.columns) <= _SHOWN
                     value = _record(batch, row) if small else "is too large"
                     record |= value if isinstance(value, dict) else {name: None}
                 break

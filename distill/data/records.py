@@ -104,7 +104,9 @@ def check_file(path: str | Path) -> Path:
 def check_names(names: Collection[str], table: str) -> None:
     """Raises UserError where a table has more columns than are read, or one with too long a name."""
     if len(names) > MAX_COLUMNS:
-        raise UserError(f"{table} has {len(names):,} columns, more than {MAX_COLUMNS:,}: leave out those without a use.")
+        raise UserError(
+            f"{table} has {len(names):,} columns, more than {MAX_COLUMNS:,}: leave out those without a use."
+        )
     long = next((name for name in names if len(name) > MAX_NAME), None)
     if long is not None:
         raise UserError(

@@ -77,19 +77,20 @@ def columns_of(path: str | Path) -> Columns:
     """The columns of a file and three example rows, cut, for whoever says which is which. Raises like `read_rows`."""
     path = check_file(path)
     if is_parquet(path):
-        names, good = parquet_columns(path, MAX_ROWS, _EXAMPLES)
+        names, first = parquet_columns(path, MAX_ROWS, _EXAMPLES)
+        examples = list(map(_example, first))
     else:
-        names, good = _seen(path)
+        names, examples = _seen(path)
     check_names(names, path.name)
-    if not good:
+    if not examples:
         raise UserError(f"{path.name} has no rows: give a file with a question and a solution in each.")
-    return Columns(names, [{_shown(name): _shown(value) for name, value in record.items()} for record in good])
+    return Columns(names, examples)
 
 
-def _seen(path: Path) -> tuple[list[str], list[dict[str, Any]]]:
+def _seen(path: Path) -> tuple[list[str], list[dict[str, str]]]:
     """(the columns of a text file's first rows, the first of those rows): what is looked at is not kept."""
     names: dict[str, None] = {}
-    good: list[dict[str, Any]] = []
+    examples: list[dict[str, str]] = []
     wrong: list[tuple[int, str]] = []
     for number, record in islice(records(path), _LOOKED_AT):
         if isinstance(record, str):
@@ -97,11 +98,15 @@ def _seen(path: Path) -> tuple[list[str], list[dict[str, Any]]]:
             continue
         names |= dict.fromkeys(map(_shown, record))
         check_names(names, path.name)
-        if len(good) < _EXAMPLES:
-            good.append(record)
-    if wrong and not names:
+        if len(examples) < _EXAMPLES:
+            examples.append(_example(record))
+    if wrong and not examples:
         raise UserError(_wrong(wrong, path.name, "line"))
-    return list(names), good
+    return list(names), examples
+
+
+def _example(record: dict[str, Any]) -> dict[str, str]:
+    return {_shown(name): _shown(value) for name, value in record.items()}
 
 
 def guess_columns(names: Sequence[str]) -> dict[str, str | None]:
