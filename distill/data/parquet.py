@@ -7,6 +7,7 @@ when a file is read.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any
@@ -71,6 +72,12 @@ def parquet_columns(path: Path, most_rows: int, first: int) -> tuple[list[str], 
         return names, rows
 
 
+def unpacked_sizes(path: Path, rows: int) -> Iterator[int]:
+    """The bytes that so many rows of a file take once they are unpacked, and the next, found without unpacking them."""
+    for batch in _opened(path).iter_batches(batch_size=rows, use_threads=False):
+        yield sum(map(_unpacked, batch.columns))
+
+
 class _Said:
     """What pyarrow raises, as one sentence about the file; that there is no memory is for the caller to say."""
 
@@ -88,7 +95,7 @@ class _Said:
             raise UserError(f"{self._path.name} can't be read as Parquet ({said}): save it again.") from error
 
 
-def _opened(path: Path, most_rows: int) -> Any:
+def _opened(path: Path, most_rows: float = math.inf) -> Any:
     """The file, its texts to be read as they are stored. Raises UserError where it says that it has too many rows."""
     import pyarrow.parquet as pq
 

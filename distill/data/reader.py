@@ -16,20 +16,18 @@ import threading
 import time
 import traceback
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-
-import psutil
 
 from distill.config import run_config
 from distill.config.errors import ConfigError, UserError
 from distill.config.paths import ROOT
 from distill.config.run_config import ColumnsConfig, RunConfig
 from distill.data import reasoning_gym
+from distill.data.limits import limited
 from distill.data.records import is_parquet
 from distill.data.sources import problems_for
 from distill.data.tables import columns_of, read_rows
@@ -213,32 +211,6 @@ def _end(child: subprocess.Popen) -> None:
         os.killpg(child.pid, signal.SIGKILL)
     else:
         child.kill()
-
-
-@contextmanager
-def limited(memory: int | None, seconds: int | None = None) -> Iterator[None]:
-    """Within it this process gets `memory` more bytes than it has, then MemoryError, and so many seconds of a processor
-    from its start, then it dies: where the system sees to that, as Linux does. None: as many as it likes."""
-    try:
-        import resource
-    except ImportError:
-        memory = None
-    if memory is None:
-        yield
-        return
-    before = resource.getrlimit(resource.RLIMIT_AS)
-    most = psutil.Process().memory_info().vms + memory
-    try:
-        resource.setrlimit(resource.RLIMIT_AS, (most if before[1] < 0 else min(most, before[1]), before[1]))
-        if seconds is not None:
-            resource.setrlimit(resource.RLIMIT_CPU, (seconds, resource.getrlimit(resource.RLIMIT_CPU)[1]))
-    except (ValueError, OSError):
-        yield
-        return
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_AS, before)
 
 
 def answer_on_stdout(work: Callable[[], Any]) -> int:

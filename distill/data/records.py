@@ -25,6 +25,7 @@ MAX_NAME = 200  # characters of a column's name: all of them go to the browser
 # Bytes of memory for what is kept of the rows: the largest text file at four bytes a character takes 80 MB, its 100,000
 # rows of five columns 30 MB more.
 MAX_DECODED = 120_000_000
+MAX_DECODED_OF_HUB = 1_000_000_000  # the same of a data set: 100,000 rows of 10,000 characters; no page reads one
 
 Record = tuple[int, dict[str, Any] | str]  # where it begins, and the columns by name or what is wrong with it
 
@@ -39,8 +40,10 @@ def records(path: Path, wanted: Iterable[str] | None = None) -> Iterator[Record]
     return bounded(_records(path, wanted), path.name, "row" if is_parquet(path) else "line", wanted)
 
 
-def bounded(found: Iterable[Record], name: str, unit: str, wanted: Collection[str] | None = None) -> Iterator[Record]:
-    """`found`, with the `wanted` columns alone, until they take MAX_DECODED bytes: then UserError, one sentence.
+def bounded(
+    found: Iterable[Record], name: str, unit: str, wanted: Collection[str] | None = None, most: int = MAX_DECODED
+) -> Iterator[Record]:
+    """`found`, with the `wanted` columns alone, until they take `most` bytes of memory: then UserError, one sentence.
 
     `unit`: what the records' numbers count. Without `wanted`, nothing is taken to be kept and each counts alone.
     """
@@ -49,9 +52,9 @@ def bounded(found: Iterable[Record], name: str, unit: str, wanted: Collection[st
         if isinstance(record, dict) and wanted is not None:
             record = {column: value for column, value in record.items() if column in wanted}
             taken += _size(record)
-            if taken > MAX_DECODED:
+            if taken > most:
                 raise UserError(
-                    f"{name} takes more than {MAX_DECODED / 1e6:.0f} MB of memory once it is unpacked (that is passed "
+                    f"{name} takes more than {most / 1e6:,.0f} MB of memory once it is unpacked (that is passed "
                     f"at {unit} {number:,}): give fewer rows or shorter texts."
                 )
         yield number, record

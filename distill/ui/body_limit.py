@@ -41,11 +41,18 @@ class BodyLimit:
             message = await receive()
             taken += len(message.get("body", b""))
             if taken > most:
-                await _drain(receive)
-                raise HTTPException(413, _said(most))
+                if message.get("more_body"):
+                    await _drain(receive)
+                raise HTTPException(413)
             return message
 
-        await self.app(scope, counted, send)
+        async def answered(message: Message) -> None:
+            if taken <= most:
+                await send(message)
+            elif message["type"] == "http.response.start":  # some endpoints have another word for whatever is raised
+                await JSONResponse({"detail": _said(most)}, 413)(scope, receive, send)
+
+        await self.app(scope, counted, answered)
 
 
 def _said(most: int) -> str:

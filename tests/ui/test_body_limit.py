@@ -14,11 +14,6 @@ from distill.config.paths import home
 from distill.ui.body_limit import MOST, MOST_UPLOADED
 
 ENDPOINTS = [f"/gradio_api/{name}" for name in ("call/status", "queue/join", "run/status", "component_server")]
-    "/gradio_api/call/status",
-    "/gradio_api/queue/join",
-    "/gradio_api/run/status",
-    "/gradio_api/component_server",
-]
 SAID = {"detail": "This request is larger than 0.5 MB, the most that is read here: send less."}
 
 

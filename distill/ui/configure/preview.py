@@ -21,7 +21,8 @@ from distill.config.run_config import DataConfig, RunConfig
 from distill.config.secrets import guard_output
 from distill.config.settings import MADE_HERE
 from distill.data import reader
-from distill.data.reader import Broken, answer_on_stdout, in_child, limited
+from distill.data.limits import limited
+from distill.data.reader import Broken, answer_on_stdout, in_child
 from distill.models import references
 from distill.models.hub_errors import acting_for
 from distill.models.references import absolute
