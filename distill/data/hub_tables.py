@@ -44,10 +44,10 @@ def _bound(builder: Any, name: str) -> None:
     def bounded(*args: Any, **kwargs: Any) -> Iterator[Any]:
         nonlocal taken
         for file in kwargs.get("files", ()) if packed else ():
-            for size in unpacked_sizes(file, _BATCH):
-                taken += size
-                if taken > MAX_TABLE or size > _AT_ONCE:
-                    raise UserError(_said(name))
+            sizes = unpacked_sizes(file, _BATCH, MAX_TABLE)
+            taken += sum(sizes)
+            if taken > MAX_TABLE or max(sizes) > _AT_ONCE:
+                raise UserError(_said(name))
         for key, table in make(*args, **kwargs):
             taken += 0 if packed else table.nbytes
             if taken > MAX_TABLE:

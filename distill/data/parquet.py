@@ -72,10 +72,17 @@ def parquet_columns(path: Path, most_rows: int, first: int) -> tuple[list[str], 
         return names, rows
 
 
-def unpacked_sizes(path: Path, rows: int) -> Iterator[int]:
-    """The bytes that so many rows of a file take once they are unpacked, and the next, found without unpacking them."""
-    for batch in _opened(path).iter_batches(batch_size=rows, use_threads=False):
-        yield sum(map(_unpacked, batch.columns))
+def unpacked_sizes(path: Path, rows: int, most: int) -> list[int]:
+    """The bytes that so many rows of a file take once they are unpacked, and the next, found without unpacking them;
+    not of all columns where those of some come to more than `most` already."""
+    file, sizes = _opened(path), [0]
+    for name in dict.fromkeys(file.schema_arrow.names):
+        for number, batch in enumerate(file.iter_batches(batch_size=rows, columns=[name], use_threads=False)):
+            sizes += [0] * (number + 1 - len(sizes))
+            sizes[number] += sum(map(_unpacked, batch.columns))
+        if sum(sizes) > most:
+            break
+    return sizes
 
 
 class _Said:
