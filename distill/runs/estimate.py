@@ -1,9 +1,9 @@
 """Before a run starts: how long it takes, what memory and disk it needs, and whether this machine can do it at all.
 
 For the page and the command line: it imports neither torch nor gradio, loads no model, fetches nothing, and has files
-read and problems made by a process of their own. The sums
-are in time_model.py and memory_model.py, what is asked of teachers in requirements.py, what is known of models in
-metadata.py; here they meet this machine, and the runs it has done before.
+read and problems made by a process of their own. The sums are in time_model.py and memory_model.py, what is asked of
+teachers in requirements.py, what is known of models in metadata.py; here they meet this machine, and the runs it has
+done before.
 """
 
 from __future__ import annotations
