@@ -17,6 +17,7 @@ from distill.config.secrets import guard_output
 from distill.hub import zerogpu  # noqa: F401 - on ZeroGPU `spaces` comes before CUDA, and what it lends GPUs to before launch()
 from distill.runs.retention import keep_tidy
 from distill.ui.auth import check_secret
+from distill.ui.body_limit import BodyLimit
 from distill.ui.page import CSS, PUBLIC_CACHE, build, head, theme
 from distill.ui.traffic import UploadLimit, guard_queue
 
@@ -41,12 +42,12 @@ def main(arguments: list[str] | None = None) -> None:
 
 def launch(public: bool = False, **kwargs: Any) -> gr.Blocks:
     """The launched page, the same wherever it runs; `kwargs` go to gr.Blocks.launch."""
-    more: dict[str, Any] = {}
+    middleware = [Middleware(BodyLimit)]
     if public:
         _forget_credentials()
         check_secret()
         keep_tidy()
-        more["app_kwargs"] = {"middleware": [Middleware(UploadLimit, kept=sum(PUBLIC_CACHE))]}
+        middleware.append(Middleware(UploadLimit, kept=sum(PUBLIC_CACHE)))
     # Gradio counts all events in statistics that nobody may see here, and makes them anew after each.
     os.environ |= {"GRADIO_ANALYTICS_MAX_EVENTS": "1", "GRADIO_ANALYTICS_CACHE_FREQUENCY": str(2**31)}
     # api_open: what is queued can't be called past the queue. max_size: guard_queue has limits for each kind.
@@ -62,7 +63,7 @@ def launch(public: bool = False, **kwargs: Any) -> gr.Blocks:
         max_file_size="20mb",
         state_session_capacity=int(limit("SESSIONS")),
         enable_monitoring=False,
-        **more,
+        app_kwargs={"middleware": middleware},
         **kwargs,
     )
     return page

@@ -24,6 +24,7 @@ from distill.data.problems import Problem
 from distill.data.splits import SHARES, key_of, split_of_key
 
 PACKAGE = "reasoning-gym>=0.1.25"  # as pip takes it
+MISSING = "data.source is 'reasoning_gym', but reasoning-gym is not installed here: pip install reasoning-gym."
 BLOCK = 256  # problems that are made at a time, of one seed
 _DRY = 8  # blocks without a new question of a split, after which a data set is taken to have no more
 _LOOKED_AT = 48  # problems by which a data set is judged
@@ -210,7 +211,5 @@ def _factory() -> Any:
         with _undisturbed():
             import reasoning_gym.factory as factory
     except ImportError as error:
-        raise UserError(
-            "data.source is 'reasoning_gym', but reasoning-gym is not installed here: pip install reasoning-gym."
-        ) from error
+        raise UserError(MISSING) from error
     return factory

@@ -19,8 +19,10 @@ from distill.config.messages import instead
 from distill.config.requirements import heard
 from distill.config.run_config import ConfigError, DataConfig, RunConfig
 from distill.data.grading import extract, grade
+from distill.data.hub_tables import load_table
 from distill.data.problems import Problem, generate
 from distill.data.reasoning_gym import gym_problems
+from distill.data.records import MAX_DECODED_OF_HUB, bounded
 from distill.data.splits import SHARES, key_of, order_of, split_of_key, split_of_question
 from distill.data.tables import (
     MAX_ROWS,
@@ -221,14 +223,11 @@ def _hub_rows(data: DataConfig) -> list[Row]:
         raise ConfigError(
             f"data.dataset was not found: {data.dataset!r}. Enter owner/name of a data set on the Hub, or a folder."
         )
-    from datasets import load_dataset  # seconds, and only for those who use it
-
     if not folder.is_dir():
-        return _table_rows(lambda: load_dataset(data.dataset, data.subset, split=data.split), data)
+        return _table_rows(lambda: load_table(data.dataset, data.subset, data.split), data)
     # The library keeps what it once read of a folder, and goes on reading that when the folder's files have changed.
     with TemporaryDirectory(ignore_cleanup_errors=True) as cache:
-        place = {"path": str(folder.resolve()), "cache_dir": cache}
-        return _table_rows(lambda: load_dataset(name=data.subset, split=data.split, **place), data)
+        return _table_rows(lambda: load_table(str(folder.resolve()), data.subset, data.split, cache_dir=cache), data)
 
 
 def _table_rows(load: Callable[[], Any], data: DataConfig) -> list[Row]:
@@ -236,6 +235,8 @@ def _table_rows(load: Callable[[], Any], data: DataConfig) -> list[Row]:
         found = load()
         names = found.column_names
     except Exception as error:  # whatever the library stumbles over, the user can only look at these settings
+        if isinstance(error.__cause__ or error, UserError | MemoryError):  # the library wraps what we raise within it
+            raise (error.__cause__ or error) from None
         raise UserError(_reason(error, data)) from error
     columns = settled(data.columns, names)
     check_columns(names, columns, data.dataset)
@@ -245,7 +246,9 @@ def _table_rows(load: Callable[[], Any], data: DataConfig) -> list[Row]:
             f"data.split={data.split}[:{MAX_ROWS}]."
         )
     kept = sorted(set(wanted(columns).values()))
-    return rows_of(enumerate(_read(found.select_columns(kept), data), 1), columns, data.dataset, "row")
+    records = enumerate(_read(found.select_columns(kept), data), 1)
+    records = bounded(records, data.dataset, "row", kept, MAX_DECODED_OF_HUB)
+    return rows_of(records, columns, data.dataset, "row")
 
 
 def _read(table: Iterable[dict], data: DataConfig) -> Iterable[dict]:

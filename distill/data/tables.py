@@ -5,31 +5,28 @@ Files come from strangers: their size, their rows and their fields are limited, 
 
 from __future__ import annotations
 
-import csv
 import json
-import os
 import re
-from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from itertools import chain, islice
+from itertools import islice
 from pathlib import Path
-from typing import Any, NamedTuple, TextIO
+from typing import Any, NamedTuple
 
 from distill.config.errors import ConfigError, UserError
 from distill.config.messages import instead
 from distill.config.run_config import ColumnsConfig
-from distill.data.parquet import parquet_records
+from distill.data.parquet import parquet_columns
+from distill.data.records import MAX_BYTES, MAX_ROWS, Record, check_file, check_names, is_parquet, records
 
-MAX_BYTES = 20_000_000
-MAX_ROWS = 100_000
-MAX_COLUMNS = 1_000
+__all__ = ["MAX_BYTES", "MAX_ROWS", "Columns", "Record", "Row", "columns_of", "guess_columns", "read_rows", "rows_of"]
+
 MAX_CHARACTERS = 200_000  # of a question or a solution: a thought of 32,768 tokens has about 130,000
 MAX_NAME = 80  # characters of a family's name
 
 _SHOWN = 5  # wrong rows that are named
 _LOOKED_AT = 100  # rows whose columns are the table's columns
-_EXAMPLES = 3
+_EXAMPLES, _EXAMPLE = 3, 1_000  # rows that are shown, and the characters of each value
 _NOT_UTF8 = re.compile("[\ud800-\udfff]")  # what is made of bytes that can't be decoded
 
 TEACHERS = "teacher_solution"  # what files call solutions that a teacher wrote
@@ -42,8 +39,6 @@ _USUAL = {
     "family": ("family", "category", "subject", "topic", "type", "problem_type"),
     "messages": ("messages",),
 }
-
-Record = tuple[int, dict[str, Any] | str]  # where it begins, and the columns by name or what is wrong with it
 
 
 class Columns(NamedTuple):
@@ -67,30 +62,51 @@ class Row:
 def read_rows(path: str | Path, columns: ColumnsConfig, limit: int | None = None) -> list[Row]:
     """The rows of a JSONL, CSV or Parquet file, the first `limit` of them if given.
 
-    Raises UserError, one sentence, where the file can't be read, is too large or has wrong rows (the first five are
-    named by their lines), and ConfigError where it has no such file or columns.
+    Raises UserError, one sentence, where the file can't be read, is too large, unpacks to too much or has wrong rows
+    (the first five are named by their lines), and ConfigError where it has no such file or columns.
     """
-    path = _checked(path)
+    path = check_file(path)
     names = columns_of(path).names
     columns = settled(columns, names)
     check_columns(names, columns, path.name)
-    unit = "row" if path.suffix.lower() == _PARQUET else "line"
-    return rows_of(_records(path, wanted(columns).values()), columns, path.name, unit, limit)
+    unit = "row" if is_parquet(path) else "line"
+    return rows_of(records(path, wanted(columns).values()), columns, path.name, unit, limit)
 
 
 def columns_of(path: str | Path) -> Columns:
-    """The columns of a file and three example rows, for whoever says which is which. Raises like `read_rows`."""
-    path = _checked(path)
-    records = list(islice(_records(path), _LOOKED_AT))
-    good = [record for _, record in records if isinstance(record, dict)]
-    if records and not good:
-        raise UserError(_wrong([(line, str(fault)) for line, fault in records], path.name, "line"))
-    if not good:
+    """The columns of a file and three example rows, cut, for whoever says which is which. Raises like `read_rows`."""
+    path = check_file(path)
+    if is_parquet(path):
+        names, first = parquet_columns(path, MAX_ROWS, _EXAMPLES)
+        examples = list(map(_example, first))
+    else:
+        names, examples = _seen(path)
+    check_names(names, path.name)
+    if not examples:
         raise UserError(f"{path.name} has no rows: give a file with a question and a solution in each.")
-    names = list(dict.fromkeys(_shown(name) for record in good for name in record))
-    _check_width(len(names), path.name)
-    examples = [{_shown(name): _shown(value) for name, value in record.items()} for record in good[:_EXAMPLES]]
     return Columns(names, examples)
+
+
+def _seen(path: Path) -> tuple[list[str], list[dict[str, str]]]:
+    """(the columns of a text file's first rows, the first of those rows): what is looked at is not kept."""
+    names: dict[str, None] = {}
+    examples: list[dict[str, str]] = []
+    wrong: list[tuple[int, str]] = []
+    for number, record in islice(records(path), _LOOKED_AT):
+        if isinstance(record, str):
+            wrong.append((number, record))
+            continue
+        names |= dict.fromkeys(map(_shown, record))
+        check_names(names, path.name)
+        if len(examples) < _EXAMPLES:
+            examples.append(_example(record))
+    if wrong and not examples:
+        raise UserError(_wrong(wrong, path.name, "line"))
+    return list(names), examples
+
+
+def _example(record: dict[str, Any]) -> dict[str, str]:
+    return {_shown(name): _shown(value) for name, value in record.items()}
 
 
 def guess_columns(names: Sequence[str]) -> dict[str, str | None]:
@@ -162,7 +178,7 @@ def _wrong(faults: Sequence[tuple[int, str]], table: str, unit: str) -> str:
 
 def _shown(value: Any) -> str:
     text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
-    return _NOT_UTF8.sub("\ufffd", text)
+    return _NOT_UTF8.sub("\ufffd", text[:_EXAMPLE])
 
 
 # --- one row ---------------------------------------------------------------------------------------------------------
@@ -224,112 +240,3 @@ def _turns(value: Any) -> tuple[str, str] | str:
     if not all(isinstance(text, str) and text.strip() for text in (question, answer)):
         return "has a turn without text"
     return question, answer
-
-
-# --- files -----------------------------------------------------------------------------------------------------------
-
-
-def _checked(path: str | Path) -> Path:
-    """The file at `path`. Raises ConfigError where there is none or its name is of another kind, else UserError."""
-    path = Path(os.path.expanduser(path))
-    if not path.is_file():
-        raise ConfigError(f"There is no file {path}: give a JSONL, CSV or Parquet file that exists.")
-    kind = path.suffix.lower()
-    if kind not in (*_READERS, _PARQUET):
-        raise ConfigError(
-            f"{path.name} is not a JSONL, CSV or Parquet file: its name must end in .jsonl, .csv or .parquet."
-        )
-    try:
-        size = path.stat().st_size
-        with path.open("rb") as stream:
-            start = stream.read(4096)
-    except OSError as error:
-        raise ConfigError(f"{path.name} can't be read: {(error.strerror or str(error)).lower()}.") from error
-    if size > MAX_BYTES:
-        raise UserError(f"{path.name} has {size / 1e6:,.0f} MB, more than {MAX_BYTES / 1e6:.0f}: give fewer rows.")
-    if b"\0" in start and kind != _PARQUET:
-        raise UserError(f"{path.name} is not UTF-8 text: save it as UTF-8.")
-    return path
-
-
-def _records(path: Path, wanted: Iterable[str] | None = None) -> Iterator[Record]:
-    """Every record of the file, one after another. What is not UTF-8 shows up as lone surrogates in its field.
-
-    Where only some columns are `wanted`, others may be left out.
-    """
-    if path.suffix.lower() == _PARQUET:
-        yield from parquet_records(path, MAX_ROWS, wanted)
-        return
-    with path.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as stream:
-        yield from _READERS[path.suffix.lower()](stream, path.name)
-
-
-def _json_lines(stream: TextIO, name: str) -> Iterator[Record]:
-    for number, line in enumerate(stream, 1):
-        if not line.strip():
-            continue
-        try:
-            record = json.loads(line)
-        except (ValueError, RecursionError) as error:
-            if number == 1 and line.lstrip()[0] == "[":
-                raise UserError(f"{name} is one JSON list: give JSONL, an object on each line.") from None
-            reason = getattr(error, "msg", "it can't be read")
-            yield number, f"is not valid JSON ({reason[0].lower() + reason[1:]})"
-            continue
-        if isinstance(record, list) and number == 1:
-            raise UserError(f"{name} is a JSON list: give JSONL, an object on each line.")
-        yield number, record if isinstance(record, dict) else "is not a JSON object"
-
-
-def _csv_rows(stream: TextIO, name: str) -> Iterator[Record]:
-    csv.field_size_limit(MAX_BYTES)  # of this process; Python's own is shorter than a long thought
-    first = stream.readline()
-    delimiter = max(",;\t", key=first.count)
-    reader = csv.reader(chain([first], stream), delimiter=delimiter, strict=True)
-    names: list[str] | None = None
-    while True:
-        line = reader.line_num + 1
-        try:
-            cells = next(reader)
-        except StopIteration:
-            return
-        except csv.Error as error:
-            if names is None:
-                raise UserError(
-                    f"The header of {name} can't be read as CSV ({error}): correct its first line."
-                ) from None
-            yield line, f"can't be read as CSV ({error})"
-            continue
-        if not cells:
-            continue
-        if names is None:
-            names = _header(cells, name)
-        elif len(cells) != len(names):
-            yield line, f"has {_fields(len(cells))} where the header has {len(names)}"
-        else:
-            yield line, dict(zip(names, cells, strict=True))
-
-
-def _header(cells: list[str], name: str) -> list[str]:
-    _check_width(len(cells), name)
-    names = [_shown(cell).strip() for cell in cells]
-    twice = next((column for column, times in Counter(names).items() if column and times > 1), None)
-    if twice:
-        raise UserError(f"{name} has two columns named {twice!r}: rename one of them.")
-    return names
-
-
-def _check_width(columns: int, name: str) -> None:
-    if columns > MAX_COLUMNS:
-        raise UserError(f"{name} has {columns:,} columns, more than {MAX_COLUMNS:,}: leave out those without a use.")
-
-
-def _fields(number: int) -> str:
-    return f"{number} field" if number == 1 else f"{number} fields"
-
-
-_PARQUET = ".parquet"
-_READERS = {
-    **dict.fromkeys((".jsonl", ".ndjson", ".json"), _json_lines),
-    **dict.fromkeys((".csv", ".tsv"), _csv_rows),
-}

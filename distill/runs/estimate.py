@@ -1,8 +1,9 @@
 """Before a run starts: how long it takes, what memory and disk it needs, and whether this machine can do it at all.
 
-For the page and the command line: it imports neither torch nor gradio, loads no model and fetches nothing. The sums
-are in time_model.py and memory_model.py, what is asked of teachers in requirements.py, what is known of models in
-metadata.py; here they meet this machine, and the runs it has done before.
+For the page and the command line: it imports neither torch nor gradio, loads no model, fetches nothing, and has files
+read and problems made by a process of their own. The sums are in time_model.py and memory_model.py, what is asked of
+teachers in requirements.py, what is known of models in metadata.py; here they meet this machine, and the runs it has
+done before.
 """
 
 from __future__ import annotations
@@ -11,16 +12,14 @@ import math
 import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
-from functools import lru_cache
-from pathlib import Path
-from statistics import median
+from statistics import fmean, median
 
 from distill.config import requirements
 from distill.config.errors import UserError
 from distill.config.requirements import heard
-from distill.config.run_config import ColumnsConfig, RunConfig
-from distill.data.reasoning_gym import is_installed, mean_characters
-from distill.data.tables import read_rows
+from distill.config.run_config import RunConfig
+from distill.data import reader
+from distill.data.reasoning_gym import is_installed
 from distill.models.hardware import Machine, cannot_quantise, cores_text
 from distill.models.metadata import ModelFacts, describe_model
 from distill.models.references import absolute
@@ -32,8 +31,7 @@ __all__ = ["Estimate", "Machine", "ModelFacts", "describe_model", "estimate", "l
 
 GENERATED_CHARACTERS = 148.3  # of a question and its solution: the mean of 1,920 generated problems (119.0 + 29.3)
 _HUB_CHARACTERS = {"openai/gsm8k": 523.0}  # of its 7,473 questions and solutions for training
-_GYM_CHARACTERS = {("gsm_symbolic",): 549.0}  # over 8,000 drawn; others are drawn to see, which takes a second
-_SAMPLE = 100  # rows of a file that are looked at for their length
+_GYM_CHARACTERS = {"gsm_symbolic": 549.0}  # over 8,000 drawn; others are drawn to see, which takes a second
 _LIKELY = (0.7, 1.4)  # what runs on the measured kind of machine took, over what was expected
 _LARGER = (0.5, 2.0)  # for students far larger than those the constants were measured with
 _UNMEASURED = (0.3, 3.0)  # for GPUs, none of which has been measured
@@ -103,21 +101,13 @@ def _characters(config: RunConfig) -> tuple[float, list[str]]:
     if data.source == "problems":
         return GENERATED_CHARACTERS, []
     if data.source == "reasoning_gym":
-        families = tuple(data.families)
-        return _GYM_CHARACTERS.get(families) or mean_characters(families), []
+        return fmean(_GYM_CHARACTERS.get(name) or reader.gym_characters(name) for name in data.families), []
     if data.source == "file":
-        path = Path(os.path.expanduser(data.path))
-        return _mean_length(path, data.columns, path.stat().st_mtime_ns if path.is_file() else 0), []
+        return reader.survey(data.path, data.columns).characters, []
     if data.dataset in _HUB_CHARACTERS:
         return _HUB_CHARACTERS[data.dataset], []
     # As long as they may be: as many tokens as budget.max_length leaves, at three characters each.
     return 3.0 * config.budget.max_length, [f"at most, as the length of the texts of {data.dataset} isn't known"]
-
-
-@lru_cache(maxsize=64)
-def _mean_length(path: Path, columns: ColumnsConfig, modified: int) -> float:
-    rows = read_rows(path, columns, _SAMPLE)
-    return sum(len(row.question) + len(row.solution) for row in rows) / len(rows)
 
 
 # --- what was seen before --------------------------------------------------------------------------------------------

@@ -12,6 +12,7 @@ from distill.runs.time_model import PADDING, Job, weight_bytes
 
 GIB = 2**30
 _STACK = 0.65  # GiB: Python, torch, transformers and peft at work, with nothing loaded
+_PROBLEM = 1_000  # bytes of a problem drawn, beside its text: objects and what finds them again
 _GPU_STACK = 2.0  # GiB: the same with CUDA's libraries; not measured here
 _GPU_CONTEXT = 0.8  # GiB of GPU memory before the first tensor; not measured here
 _GPU_GAPS = 1.1  # what torch holds of GPU memory over what it uses; not measured here
@@ -85,10 +86,11 @@ def memory_gb(job: Job, machine: Machine) -> tuple[float, float | None]:
     """GiB of (main memory, GPU memory); the latter is None where there is no GPU of its own."""
     models = model_memory_gb(job, machine)
     signals = sum(_signals(job, *one) for one in job.asked) / GIB
+    texts = job.drawn * (_PROBLEM + job.characters) / GIB
     if not machine.has_gpu:
-        return _STACK + models + signals, None
+        return _STACK + models + signals + texts, None
     largest = max(model.parameters for model in (job.student, *job.teachers)) * weight_bytes(machine) / GIB
-    return _GPU_STACK + largest + signals, _GPU_CONTEXT + _GPU_GAPS * models
+    return _GPU_STACK + largest + signals + texts, _GPU_CONTEXT + _GPU_GAPS * models
 
 
 def _signals(job: Job, teacher: ModelFacts, asked: Demand) -> float:

@@ -19,7 +19,7 @@ from distill.config.method import Method
 from distill.config.requirements import continues, demand, heard
 from distill.config.run_config import ModelRef, RunConfig, teachers_of
 from distill.config.settings import missing_trackers
-from distill.data.reasoning_gym import check_family
+from distill.data.reader import gym_characters
 from distill.models.abilities import cannot_continue, say_beyond
 from distill.models.distributed import processes_here
 from distill.models.hardware import Machine, free_disk_mb
@@ -81,7 +81,7 @@ def foreseen(config: RunConfig) -> list[str]:
                 found.append(_other_tokenizer(objective.kind, same))
     if config.data.source == "reasoning_gym":
         try:
-            list(map(check_family, config.data.families))
+            list(map(gym_characters, config.data.families))
         except UserError as error:  # the first will do: a ConfigError, or that it is not installed
             found.append(str(error))
     return found

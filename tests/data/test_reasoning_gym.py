@@ -138,5 +138,5 @@ def test_its_settings():
 
 def test_how_long_they_are():
     known = estimate._GYM_CHARACTERS
-    assert all(found == pytest.approx(mean_characters(families), rel=0.1) for families, found in known.items())
+    assert all(found == pytest.approx(mean_characters((family,)), rel=0.1) for family, found in known.items())
     assert mean_characters(("gcd",)) < 150

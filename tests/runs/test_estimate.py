@@ -58,6 +58,9 @@ def test_each_stage_is_about_what_it_was():
         ("signals", "teachers=[phi3-tiny]", "teachers=[nemotron-tiny]"),  # longer in its tokens
         ("signals", "data.train=960", "data.train=1920"),
         ("evaluate", "evaluation.max_new_tokens=32", "evaluation.max_new_tokens=64"),
+        ("prepare", "data.validation=192", "data.validation=20000"),
+        ("signals", "probe.texts=4", "probe.texts=512"),
+        ("train", "probe.problems=0", "probe.problems=512"),
         ("evaluate", "data.held_out=120", "data.held_out=480"),
         ("train", "student=student-tiny", "student=smollm2-tiny"),
         ("train", "budget.threads=0", "budget.threads=1"),
@@ -67,6 +70,12 @@ def test_more_to_do_takes_longer(stage, less, more):
     few, many = of("tiny", less), of("tiny", more)
     assert many.stages[stage] > 1.02 * few.stages[stage]
     assert many.seconds[0] > few.seconds[0] and many.seconds[1] > few.seconds[1]
+
+
+def test_a_million_validation_problems_are_no_run_of_a_minute():
+    """Nothing is trained on them, but they are all drawn: 9 minutes where they are generated, and a GiB of memory."""
+    few, many = of("tiny-ce"), of("tiny-ce", "data.validation=1000000")
+    assert many.seconds[0] > few.seconds[1] + 300 and many.memory_gb > few.memory_gb + 0.8
 
 
 @pytest.mark.parametrize(

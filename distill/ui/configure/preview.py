@@ -7,11 +7,8 @@ page can show it without ever loading torch. This module imports nothing slow be
 from __future__ import annotations
 
 import json
-import os
-import subprocess
 import sys
 import threading
-import traceback
 from collections import OrderedDict
 from pathlib import Path
 from typing import Any
@@ -20,10 +17,12 @@ import yaml
 
 from distill.config import run_config as configs
 from distill.config.errors import UserError
-from distill.config.paths import SOURCES
-from distill.config.run_config import ConfigError, DataConfig, RunConfig
+from distill.config.run_config import DataConfig, RunConfig
 from distill.config.secrets import guard_output
 from distill.config.settings import MADE_HERE
+from distill.data import reader
+from distill.data.limits import limited
+from distill.data.reader import Broken, answer_on_stdout, in_child
 from distill.models import references
 from distill.models.hub_errors import acting_for
 from distill.models.references import absolute
@@ -32,15 +31,16 @@ ROWS = 10
 TIMEOUT = 120.0  # seconds: a data set of the Hub may have to be fetched
 
 _KEPT = 32  # previews
-_BROKE_OFF = 3  # the child's exit status for an error that is not the user's
+_HUB_MEMORY = 3 * 2**30  # bytes that the library which reads data sets may take: it maps the whole of one
 
 _kept: OrderedDict[tuple, str] = OrderedDict()
 _one_at_a_time = threading.Lock()  # a child holds torch: many visitors must not mean many children
 
 
-def preview(config: RunConfig, n: int = ROWS) -> list[dict[str, Any]]:
+def preview(config: RunConfig, n: int = ROWS, memory: int | None = None) -> list[dict[str, Any]]:
     """The first `n` training problems as the student will see them, in this process (imports torch).
 
+    Reading them may take `memory` bytes, if that is given, else MemoryError.
     Each is {"prompt": text, "completion": text with what ends it, "prompt_tokens", "completion_tokens": counts,
     "truncated": whether budget.max_length cut it, "family": name}. Raises UserError or ConfigError.
     """
@@ -49,7 +49,8 @@ def preview(config: RunConfig, n: int = ROWS) -> list[dict[str, Any]]:
     counts = {"train": min(n, config.data.train)}
     if config.data.source not in MADE_HERE:  # there may be too few rows to judge by: better known now than in a run
         counts |= {"held_out": config.data.held_out, "validation": config.data.validation}
-    problems = problems_for(config, lambda code, text: None, counts)["train"]
+    with limited(memory):
+        problems = problems_for(config, lambda code, text: None, counts)["train"]
 
     from distill.data.encoding import encode_many  # takes seconds, so only once the data are known to be good
     from distill.models.chat_template import end_token, template_of
@@ -79,8 +80,8 @@ def preview(config: RunConfig, n: int = ROWS) -> list[dict[str, Any]]:
 
 
 def preview_in_child(config: RunConfig, n: int = ROWS, token: str | None = None) -> list[dict[str, Any]]:
-    """`preview`, made by a child process; the latest are cached. Where torch is loaded here anyway, a preview that
-    reads no file and asks no Hub, and so is quick, is made in this process.
+    """`preview`, made by a child process; the latest are cached. Where torch is loaded here anyway, a preview of
+    generated problems, which is quick, is made in this process.
 
     One child at a time, at most 120 seconds each; it asks the Hub with `token` in place of this machine's own. Whoever
     asks gets what is cached: the caller checks whether they may. Raises UserError or ConfigError like `preview`.
@@ -101,7 +102,7 @@ def preview_in_child(config: RunConfig, n: int = ROWS, token: str | None = None)
 
 
 def _is_quick(config: RunConfig) -> bool:
-    return config.data.source in MADE_HERE and Path(references.model_path(config.student)).is_dir()
+    return config.data.source == "problems" and Path(references.model_path(config.student)).is_dir()
 
 
 def _essentials(config: RunConfig) -> str:
@@ -112,58 +113,33 @@ def _essentials(config: RunConfig) -> str:
 
 
 def _stamp(data: DataConfig) -> tuple[int, int] | None:
-    """Tells a file from an earlier one of the same name."""
     place = data.path or data.dataset
-    try:
-        found = place and Path(os.path.expanduser(place)).stat()
-    except OSError:
-        return None
-    return (found.st_mtime_ns, found.st_size) if found else None
+    return reader.stamp(place) if place else None
 
 
 def _child(config: str, n: int, token: str | None = None) -> str:
     """The preview as JSON from a process of its own."""
-    path = os.pathsep.join(filter(None, [str(SOURCES), os.environ.get("PYTHONPATH")]))
     try:
-        done = subprocess.run(
-            [sys.executable, "-m", "distill.ui.configure.preview", str(n)],
-            input=config,
-            capture_output=True,
-            encoding="utf-8",
-            errors="replace",
-            timeout=TIMEOUT,
-            env={**os.environ, "PYTHONPATH": path, "PYTHONIOENCODING": "utf-8", **acting_for(token)},
-            check=False,
-        )
-    except subprocess.TimeoutExpired as error:
+        return in_child("distill.ui.configure.preview", config, TIMEOUT, str(n), env=acting_for(token))
+    except TimeoutError as error:
         raise UserError(
             f"The preview was not ready after {TIMEOUT:.0f} seconds: try again, or start without it."
         ) from error
-    said = (done.stderr.strip().splitlines() or ["it said nothing"])[-1]  # libraries may have printed more before
-    if done.returncode == ConfigError.exit_code:
-        raise ConfigError(said)
-    if done.returncode == UserError.exit_code:
-        raise UserError(said)
-    if done.returncode:
-        raise UserError(f"The preview could not be made ({said[:300]}): check the student and the data.")
-    return done.stdout.strip().splitlines()[-1]
+    except MemoryError as error:
+        raise UserError("The problems take too much memory to read: give fewer rows or shorter texts.") from error
+    except Broken as error:
+        raise UserError(f"The preview could not be made ({error}): check the student and the data.") from error
 
 
-def main() -> int:
-    """Print the preview of the config on stdin; the exit status is the error's."""
-    try:
-        config = configs.parse(yaml.safe_load(sys.stdin.read()))
-        rows = preview(config, int(sys.argv[1]) if len(sys.argv) > 1 else ROWS)
-    except UserError as error:
-        print(error, file=sys.stderr)
-        return error.exit_code
-    except Exception:
-        traceback.print_exc()
-        return _BROKE_OFF
-    print(json.dumps(rows))
-    return 0
+def main() -> list[dict[str, Any]]:
+    """The preview of the config on stdin."""
+    config = configs.parse(yaml.safe_load(sys.stdin.read()))
+    import pyarrow.parquet  # noqa: F401 - what it reserves is no part of the limit
+
+    memory = _HUB_MEMORY if config.data.source == "hub" else reader.MEMORY
+    return preview(config, int(sys.argv[1]) if len(sys.argv) > 1 else ROWS, memory)
 
 
 if __name__ == "__main__":
     guard_output()
-    sys.exit(main())
+    sys.exit(answer_on_stdout(main))

@@ -1,27 +1,24 @@
 """Files that visitors upload: stored by their digest in a folder that the page does not serve, and checked row by row.
 
-What is wrong with a file names the line, and calls the file as its visitor does.
+They are read by a process of its own (data/reader.py). What is wrong with a file names the line, and calls the file as
+its visitor does.
 """
 
 from __future__ import annotations
 
-import json
 import shutil
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 
-from distill.config import run_config
 from distill.config.errors import UserError
 from distill.config.files import replacing, sha256_of
-from distill.config.run_config import ColumnsConfig, RunConfig
-from distill.data.sources import problems_for
-from distill.data.tables import MAX_BYTES, columns_of, guess_columns, read_rows
+from distill.config.run_config import RunConfig
+from distill.data import reader
+from distill.data.tables import MAX_BYTES, guess_columns
 from distill.runs.uploads import check_space, note_sender, uploads
 from distill.ui.auth import Visitor
 
 KINDS = (".jsonl", ".csv", ".parquet")
-_READ_FOR = {"data", "probe", "budget", "teachers", "objectives"}  # the settings that decide how many rows are read
 
 
 @dataclass(frozen=True)
@@ -49,7 +46,7 @@ def store_upload(path: str | Path, visitor: Visitor | None = None) -> Uploaded:
     who = visitor.marks if visitor and not visitor.local else []
     if who:
         check_space(path.stat().st_size, who)
-    columns = columns_of(path)  # a file that is no table is not stored
+    names = reader.columns(path)  # a file that is no table is not stored
     folder = uploads()
     stored = f"{sha256_of(path)}{kind}"
     try:
@@ -62,7 +59,7 @@ def store_upload(path: str | Path, visitor: Visitor | None = None) -> Uploaded:
     except OSError as error:
         reason = (error.strerror or str(error)).lower()
         raise UserError(f"{path.name} can't be kept on this server ({reason}): nothing of it was stored.") from error
-    return Uploaded(stored, tuple(columns.names), guess_columns(columns.names))
+    return Uploaded(stored, tuple(names), guess_columns(names))
 
 
 def called(path: str | Path) -> str:
@@ -73,33 +70,15 @@ def called(path: str | Path) -> str:
 def fault(config: RunConfig, file: str) -> str:
     """What is wrong with the rows of a config's uploaded file, "" where nothing is; `file`: as the visitor calls it."""
     path = Path(config.data.path)
-    said = _fault(path, config.data.columns)
-    return said.replace(path.name, file or "the file")
-
-
-@lru_cache(maxsize=64)
-def _fault(path: Path, columns: ColumnsConfig) -> str:
-    """Cached, as a file is named by its digest."""
     try:
-        read_rows(path, columns)
+        reader.survey(path, config.data.columns)
     except UserError as error:
-        return str(error)
+        return str(error).replace(path.name, file or "the file")
     return ""
 
 
 def trial(config: RunConfig, file: str) -> tuple[list[str], str]:
     """(what a run of this config would warn about in its file, why it could not use it or ""); reads the whole file."""
-    notes, said = _trial(config.model_dump_json(include=_READ_FOR))
+    notes, said = reader.trial(config)
     stored = Path(config.data.path).name
     return [note.replace(stored, file or "the file") for note in notes], said.replace(stored, file or "the file")
-
-
-@lru_cache(maxsize=64)
-def _trial(dump: str) -> tuple[tuple[str, ...], str]:
-    config = run_config.parse({"student": "student-tiny", **json.loads(dump)})
-    notes: list[str] = []
-    try:
-        problems_for(config, lambda code, text: notes.append(text))
-    except UserError as error:
-        return tuple(notes), str(error)
-    return tuple(notes), ""
