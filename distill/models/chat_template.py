@@ -5,12 +5,14 @@ Works for any fast Hugging Face tokenizer.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from jinja2.exceptions import TemplateError
 from transformers import PreTrainedTokenizerBase
 
 from distill.config.errors import UserError
+from distill.models.conversation import Turn, told, turns_of
 
 THINK, THOUGHT = "<think>", "</think>"  # what opens and closes a model's thoughts
 
@@ -24,6 +26,9 @@ _FILLER = "\u2402answer\u2403"
 @dataclass(frozen=True)
 class Template:
     """How one model is spoken to. Its prompt for a question is `before + question + after` whenever `pure`.
+
+    A question may be a conversation (conversation.py): then its turns are the template's, a system turn of its own
+    in place of `system`.
 
     `chat` is False for a base model, which has no template: its prompt is the question and a line break. `trims`: the
     template strips blanks around the question. `system` is the text of the system turn, None for none; `in_user_turn`
@@ -50,12 +55,35 @@ class Template:
         return prompt, start, end
 
     def _place(self, question: str) -> tuple[str, int, int]:
+        turns = turns_of(question)
+        if len(turns) > 1:
+            prompt = self._conversation(turns) if self.chat else f"{self.before}{told(question)}{self.after}"
+            start = prompt.rfind(turns[-1].text)
+            return prompt, start, start + len(turns[-1].text)
         words = question.strip() if self.trims else question
         if self.pure:
             return f"{self.before}{words}{self.after}", len(self.before), len(self.before) + len(words)
         prompt = _apply(self.tokenizer, _messages(question, self.system, self.in_user_turn))
         start = prompt.rfind(question.strip())
         return (prompt, start, start + len(question.strip())) if start >= 0 else (prompt, 0, len(prompt))
+
+    def _conversation(self, turns: Sequence[Turn]) -> str:
+        """The prompt for the last turn, with all before it. Raises UserError where the template leaves one out."""
+        own = turns[0].role == "system"
+        system, rest = (turns[0].text, turns[1:]) if own else (self.system, turns)
+        said = [turn.text for turn in turns if turn.role != "assistant"]  # templates cut thoughts out of answers
+        for in_user_turn in (True,) if self.in_user_turn else (False, True):
+            try:
+                prompt = _apply(self.tokenizer, _told_in_turn(rest, system, in_user_turn))
+            except UserError:
+                if in_user_turn:
+                    raise
+                continue
+            if all(text in prompt for text in said):
+                return prompt
+        raise UserError(
+            f"The chat template of {_name(self.tokenizer)} leaves turns of a conversation out: use another."
+        )
 
     def render(self, question: str, answer: str = "") -> str:
         """Prompt text up to and including what opens the `answer`; see `place`."""
@@ -143,6 +171,12 @@ def _system_turn(tokenizer: PreTrainedTokenizerBase, system: str | None) -> tupl
     return ("" if len(with_turn) < len(_apply(tokenizer, _messages(_MARKS[0], None))) else None), False
 
 
+def _told_in_turn(turns: Sequence[Turn], system: str | None, in_user_turn: bool) -> list[dict[str, str]]:
+    """`_messages` for turns of which the first is a user's."""
+    opening = _messages(turns[0].text, system, in_user_turn)
+    return [*opening, *({"role": role, "content": text} for role, text in turns[1:])]
+
+
 def _messages(question: str, system: str | None, in_user_turn: bool = False) -> list[dict[str, str]]:
     if in_user_turn and system:
         return [{"role": "user", "content": f"{system}\n\n{question}"}]
@@ -157,8 +191,12 @@ def _apply(tokenizer: PreTrainedTokenizerBase, messages: list[dict[str, str]], a
         )
     except (TemplateError, ValueError, TypeError, KeyError) as error:
         raise UserError(
-            f"The chat template of {_name(tokenizer)} refuses a plain question ({error}): use another model."
+            f"The chat template of {_name(tokenizer)} refuses {_what(messages)} ({error}): use another model."
         ) from error
+
+
+def _what(messages: Sequence[dict[str, str]]) -> str:
+    return "a conversation" if any(turn["role"] == "assistant" for turn in messages[:-1]) else "a plain question"
 
 
 def _name(tokenizer: PreTrainedTokenizerBase) -> str:

@@ -28,6 +28,7 @@ from distill.config.run_config import BudgetConfig, ConfigError, RunConfig
 from distill.models.hub_errors import acting_for
 from distill.models.references import absolute
 from distill.runs.events import FINAL, EventWriter, Status
+from distill.runs.inputs import check_inputs
 from distill.runs.process import Process, live_process, remember
 from distill.runs.views import RunView, forget, view
 
@@ -159,8 +160,8 @@ def resume(
 ) -> Any:
     """Start a stopped, crashed or failed run again where it was saved, with `overrides` of its budget.
 
-    `begin`: see `start`. Raises UserError where the run is done or running, ConfigError for an override that is wrong
-    or not of the budget.
+    `begin`: see `start`. Raises UserError where the run is done or running or its file of problems has changed, and
+    ConfigError for an override that is wrong or not of the budget; the run stays as it was.
     """
     folder = Path(folder).resolve()
     _let_leave(folder)
@@ -171,6 +172,8 @@ def resume(
         seen = view(folder)
         if seen.state == "done":
             raise UserError(f"Run {folder.name} is done, so there is nothing to resume: start a new one with run.")
+        if seen.config:
+            check_inputs(folder, seen.config.data)
         if overrides:
             _edit(folder, overrides, seen)
         (folder / "STOP").unlink(missing_ok=True)
