@@ -140,7 +140,8 @@ def refusal(names: Sequence[str]) -> str | None:
     there, guess = {_plain(name) for name in names}, guess_columns(names)
     if guess["messages"] or {"question", "solution"} <= there:
         return None
-    known = _REFUSED if guess["question"] and guess["solution"] else _REFUSED + _UNREADABLE
+    unlike = not (guess["question"] and guess["solution"]) and "label" not in there  # of texts with labels, who knows
+    known = _REFUSED + _UNREADABLE if unlike else _REFUSED
     return next((words for telling, words in known if there.issuperset(telling)), None)
 
 

@@ -15,8 +15,9 @@ from distill.config import run_config
 from distill.config.errors import UserError
 from distill.config.files import replacing, sha256_of
 from distill.config.run_config import ColumnsConfig, RunConfig
+from distill.data.layouts import guess_columns, refusal
 from distill.data.sources import problems_for
-from distill.data.tables import MAX_BYTES, columns_of, guess_columns, read_rows
+from distill.data.tables import MAX_BYTES, columns_of, read_rows
 from distill.ui.actions import uploads
 
 MOST_KEPT = 2_000_000_000  # bytes of all uploads together
@@ -43,7 +44,9 @@ def store_upload(path: str | Path) -> Uploaded:
         )
     if path.stat().st_size > MAX_BYTES:
         raise UserError(f"{path.name} has {path.stat().st_size / 1e6:,.0f} MB, more than {MAX_BYTES / 1e6:.0f}.")
-    columns = columns_of(path)  # a file that is no table is not stored
+    columns = columns_of(path)  # a file that is no table, or none of questions and solutions, is not stored
+    if what := refusal(columns.names):
+        raise UserError(f"{path.name} is {what}.")
     folder = uploads()
     folder.mkdir(parents=True, exist_ok=True)
     stored = f"{sha256_of(path)}{kind}"
