@@ -111,6 +111,16 @@ def test_a_file_that_is_gone_or_broken_is_named_and_the_run_stays_as_it_was(case
     assert store.view(run).state == "stopped"
 
 
+def test_a_file_with_too_few_rows_may_be_corrected(tmp_path):
+    write(tmp_path / "rows.csv", rows()[:6])
+    data = {"source": "file", "path": str(tmp_path / "rows.csv"), **LEARNT, "held_out": 10}
+    settings = {"student": "student-tiny", "objectives": ["task"], "data": data}
+    run = store.create(configs.parse(settings), tmp_path / "runs")
+    assert work(run, lambda: False) == 1 and "give more rows" in store.view(run).reason
+    write(tmp_path / "rows.csv", rows())
+    assert store.resume(run, begin=lambda folder, in_turn: "begun") == "begun"
+
+
 def test_other_columns_are_refused_too(case):
     run, _ = case
     settings = (run / "config.yaml").read_text()

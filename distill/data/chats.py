@@ -25,7 +25,7 @@ SAID = {  # what is said of so many rows
     "unanswered": "end with a question that has no answer: it is left out",
     "unasked": "begin with the assistant: what it says before it is asked is left out",
     "unlearnt": "have no answer that is to be learnt (weight: 0)",
-    "many": f"have more than {MOST_ANSWERS} answers: the last {MOST_ANSWERS} of each are learnt",
+    "many": f"have more answers than are learnt of one ({MOST_ANSWERS}, in a large table 1): its last are",
 }
 
 _ROLES = {
@@ -72,8 +72,8 @@ def turns_in(value: Any) -> list[Said] | str:
     return next((turn for turn in read if isinstance(turn, str)), read)
 
 
-def exchanges(turns: Sequence[Said], notes: Notes) -> list[Exchange] | str:
-    """The answers that can be learnt, the last one first, or what is wrong with the turns.
+def exchanges(turns: Sequence[Said], notes: Notes, most: int = MOST_ANSWERS) -> list[Exchange] | str:
+    """The answers that can be learnt, at most so many and the last one first, or what is wrong with the turns.
 
     None where all are of what can't be learnt, which is counted in `notes`. Turns of the same role in a row are one.
     """
@@ -93,11 +93,11 @@ def exchanges(turns: Sequence[Said], notes: Notes) -> list[Exchange] | str:
     notes["unasked"] += any(turn.role == "assistant" for turn in told[:start])
     learnt = [at for at in answers if told[at].learnt]
     notes["unlearnt"] += bool(answers) and not learnt
-    notes["many"] += len(learnt) > MOST_ANSWERS
+    notes["many"] += len(learnt) > most
     system = [turn for turn in told[:start] if turn.role == "system"]
     said = [Turn(turn.role, turn.text) for turn in system + told[start:]]
     shift = len(system) - start
-    return [Exchange(joined(said[: at + shift]), _whole(told[at])) for at in reversed(learnt[-MOST_ANSWERS:])]
+    return [Exchange(joined(said[: at + shift]), _whole(told[at])) for at in reversed(learnt[-most:])]
 
 
 # --- turns of every layout -------------------------------------------------------------------------------------------

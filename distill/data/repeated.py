@@ -26,8 +26,10 @@ def by_question(rows: Sequence[Row]) -> Questions:
     All answers of a conversation belong to what it opens with.
     """
     found: dict[str, dict[tuple[str, str], Row]] = {}
+    opening = key = ""
     for row in rows:
-        key = key_of(row.opening or row.question)
+        if not row.opening or row.opening is not opening:  # the answers of a conversation share it
+            opening, key = row.opening, key_of(row.opening or row.question)
         asked = row.question if row.opening else key
         found.setdefault(key, {}).setdefault((asked, row.solution), row)
     return {key: list(some.values()) for key, some in found.items()}

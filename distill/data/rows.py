@@ -21,6 +21,7 @@ MAX_NAME = 80  # characters of a family's name
 NOT_UTF8 = re.compile("[\\ud800-\\udfff]")  # what is made of bytes that can't be decoded
 _MARKED = "####"  # what comes before the answer, as GSM8K has it
 _NO_TEXT = ("nan", "nat", "<na>")  # what pandas writes for what is missing
+_BRIEF = 20  # characters: a longer text is none of those
 _WHOLE = 10**15  # whole numbers up to here are the same as fractions: 18.0 is 18
 
 
@@ -45,17 +46,16 @@ class _WrongError(Exception):
     """What is wrong with a record, to be said after where it is: "has no 'solution'"."""
 
 
-def rows_in(number: int, record: Mapping[str, Any], layout: Layout, notes: Notes) -> list[Row] | str:
-    """The rows of a record, that of the last answer first, or what is wrong with it.
+def rows_in(number: int, record: Mapping[str, Any], layout: Layout, notes: Notes, most: int = 1) -> list[Row] | str:
+    """The rows of a record, that of the last answer first and of a conversation at most so many, or what is wrong.
 
     What of it can't be learnt is counted in `notes`; where that is everything, there are no rows.
     """
     columns = layout.columns
     try:
-        found, place = _exchanges(record, layout, notes)
-        for exchange in found:
-            for text in exchange:
-                _check(text, place, MAX_CHARACTERS)
+        found, place = _exchanges(record, layout, notes, most)
+        for question, _ in found:
+            _check_length(question, place, MAX_CHARACTERS)
         answer = _named(record, columns.answer, MAX_CHARACTERS) if columns.answer else None
         family = _named(record, columns.family, MAX_NAME) if columns.family else None
     except _WrongError as wrong:
@@ -69,7 +69,7 @@ def rows_in(number: int, record: Mapping[str, Any], layout: Layout, notes: Notes
     ]
 
 
-def _exchanges(record: Mapping[str, Any], layout: Layout, notes: Notes) -> tuple[list[Exchange], str]:
+def _exchanges(record: Mapping[str, Any], layout: Layout, notes: Notes, most: int) -> tuple[list[Exchange], str]:
     """(what there is to learn, the column that is named where it is too long)."""
     columns = layout.columns
     system = _text(record, layout.system, needed=False) if layout.system else ""
@@ -87,7 +87,7 @@ def _exchanges(record: Mapping[str, Any], layout: Layout, notes: Notes) -> tuple
         turns = _prompted(record, columns)
     if system and turns[:1] and turns[0].role != "system":
         turns = [Said("system", system), *turns]
-    found = exchanges(turns, notes)
+    found = exchanges(turns, notes, most)
     if isinstance(found, str):
         raise _WrongError(f"{found} in {place!r}")
     return found, place
@@ -114,7 +114,7 @@ def _turns(record: Mapping[str, Any], column: str) -> list[Said]:
     if isinstance(turns, str):
         raise _WrongError(f"{turns} in {column!r}")
     for turn in turns:
-        _check(turn.text, column, MAX_CHARACTERS, turn=True)
+        _check(turn.text + turn.thought, column)
     return turns
 
 
@@ -137,7 +137,7 @@ def _text(record: Mapping[str, Any], column: str, needed: bool = True) -> str:
         return ""
     if not isinstance(value, str):
         raise _WrongError(f"has a value in {column!r} that is not text")
-    _check(value, column, MAX_CHARACTERS, turn=True)
+    _check(value, column)
     return value.strip()
 
 
@@ -147,22 +147,28 @@ def _named(record: Mapping[str, Any], column: str, most: int) -> str:
     if isinstance(value, int | float | Decimal) and not isinstance(value, bool) and not is_missing(value):
         value = str(int(value) if value == value // 1 and abs(value) < _WHOLE else value)
     value = _text({column: value}, column)
-    _check(value, column, most)
+    _check_length(value, column, most)
     return value
 
 
 def is_missing(value: Any) -> bool:
     """Whether a field holds nothing: null, blanks, a number that is none, or what pandas writes for one."""
-    if isinstance(value, float | Decimal):
-        return not math.isfinite(value)
-    return value is None or (isinstance(value, str) and (not value.strip() or value.strip().lower() in _NO_TEXT))
+    if isinstance(value, str):
+        return not value or value.isspace() or (len(value) < _BRIEF and value.strip().lower() in _NO_TEXT)
+    return value is None or (isinstance(value, float | Decimal) and not math.isfinite(value))
 
 
-def _check(text: str, column: str, most: int, turn: bool = False) -> None:
-    """Raises _WrongError where a text is too long or not UTF-8, or one of a `turn` holds what marks turns."""
-    if len(text) > most:
-        raise _WrongError(f"has {len(text):,} characters in {column!r}, more than {most:,}")
+def _check(text: str, column: str) -> None:
+    """Raises _WrongError where a text is too long, is not UTF-8 or holds what marks turns."""
+    _check_length(text, column, MAX_CHARACTERS)
+    if text.isascii() and MARK not in text:
+        return
     if NOT_UTF8.search(text):
         raise _WrongError(f"has characters in {column!r} that are not UTF-8")
-    if turn and MARK.search(text):
-        raise _WrongError(f"has {MARK.search(text)[0]!r} in {column!r}, which marks turns here")
+    if MARK in text:
+        raise _WrongError(f"has the control character {MARK!r} in {column!r}, which marks turns here")
+
+
+def _check_length(text: str, column: str, most: int) -> None:
+    if len(text) > most:
+        raise _WrongError(f"has {len(text):,} characters in {column!r}, more than {most:,}")

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple, TextIO
 
 from distill.config.errors import ConfigError, UserError
 from distill.config.run_config import ColumnsConfig
-from distill.data.chats import SAID, Notes
+from distill.data.chats import MOST_ANSWERS, SAID, Notes
 from distill.data.layouts import Layout, Warn, guess_columns, layout_of, settled
 from distill.data.parquet import parquet_records
 from distill.data.rows import NOT_UTF8, Row, rows_in
@@ -27,6 +27,8 @@ MAX_BYTES = 20_000_000
 MAX_ROWS = 100_000
 MAX_COLUMNS = 1_000
 
+MAX_EARLIER = 50_000_000  # characters of questions: of conversations beyond that the last answers alone are learnt
+_A_ROW = 400  # what one takes besides, about
 _SHOWN = 5  # wrong rows that are named
 _LOOKED_AT = 100  # rows whose columns are the table's columns
 _EXAMPLES = 3
@@ -82,16 +84,18 @@ def rows_of(
     rows: list[Row] = []
     wrong: list[tuple[int, str]] = []
     notes: Notes = Counter()
-    total = 0
+    total, spare = 0, MAX_EARLIER
     for number, record in records:
-        if len(rows) + len(wrong) >= MAX_ROWS or total == MAX_ROWS:
+        if total == MAX_ROWS:
             raise UserError(f"{table} has more than {MAX_ROWS:,} rows, the most that are read: give fewer.")
         total += 1
-        found = record if isinstance(record, str) else rows_in(number, record, layout, notes)
+        most = MOST_ANSWERS if spare > 0 else 1
+        found = record if isinstance(record, str) else rows_in(number, record, layout, notes, most)
         if isinstance(found, str):
             wrong.append((number, found))
         else:
             rows += found
+            spare -= sum(_A_ROW + len(row.question) for row in found[1:])
             if limit is not None and len(rows) >= limit:
                 break
     if wrong:

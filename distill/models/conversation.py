@@ -11,8 +11,8 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 ROLES = ("system", "user", "assistant")
-MARK = re.compile(f"\u2402(?:{'|'.join(ROLES)})\u2403")  # what no turn's own text may hold
-_TURN = re.compile(f"(?:\\A|\n\n)\u2402({'|'.join(ROLES)})\u2403")
+MARK = "\x02"  # what opens a turn, and no turn's own text may hold: nobody types it, and it takes a byte
+_TURN = re.compile(f"(?:\\A|\n\n){MARK}({'|'.join(ROLES)})\x03")
 
 
 class Turn(NamedTuple):
@@ -26,12 +26,12 @@ def joined(turns: Sequence[Turn]) -> str:
     """The turns as one text: the words alone where there is but a user's turn."""
     if len(turns) == 1 and turns[0].role == "user":
         return turns[0].text
-    return "\n\n".join(f"\u2402{role}\u2403{text}" for role, text in turns)
+    return "\n\n".join(f"{MARK}{role}\x03{text}" for role, text in turns)
 
 
 def turns_of(question: str) -> list[Turn]:
     """The turns that `joined` made a text of; any other text is one user's turn."""
-    parts = _TURN.split(question) if question.startswith("\u2402") else []
+    parts = _TURN.split(question) if question.startswith(MARK) else []
     turns = [Turn(*pair) for pair in zip(parts[1::2], parts[2::2], strict=True)]
     whole = turns and not parts[0] and turns[-1].role == "user"
     return turns if whole else [Turn("user", question)]

@@ -82,7 +82,10 @@ class Pipeline:
         """Draw the problems and load the student."""
         self.reporter.stage("load", "loading the student", 0, 1)
         self.pairs = check_pairs(self.config, self.reporter.warn)
-        self.problems = problems_for(self.config, self.reporter.warn, on_rows=self._check_rows)
+        tables: list[tuple[str, Sequence[Row]]] = []
+        self.problems = problems_for(self.config, self.reporter.warn, on_rows=lambda *table: tables.append(table))
+        for table, rows in tables:  # of which the problems could be drawn: others may be corrected
+            check_rows(self.folder, self.config.data, table, rows, keep=distributed.is_main())
         config = self.config
         sharded, hardware = distributed.is_sharded(), self.hardware
         self.student, self.tokenizer = load_student(
@@ -206,10 +209,6 @@ class Pipeline:
 
     def _last_checkpoint(self) -> Path | None:
         return next(reversed(checkpoints(self.checkpoints)), None)
-
-    def _check_rows(self, table: str, rows: Sequence[Row]) -> None:
-        """Raise UserError where the data are not what they were when the run began."""
-        check_rows(self.folder, self.config.data, table, rows, keep=distributed.is_main())
 
     # --- while it goes on --------------------------------------------------------------------------------------------
 

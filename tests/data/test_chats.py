@@ -7,6 +7,7 @@ import pytest
 from distill.config.errors import UserError
 from distill.config.paths import zoo_names
 from distill.config.run_config import ColumnsConfig, ModelRef, parse
+from distill.data import tables
 from distill.data.encoding import cut, encode
 from distill.data.sources import split_problems
 from distill.data.tables import read_rows
@@ -77,7 +78,7 @@ def test_every_answer_is_learnt_given_all_before_it(tmp_path, turns, learnt):
         ([said("user", [{"type": "text", "text": "u"}, PICTURE]), A], [], "hold more than text (images, sound, files)"),
         ([U, A, said("user", [PICTURE]), B], [("u", "a")], "hold more than text"),
         ([U, said("assistant", "a", weight=0)], [], "have no answer that is to be learnt"),
-        ([U, A] * 12, 10, "have more than 10 answers: the last 10 of each are learnt"),
+        ([U, A] * 12, 10, "have more answers than are learnt of one (10,"),
     ],
 )
 def test_what_is_not_learnt_is_counted_and_said(tmp_path, turns, learnt, words):
@@ -87,6 +88,13 @@ def test_what_is_not_learnt_is_counted_and_said(tmp_path, turns, learnt, words):
     assert notes.keys() == {"turns_left_out"}
     assert notes["turns_left_out"].startswith("Of chats.jsonl not everything is learnt: 2 of its 3 conversations ")
     assert words in notes["turns_left_out"]
+
+
+def test_of_very_large_tables_the_last_answers_alone_are_learnt(tmp_path, monkeypatch):
+    monkeypatch.setattr(tables, "MAX_EARLIER", 1_000)
+    found, notes = read(tmp_path, *[[U, A, V, B]] * 5)
+    assert [solution for _, solution in found] == ["b", "a", "b", "a", "b", "a", "b", "b"]
+    assert "2 of its 5 conversations have more answers than are learnt of one" in notes["turns_left_out"]
 
 
 def test_where_nothing_can_be_learnt_it_says_why(tmp_path):
@@ -105,7 +113,7 @@ def test_where_nothing_can_be_learnt_it_says_why(tmp_path):
         ([U, {"content": "a"}], "has a turn without a role (read are system, user, assistant and tool) in 'messages'"),
         ([U, said("judge", "a")], "has a turn whose role is 'judge' (read are system"),
         ([U, said("assistant", 7)], "has a turn (2) whose content is no text in 'messages'"),
-        ([U, said("assistant", "\u2402user\u2403x")], "has '\u2402user\u2403' in 'messages', which marks turns here"),
+        ([U, said("assistant", "\x02user\x03x")], "has the control character '\\x02' in 'messages', which marks turns"),
         ([said("user", "x" * 200_001), A], "has 200,001 characters in 'messages', more than 200,000"),
         (
             [said("user", "x" * 150_000), A, said("user", "x" * 50_000), B],
@@ -174,10 +182,10 @@ TURNS = [
 
 
 def test_a_conversation_is_one_text_and_back():
-    for turns in (TURNS, TURNS[1:], TURNS[3:], [Turn("user", "\u2402 user \u2403")]):
+    for turns in (TURNS, TURNS[1:], TURNS[3:], [Turn("user", "\x02 user \x03")]):
         assert turns_of(joined(turns)) == turns
     assert joined(TURNS[3:]) == "And four?"
-    for plain in ("q", "\u2402user\u2403a\n\n\u2402assistant\u2403b", "x\n\n\u2402user\u2403y", "\u2402user"):
+    for plain in ("q", "\x02user\x03a\n\n\x02assistant\x03b", "x\n\n\x02user\x03y", "\x02user"):
         assert turns_of(plain) == [Turn("user", plain)]
     whole = joined(TURNS)
     assert [told(shortened(whole, n)) for n in (5, 40, 10_000)] == ["And f", "And four?", told(whole)]
