@@ -42,8 +42,8 @@ GROUPS = (
     (
         "data.columns",
         "data.columns",
-        "For sources `file` and `hub`: which column holds what. If there is no column `solution` but one named\n"
-        "`teacher_solution`, that one is read. With `messages`, leave `question` and `solution` out.",
+        "For sources `file` and `hub`: which column holds what. Where there is no column of the default name, the one\n"
+        "that is likely it is read ([layouts](usage.md#data)). With `messages`, leave `question` and `solution` out.",
     ),
     ("lora", "lora", "What is trained in the student: low-rank additions to its layers (LoRA)."),
     ("budget", "budget", "How long and how hard to train. Give `steps` or `epochs`, not both."),

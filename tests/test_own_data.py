@@ -10,6 +10,7 @@ from end_to_end_cases import MINI, distill, only_run, write
 from distill.__main__ import main
 from distill.data.problems import generate
 from distill.data.sources import split_of_question
+from distill.models.conversation import turns_of
 from distill.runs.events import Evaluation, Probe, Warning, latest_by_step, read
 
 HELD_OUT = 20
@@ -102,3 +103,30 @@ def test_a_file_that_is_wrong_fails_the_run_with_the_line(tmp_path):
     assert "Line 17 of rows.csv has no 'Worked'" in done.stderr and "Traceback" not in done.stderr
     stored = yaml.safe_load((only_run(tmp_path / "runs") / "config.yaml").read_text())
     assert stored["data"]["path"] == str(path)
+
+
+def test_a_run_on_conversations_is_learnt_by_all_models_turn_by_turn(tmp_path):
+    """Teachers write and read what the student does; the preface of facts and the turns before reach all of them."""
+    chats = []
+    for problem in generate("train", 300, seed=3):
+        facts, _, asked = problem.question.rpartition(". ")
+        turns = [("system", facts), ("user", asked), ("assistant", problem.solution)]
+        turns += [("user", f"And twice that, {problem.id}?"), ("assistant", problem.solution)]
+        chats.append({"messages": [{"role": role, "content": text} for role, text in turns if text]})
+    (tmp_path / "chats.jsonl").write_text("".join(json.dumps(chat) + "\n" for chat in chats))
+    settings = {
+        **OWN,
+        "teachers": ["gemma2-tiny"],
+        "objectives": [*OWN["objectives"], {"kind": "response", "keep": "all", "max_new_tokens": 8}],
+        "data": {"source": "file", "path": str(tmp_path / "chats.jsonl"), "train": 32, "held_out": 8, "validation": 4},
+        "budget": {"steps": 2, "batch_size": 8},
+        "evaluation": {"max_new_tokens": 8},
+    }
+    done = distill("run", write(settings, tmp_path), "--runs", tmp_path / "runs", "--json")
+    assert done.returncode == 0, done.stderr
+    folder = only_run(tmp_path / "runs")
+    answers = json.loads((folder / "answers.json").read_text())["after"]
+    assert len(answers) == 8 and all(len(turns_of(answer["question"])) >= 3 for answer in answers)
+    said = {event.code: event.text for event in read(folder / "events.jsonl")[0] if isinstance(event, Warning)}
+    assert said["column_taken:messages"] == "The conversations of chats.jsonl are read from its column 'messages'."
+    assert "answers_not_judged" in said

@@ -139,8 +139,9 @@ class ColumnsConfig(Settings):
     """Which column of a file or data set holds what.
 
     Without `answer`, the answer is what the solution concludes with ("#### 62"); without `family`, all are one family.
-    Where there is no column "solution" but one "teacher_solution", and no other is named, that is read. `messages`, a
-    conversation (a list of {role, content}), stands for both: its first user's turn, and the assistant's answer to it.
+    Where there is no column "question" or "solution", and no other is named, the one that is likely it is read, and
+    said. `messages`, a conversation (a list of {role, content}), stands for both: each of the assistant's turns is a
+    solution, all that was said before it the question.
     """
 
     question: Text = setting("question", "Question", "What the student is asked.", when=_UNLESS_MESSAGES)
@@ -246,6 +247,19 @@ class DataConfig(Settings):
     validation: Annotated[int, Field(ge=0, le=1_000_000)] = setting(
         192, "Validation problems", "Not trained on either: for the accuracy curve, and for a meta gate.", rare=True
     )
+    keep: Literal["all", "right", "shortest", "majority"] = setting(
+        "all",
+        "Solutions of one question",
+        "Which are learnt where a table has several. By right ones is meant: those that end with the answer.",
+        {
+            "all": "all: every one",
+            "right": "right: those that are right",
+            "shortest": "shortest: the shortest right one",
+            "majority": "majority: the shortest with the result that most of them have",
+        },
+        when=among("source", "file", "hub"),
+        rare=True,
+    )
     families: list[Text] = setting(
         [], "Kinds of problems", "The same number of each.", only=True, validate_default=True
     )
@@ -284,6 +298,11 @@ class DataConfig(Settings):
             raise fault("path", " is missing, but data.source is 'file': give a JSONL, CSV or Parquet file.")
         if self.source == "hub" and self.dataset is None:
             raise fault("dataset", " is missing, but data.source is 'hub': give a data set's id, such as openai/gsm8k.")
+        if self.keep in ("right", "shortest") and not (self.columns and self.columns.answer):
+            raise fault(
+                "keep",
+                f" is {self.keep!r}, but no column holds answers to judge by: set data.columns.answer, or 'majority'.",
+            )
         if self.columns and self.families and not self.columns.family:
             raise fault(
                 "families", " names families, but data.columns.family names no column that says them: set it too."

@@ -16,6 +16,7 @@ from transformers import PreTrainedTokenizerBase
 
 from distill.losses import IGNORED
 from distill.models.chat_template import end_token, special_ids, template_of
+from distill.models.conversation import shortened
 
 
 @dataclass(frozen=True)
@@ -110,10 +111,14 @@ def encode_many(
 
 
 def cut(question: str, solution: str, max_characters: int | None) -> tuple[str, str]:
-    """Question and solution with at most `max_characters` characters in all, cut at the end."""
+    """Question and solution with at most `max_characters` characters in all, cut at the end.
+
+    Of a conversation the turns before the last question go first.
+    """
     if max_characters is None:
         return question, solution
-    return question[:max_characters], solution[: max(0, max_characters - len(question))]
+    question = shortened(question, max_characters)
+    return question, solution[: max(0, max_characters - len(question))]
 
 
 def collate(examples: Sequence[Example], pad_id: int | None, side: str = "right") -> dict[str, torch.Tensor]:

@@ -6,6 +6,8 @@ reasoning-gym makes in reasoning_gym.py.
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -20,26 +22,25 @@ from distill.config.requirements import heard
 from distill.config.run_config import ConfigError, DataConfig, RunConfig
 from distill.data.grading import extract, grade
 from distill.data.hub_tables import load_table
+from distill.data.layouts import Warn, layout_of
 from distill.data.problems import Problem, generate
 from distill.data.reasoning_gym import gym_problems
 from distill.data.records import MAX_DECODED_OF_HUB, bounded
-from distill.data.splits import SHARES, key_of, order_of, split_of_key, split_of_question
+from distill.data.repeated import by_question, kept, say_repeated
+from distill.data.splits import SHARES, order_of, split_of_key, split_of_question
 from distill.data.tables import (
     MAX_ROWS,
     Row,
-    check_columns,
     columns_of,
     guess_columns,
     read_rows,
     rows_of,
-    settled,
-    wanted,
 )
 from distill.models.references import is_repository
 
 __all__ = ["Row", "columns_of", "guess_columns", "problems_for", "read_rows", "split_of_question", "split_problems"]
 
-Warn = Callable[[str, str], None]  # code, plain words
+OnRows = Callable[[str, Sequence[Row]], None]  # what the table is called, all its rows
 
 PROBE_SEED = 1  # generated probe texts are of the validation split, drawn with another seed
 ONE_FAMILY = "all"  # the family of rows that say none
@@ -57,27 +58,32 @@ _FAMILIES = 64  # more families than that make no table that can be read
 _MARKS = re.compile(r"<<[\s\d.,+\-*/()%$x:]*=[\s\d.,+\-*/()%$]*>>")  # GSM8K's calls of a calculator: <<48/2=24>>
 
 
-def problems_for(config: RunConfig, warn: Warn, counts: Mapping[str, int] | None = None) -> dict[str, list[Problem]]:
+def problems_for(
+    config: RunConfig, warn: Warn, counts: Mapping[str, int] | None = None, on_rows: OnRows | None = None
+) -> dict[str, list[Problem]]:
     """The problems of each split: train, validation, probe, held_out and new_phrasing, or as `counts` asks.
 
     Of training problems beyond `data.labelled` the question alone is told. `warn(code, text)` is told what is left out
-    or falls short. Raises UserError or ConfigError, one sentence, where the problems are not available.
+    or falls short, `on_rows(table, rows)` of all rows of a file or data set. Raises UserError or ConfigError, one
+    sentence, where the problems are not available.
     """
-    found = _drawn(config, warn, counts)
+    found = _drawn(config, warn, counts, on_rows)
     if "train" in found:
         train, solved = found["train"], config.data.solved
         found["train"] = train[:solved] + [replace(problem, solution="", answer="") for problem in train[solved:]]
     return found
 
 
-def _drawn(config: RunConfig, warn: Warn, counts: Mapping[str, int] | None) -> dict[str, list[Problem]]:
+def _drawn(
+    config: RunConfig, warn: Warn, counts: Mapping[str, int] | None, on_rows: OnRows | None
+) -> dict[str, list[Problem]]:
     data = config.data
     if data.source == "reasoning_gym":
         return gym_problems(data.families, _row_counts(config) if counts is None else counts, data.seed, warn)
     if data.source != "problems":
         compares = any(objective.compares_texts for objective in config.objectives)
         optional = () if compares else ("probe",)
-        return split_problems(data, _row_counts(config) if counts is None else counts, warn, optional)
+        return split_problems(data, _row_counts(config) if counts is None else counts, warn, optional, on_rows)
     if counts is None:
         counts = {
             "train": data.train,
@@ -94,20 +100,18 @@ def split_problems(
     counts: Mapping[str, int],
     warn: Warn = lambda code, text: None,
     optional: Sequence[str] = (),
+    on_rows: OnRows | None = None,
 ) -> dict:
     """{split: problems} from the rows of a file or data set, `counts[split]` of each where there are as many.
 
     An `optional` split of which there are too few to be of use is left empty. Raises UserError where there are too few
     to judge a student by (held_out); fewer to train on are used with a warning. The first n problems of a split are the
-    same whatever its count. There is no new_phrasing here.
+    same whatever its count. Of a question's several solutions all are trained on that `data.keep` keeps; another split
+    has its first row. `on_rows(table, rows)` is told of all rows. There is no new_phrasing here.
     """
-    table, rows = _rows(data)
-    by_question = {key: row for row, key in ((row, key_of(row.question)) for row in reversed(rows))}
-    repeated = len(rows) - len(by_question)
-    if repeated:
-        warn(
-            "repeated_questions", f"{repeated:,} of {len(rows):,} rows of {table} repeat an earlier question: left out."
-        )
+    table, rows = _rows(data, warn)
+    if on_rows is not None:
+        on_rows(table, rows)
     marked = sum(bool(_MARKS.search(row.solution)) for row in rows)
     if marked:
         warn(
@@ -115,10 +119,14 @@ def split_problems(
             f"{marked:,} of {len(rows):,} solutions of {table} hold marks for a calculator, such as <<48/2=24>>: the "
             "marks are left out of what the student learns.",
         )
+    questions = by_question(rows)
+    say_repeated(questions, rows, table, data.keep, warn)
     by_split: dict[str, list[Problem]] = {split: [] for split in SHARES}
-    for key, row in sorted(by_question.items(), key=lambda item: order_of(data.seed, item[0])):
+    for key in sorted(questions, key=lambda key: order_of(data.seed, key)):
         split = split_of_key(key)
-        by_split[split].append(_problem(row, split))
+        same = questions[key] if split == "train" else questions[key][:1]
+        by_split[split] += [_problem(row, split) for row in same]
+    by_split["train"] = kept(by_split["train"], data.keep, table, warn)
     for split in _GRADED:
         by_split[split] = _gradable(by_split[split], split, table, warn if counts.get(split) else None)
     if data.columns.answer:
@@ -127,7 +135,7 @@ def split_problems(
         if split in optional and len(problems) < _NEEDED[split]:
             by_split[split] = []
         else:
-            _enough(split, len(problems), counts.get(split, 0), table, len(by_question), warn)
+            _enough(split, len(problems), counts.get(split, 0), table, _all(questions, split), warn)
     return {split: by_split.get(split, [])[:n] for split, n in counts.items()}
 
 
@@ -149,16 +157,26 @@ def _row_counts(config: RunConfig) -> dict[str, int]:
     }
 
 
-def _enough(split: str, there: int, wanted: int, table: str, questions: int, warn: Warn) -> None:
+def _enough(split: str, there: int, wanted: int, table: str, of: str, warn: Warn) -> None:
     if there >= wanted:
         return
-    share = f"{there:,} of the {questions:,} questions of {table} are {_WORDS[split]} ({SHARES[split]} in 20 are drawn)"
+    share = f"{there:,} of the {of} of {table} are {_WORDS[split]} ({SHARES[split]} in 20 are drawn)"
     if split == "held_out":
         fewer = f"ask for {there:,} or fewer (data.held_out), or " if there else ""
         raise UserError(f"Only {share}, but {wanted:,} are asked for: {fewer}give more rows.")
     if there < _NEEDED[split]:
         raise UserError(f"Only {share}, but at least {_NEEDED[split]} are needed: give more rows.")
     warn(f"few_rows:{split}", f"Only {share}, fewer than the {wanted:,} asked for: all of them are used.")
+
+
+def _all(questions: Mapping[str, Sequence[Row]], split: str) -> str:
+    """What the problems of a split are a part of."""
+    solutions = sum(map(len, questions.values()))
+    return (
+        f"{solutions:,} solutions"
+        if split == "train" and solutions > len(questions)
+        else f"{len(questions):,} questions"
+    )
 
 
 def _gradable(problems: list[Problem], split: str, table: str, warn: Warn | None) -> list[Problem]:
@@ -187,18 +205,33 @@ def _check_solutions(problems: list[Problem], table: str, warn: Warn) -> None:
 def _problem(row: Row, split: str) -> Problem:
     solution = _MARKS.sub("", row.solution)
     answer = row.answer if row.answer is not None else extract(solution) or ""
-    return Problem(f"row:{row.line}", row.family or ONE_FAMILY, row.question, solution, answer, split)
+    place = f"row:{row.line}:{row.part}" if row.part else f"row:{row.line}"
+    return Problem(place, row.family or ONE_FAMILY, row.question, solution, answer, split)
 
 
 # --- where the rows are ----------------------------------------------------------------------------------------------
 
 
-def _rows(data: DataConfig) -> tuple[str, list[Row]]:
+def digest_of(rows: Sequence[Row]) -> str:
+    """Tells rows from others, or from the same on other lines: a run's answers are known by these."""
+    digest = hashlib.sha256()
+    for row in rows:
+        told = [row.line, row.part, row.question, row.solution, row.answer, row.family]
+        digest.update(json.dumps(told).encode())
+    return digest.hexdigest()
+
+
+def rows_for(data: DataConfig) -> tuple[str, list[Row]]:
+    """(what to call the table, its rows) of a file or data set, as a run reads them. Raises as `problems_for`."""
+    return _rows(data, lambda code, text: None)
+
+
+def _rows(data: DataConfig, warn: Warn) -> tuple[str, list[Row]]:
     """(what to call the table, its rows of the families asked for)."""
     if data.source == "file":
-        table, rows = Path(data.path).name, read_rows(data.path, data.columns)
+        table, rows = Path(data.path).name, read_rows(data.path, data.columns, warn=warn)
     else:
-        table, rows = data.dataset, _hub_rows(data)
+        table, rows = data.dataset, _hub_rows(data, warn)
     families = list(dict.fromkeys(row.family for row in rows))
     for family in data.families:
         if family not in families:
@@ -215,7 +248,7 @@ def _rows(data: DataConfig) -> tuple[str, list[Row]]:
     return table, rows
 
 
-def _hub_rows(data: DataConfig) -> list[Row]:
+def _hub_rows(data: DataConfig, warn: Warn) -> list[Row]:
     """The rows of a data set of the Hub, or of a folder of data files. Nothing in it is run."""
     folder = Path(os.path.expanduser(data.dataset))
     # Without this, a name such as "text" would mean every text file of the working folder.
@@ -224,13 +257,14 @@ def _hub_rows(data: DataConfig) -> list[Row]:
             f"data.dataset was not found: {data.dataset!r}. Enter owner/name of a data set on the Hub, or a folder."
         )
     if not folder.is_dir():
-        return _table_rows(lambda: load_table(data.dataset, data.subset, data.split), data)
+        return _table_rows(lambda: load_table(data.dataset, data.subset, data.split), data, warn)
     # The library keeps what it once read of a folder, and goes on reading that when the folder's files have changed.
     with TemporaryDirectory(ignore_cleanup_errors=True) as cache:
-        return _table_rows(lambda: load_table(str(folder.resolve()), data.subset, data.split, cache_dir=cache), data)
+        place = str(folder.resolve())
+        return _table_rows(lambda: load_table(place, data.subset, data.split, cache_dir=cache), data, warn)
 
 
-def _table_rows(load: Callable[[], Any], data: DataConfig) -> list[Row]:
+def _table_rows(load: Callable[[], Any], data: DataConfig, warn: Warn) -> list[Row]:
     try:
         found = load()
         names = found.column_names
@@ -238,17 +272,16 @@ def _table_rows(load: Callable[[], Any], data: DataConfig) -> list[Row]:
         if isinstance(error.__cause__ or error, UserError | MemoryError):  # the library wraps what we raise within it
             raise (error.__cause__ or error) from None
         raise UserError(_reason(error, data)) from error
-    columns = settled(data.columns, names)
-    check_columns(names, columns, data.dataset)
+    layout = layout_of(names, data.columns, data.dataset, warn)
     if len(found) > MAX_ROWS:
         raise UserError(
             f"{data.dataset} has {len(found):,} rows, more than {MAX_ROWS:,}: take some of them, such as "
             f"data.split={data.split}[:{MAX_ROWS}]."
         )
-    kept = sorted(set(wanted(columns).values()))
-    records = enumerate(_read(found.select_columns(kept), data), 1)
-    records = bounded(records, data.dataset, "row", kept, MAX_DECODED_OF_HUB)
-    return rows_of(records, columns, data.dataset, "row")
+    columns = sorted(layout.read)
+    records = enumerate(_read(found.select_columns(columns), data), 1)
+    records = bounded(records, data.dataset, "row", columns, MAX_DECODED_OF_HUB)
+    return rows_of(records, layout, data.dataset, "row", warn=warn)
 
 
 def _read(table: Iterable[dict], data: DataConfig) -> Iterable[dict]:

@@ -6,6 +6,7 @@ question as it stands, and what it writes never depends on the day.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import cache
@@ -15,6 +16,7 @@ from jinja2.exceptions import TemplateError
 from transformers import PreTrainedTokenizerBase
 
 from distill.config.errors import UserError
+from distill.models.conversation import Turn, told, turns_of
 
 THINK, THOUGHT = "<think>", "</think>"  # what opens and closes a model's thoughts
 
@@ -31,6 +33,9 @@ _FILLER = "\u2402answer\u2403"
 @dataclass(frozen=True)
 class Template:
     """How one model is spoken to. Its prompt for a question is `before + question + after` whenever `pure`.
+
+    A question may be a conversation (conversation.py): then its turns are the template's, a system turn of its own
+    in place of `system`.
 
     `chat` is False for a base model, which has no template: its prompt is the question and a line break. `trims`: the
     template strips blanks around the question.
@@ -55,6 +60,11 @@ class Template:
         return prompt, start, end
 
     def _place(self, question: str) -> tuple[str, int, int]:
+        turns = turns_of(question)
+        if len(turns) > 1:
+            prompt = self._conversation(turns) if self.chat else f"{self.before}{told(question)}{self.after}"
+            start = prompt.rfind(turns[-1].text)
+            return prompt, start, start + len(turns[-1].text)
         words = question.strip() if self.trims else question
         if self.pure:
             return f"{self.before}{words}{self.after}", len(self.before), len(self.before) + len(words)
@@ -63,6 +73,24 @@ class Template:
         if start < 0:
             raise UserError(_changed(self.tokenizer, "changes or leaves out", question))
         return prompt, start, start + len(question.strip())
+
+    def _conversation(self, turns: Sequence[Turn]) -> str:
+        """The prompt for the last turn, with all before it. Raises UserError where the template leaves one out."""
+        own = turns[0].role == "system"
+        system, rest = (turns[0].text, turns[1:]) if own else (self.turns.system, turns)
+        said = [turn.text for turn in turns if turn.role != "assistant"]  # templates cut thoughts out of answers
+        for in_user_turn in (True,) if self.turns.in_user_turn else (False, True):
+            try:
+                prompt = _apply(self.tokenizer, _told_in_turn(rest, system, in_user_turn, self.turns.parts), True)
+            except UserError:
+                if in_user_turn:
+                    raise
+                continue
+            if all(text in prompt for text in said):
+                return prompt
+        raise UserError(
+            f"The chat template of {_name(self.tokenizer)} leaves turns of a conversation out: use another."
+        )
 
     def render(self, question: str, answer: str = "") -> str:
         """Prompt text up to and including what opens the `answer`; see `place`."""
@@ -89,11 +117,8 @@ class _Turns:
         self, tokenizer: PreTrainedTokenizerBase, question: str, answer: str | None = None, opens: bool = True
     ) -> str:
         """The text up to what opens the answer (unless not `opens`), or all of it where there is an `answer`."""
-        if self.in_user_turn and self.system:
-            question = f"{self.system}\n\n{question}"
-        said = [] if self.system is None or self.in_user_turn else [("system", self.system)]
-        said += [("user", question), *([] if answer is None else [("assistant", answer)])]
-        turns = [{"role": role, "content": _in_parts(text) if self.parts else text} for role, text in said]
+        said = [Turn("user", question), *([] if answer is None else [Turn("assistant", answer)])]
+        turns = _told_in_turn(said, self.system, self.in_user_turn, self.parts)
         return _apply(tokenizer, turns, opens and answer is None)
 
 
@@ -223,6 +248,14 @@ def _with_system(tokenizer: PreTrainedTokenizerBase, system: str | None, parts: 
     return given if len(with_turn) < len(plain) or (_MARKS[0] in with_turn and _MARKS[0] not in plain) else without
 
 
+def _told_in_turn(turns: Sequence[Turn], system: str | None, in_user_turn: bool, parts: bool) -> list[dict[str, Any]]:
+    """The messages for turns of which the first is a user's."""
+    first = f"{system}\n\n{turns[0].text}" if in_user_turn and system else turns[0].text
+    said = [] if system is None or in_user_turn else [("system", system)]
+    said += [("user", first), *((role, text) for role, text in turns[1:])]
+    return [{"role": role, "content": _in_parts(text) if parts else text} for role, text in said]
+
+
 def _apply(tokenizer: PreTrainedTokenizerBase, messages: list[dict[str, Any]], answer_follows: bool) -> str:
     try:
         own = tokenizer.get_chat_template()
@@ -235,7 +268,7 @@ def _apply(tokenizer: PreTrainedTokenizerBase, messages: list[dict[str, Any]], a
         )
     except (TemplateError, ValueError, TypeError, KeyError, AttributeError) as error:
         raise UserError(
-            f"The chat template of {_name(tokenizer)} refuses a plain question ({error}): use another model."
+            f"The chat template of {_name(tokenizer)} refuses {_what(messages)} ({error}): use another model."
         ) from error
 
 
@@ -251,6 +284,10 @@ def _stopped_clock() -> str:
     known += [("%F", f"{_DAY:%Y-%m-%d}"), ("%T", f"{_DAY:%H:%M:%S}"), ("%D", f"{_DAY:%m/%d/%y}"), ("%%", "%")]
     replaced = "".join(f".replace({old!r}, {new!r})" for old, new in known)
     return f"{{% macro strftime_now(format='%c') %}}{{{{ format{replaced} }}}}{{% endmacro %}}\n"
+
+
+def _what(messages: Sequence[dict[str, str]]) -> str:
+    return "a conversation" if any(turn["role"] == "assistant" for turn in messages[:-1]) else "a plain question"
 
 
 def _name(tokenizer: PreTrainedTokenizerBase) -> str:

@@ -28,6 +28,7 @@ from distill.config.run_config import BudgetConfig, ConfigError, RunConfig
 from distill.models.hub_errors import acting_for
 from distill.models.references import absolute
 from distill.runs.events import FINAL, EventWriter, Status
+from distill.runs.inputs import check_inputs
 from distill.runs.process import Process, live_process, remember
 from distill.runs.views import RunView, forget, view
 
@@ -191,8 +192,9 @@ def resume(
 ) -> Any:
     """Start a stopped, crashed or failed run again where it was saved, with `overrides` of its budget.
 
-    `begin`: see `start`. Raises UserError where the run is done or running, ConfigError for an override that is wrong
-    or not of the budget, or where the disk is nearly full; then the run is as it was.
+    `begin`: see `start`. Raises UserError where the run is done or running or its file of problems has changed, and
+    ConfigError for an override that is wrong or not of the budget, or where the disk is nearly full; then the run is as
+    it was.
     """
     folder = Path(folder).resolve()
     _let_leave(folder)
@@ -203,6 +205,8 @@ def resume(
         seen = view(folder)
         if seen.state == "done":
             raise UserError(f"Run {folder.name} is done, so there is nothing to resume: start a new one with run.")
+        if seen.config:
+            check_inputs(folder, seen.config.data)
         if overrides:
             _check_goal(edited(folder, overrides).budget, seen)
         check_disk(folder.parent)

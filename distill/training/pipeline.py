@@ -6,7 +6,7 @@ answers batch by batch, signals in the bank, steps in checkpoints/, seconds in s
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import fields, replace
 from functools import partial
@@ -17,6 +17,7 @@ from distill.config.messages import listed
 from distill.config.run_config import RunConfig
 from distill.data.problems import Problem
 from distill.data.sources import problems_for
+from distill.data.tables import Row
 from distill.evaluation.answering import answer_problems
 from distill.evaluation.answers_file import Answers
 from distill.evaluation.during import during, evaluated
@@ -27,6 +28,7 @@ from distill.models.sharding import spread as spread_weights
 from distill.models.student import cautions, load_adapter, load_student, save_adapter
 from distill.runs import events
 from distill.runs.events import EventWriter, Status, Warning, latest_by_step, read
+from distill.runs.inputs import check_rows
 from distill.runs.preflight import check_pairs
 from distill.teachers.ask import Asking
 from distill.training.callbacks import EpochKeeper, MemoryKeeper, Reporter
@@ -88,7 +90,10 @@ class Pipeline:
         """Draw the problems and load the student."""
         self.reporter.stage("load", "loading the student", 0, 1)
         self.pairs = check_pairs(self.config, self.reporter.warn)
-        self.problems = problems_for(self.config, self.reporter.warn)
+        tables: list[tuple[str, Sequence[Row]]] = []
+        self.problems = problems_for(self.config, self.reporter.warn, on_rows=lambda *table: tables.append(table))
+        for table, rows in tables:  # of which the problems could be drawn: others may be corrected
+            check_rows(self.folder, self.config.data, table, rows, keep=distributed.is_main())
         config = self.config
         sharded, hardware = distributed.is_sharded(), self.hardware
         self.student, self.tokenizer = load_student(

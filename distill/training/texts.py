@@ -6,7 +6,7 @@ answer that is longer than the student may read is left out whole: half an answe
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, replace
 from typing import Any
 
@@ -16,6 +16,7 @@ from distill.config.errors import UserError
 from distill.config.paths import home
 from distill.config.requirements import asks_for_answers, fills_in, wants_answers, wants_solutions
 from distill.config.run_config import RunConfig, teachers_of
+from distill.config.settings import MADE_HERE
 from distill.data.encoding import encode_many
 from distill.data.problems import Problem
 from distill.data.response_selection import Chosen, choose, deal, spread
@@ -46,7 +47,9 @@ def learning_texts(
     origins, counts = [SOLUTION] * len(about), {}
     if response is not None:
         filling_in = fills_in(config)  # then the answers stand where solutions would, and are learnt as those are
+        solved = {problem.question for problem in problems if problem.solution} if filling_in else set()
         problems = [problem for problem in problems if not problem.solution] if filling_in else problems
+        problems = problems if config.data.source in MADE_HERE else _asked_once(problems, solved)
     if response is not None and problems:
         chosen = _without_long(asking, _answers(asking, response, problems), problems, tokenizer)
         asking.progress("signals", chosen.summary())(1, 1)
@@ -60,6 +63,14 @@ def learning_texts(
     pairs = [(problem.question, solution) for problem, solution in zip(about, solutions, strict=True)]
     numbers = [families[problem.family] for problem in about]
     return Texts("train", pairs, numbers, origins if response is not None else None), counts
+
+
+def _asked_once(problems: Sequence[Problem], solved: Collection[str] = ()) -> list[Problem]:
+    """The problems whose question none before them asks, nor is `solved`: a table has several solutions of some."""
+    found = {}
+    for problem in problems:
+        found.setdefault(problem.question, problem)
+    return [problem for question, problem in found.items() if question not in solved]
 
 
 def _answers(asking: Asking, response: ResponseConfig, problems: Sequence[Problem]) -> Chosen:

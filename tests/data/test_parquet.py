@@ -14,6 +14,7 @@ from distill.config.run_config import ColumnsConfig, ConfigError
 from distill.data import parquet, tables
 from distill.data.problems import generate
 from distill.data.tables import columns_of, guess_columns, read_rows
+from distill.models.conversation import told
 from distill.ui.actions import upload_name, uploads
 from distill.ui.configure.uploads import store_upload
 
@@ -75,7 +76,14 @@ def test_conversations_are_read_as_from_a_text_file(file, tmp_path):
     (tmp_path / "a.jsonl").write_text("".join(json.dumps({"messages": t}) + "\n" for t in turns))
     rows = read_rows(path, CHAT)
     assert rows == read_rows(tmp_path / "a.jsonl", CHAT)
-    assert (rows[7].question, rows[7].solution) == ("Question 7?", "Answer 7.")
+    last, first = rows[14:16]
+    assert (first.line, told(first.question), first.solution) == (
+        8,
+        "System: Be brief.\n\nUser: Question 7?",
+        "Answer 7.",
+    )
+    whole = f"{told(first.question)}\n\nAssistant: Answer 7.\n\nUser: Sure?"
+    assert (last.line, told(last.question), last.solution) == (8, whole, "Yes.")
     assert guess_columns(columns_of(path).names)["messages"] == "messages"
 
 

@@ -82,11 +82,72 @@ def test_a_held_out_question_cannot_be_trained_on_however_it_is_written(table):
     assert f"{len(smuggled)} of {len(smuggled) + len(ROWS):,} rows of rows.csv repeat" in said["repeated_questions"]
 
 
-def test_of_a_repeated_question_the_first_row_counts(table):
-    first = {row["question"]: row["solution"] for row in ROWS}
-    later = [{**row, "solution": "It is #### 1"} for row in ROWS]
-    found, _ = draw(asked(table(ROWS + later)), train=10_000)
-    assert all(problem.solution == first[problem.question] for problem in found["train"])
+@pytest.mark.parametrize("hide", [str, str.upper, lambda q: q.replace(" ", "\n ")])
+def test_all_solutions_of_a_question_are_learnt_and_none_crosses_a_split(table, hide):
+    """Also where the question is written otherwise; exact repetitions are left out, contradictions named."""
+    first = {plain(row["question"]): row["solution"] for row in ROWS}
+    later = [{"question": hide(row["question"]), "solution": "It is #### 1"} for row in ROWS]
+    found, said = draw(asked(table(ROWS + later + later[:7])), train=10_000, held_out=100, validation=10, probe=10)
+    once, _ = draw(asked(table(ROWS)), train=10_000, held_out=100, validation=10, probe=10)
+    assert [p.solution for p in found["held_out"]] == [p.solution for p in once["held_out"]]
+    assert len(found["train"]) == 2 * len(once["train"])
+    of = {key: {p.solution for p in found["train"] if plain(p.question) == key} for key in list(first)[:40]}
+    trained = {plain(p.question) for p in once["train"]}
+    assert all(of[key] == ({first[key], "It is #### 1"} if key in trained else set()) for key in of)
+    assert said["several_solutions"].startswith(f"{len(ROWS):,} questions of rows.csv have several solutions: all")
+    differ = sum(not row["solution"].endswith("#### 1") for row in ROWS)
+    assert said["contradictions"].startswith(f"{differ:,} questions of rows.csv have solutions with different answers")
+    assert " rows of rows.csv repeat an earlier question: left out." in said["repeated_questions"]
+
+
+@pytest.mark.parametrize(
+    ("answers", "contradict"),
+    [
+        (("18", "18.0"), False),
+        (("1,000", "$1000"), False),
+        (("Paris", " paris."), False),
+        (("18", "19"), True),
+        (("yes", "no"), True),
+    ],
+)
+def test_contradictions_are_told_from_other_spellings(table, answers, contradict):
+    rows = [
+        {"question": r["question"], "solution": f"{w} #### {a}", "final": a}
+        for r in ROWS[:200]
+        for w, a in zip("ab", answers, strict=True)
+    ]
+    _, said = draw(asked(table(rows), {"answer": "final"}), train=10, held_out=10)
+    assert "several_solutions" in said and ("contradictions" in said) == contradict
+
+
+@pytest.mark.parametrize(
+    ("keep", "kept"),
+    [
+        ("all", {"first 1", "second, right", "third is right too", "no"}),
+        ("right", {"second, right", "third is right too"}),
+        ("shortest", {"second, right"}),
+        ("majority", {"second, right"}),
+    ],
+)
+def test_several_solutions_are_learnt_by_keep(table, keep, kept):
+    solutions = {"first 1": 1, "second, right": 7, "third is right too": 7, "no": 3}
+    rows = [
+        {"question": r["question"], "solution": f"{t} #### {n}", "final": 7}
+        for r in ROWS[:200]
+        for t, n in solutions.items()
+    ]
+    found, said = draw(asked(table(rows), {"answer": "final"}, keep=keep), train=10_000, held_out=10)
+    assert {p.solution.partition(" ####")[0] for p in found["train"]} == kept
+    n = 4 * len({p.question for p in found["train"]})
+    assert len(found["train"]) == n * len(kept) // 4
+    if keep != "all":
+        assert said["solutions_not_kept"].startswith(f"{n - len(found['train']):,} of {n:,} training solutions")
+
+
+def test_keep_needs_answers_to_judge_by(table):
+    with pytest.raises(ConfigError, match=r"data.keep is 'right', but no column holds answers"):
+        asked(table(ROWS), keep="right")
+    assert asked(table(ROWS), keep="majority").keep == "majority"
 
 
 def test_rows_keep_their_split_when_a_file_is_sorted_or_extended(table):
@@ -234,10 +295,7 @@ def test_a_data_set_gives_what_a_file_of_the_same_rows_gives(folder, table):
         ({}, "data.subset must be one of its configurations (main, small)."),
         ({"subset": "big"}, "gsm (big) can't be loaded: data.subset must be one of its configurations (main, small)."),
         ({"subset": "main", "split": "test"}, "it has no split 'test' (data.split)."),
-        (
-            {"subset": "main", "columns": {"solution": "solution"}},
-            "has no column 'solution', which data.columns.solution",
-        ),
+        ({"subset": "main", "columns": {"solution": "result"}}, "has no column 'result', which data.columns.solution"),
         ({"subset": "small", "columns": {"solution": "level"}}, "10 rows of"),
     ],
 )

@@ -127,9 +127,10 @@ def test_a_column_that_is_not_there_is_named_with_those_that_are(file):
     assert refused(path, kind=ConfigError) == (
         "a.csv has no column 'solution', which data.columns.solution names: did you mean 'solutions'?"
     )
-    assert "names: choose one of 'question' or 'solutions'." in refused(
-        path, ColumnsConfig(solution="xyz"), kind=ConfigError
-    )
+    said = refused(path, ColumnsConfig(solution="xyz"), kind=ConfigError)
+    assert said.endswith("names: choose 'solutions'.")  # never the column of the questions
+    said = refused(path, ColumnsConfig(solution="xyz", family="solutions"), kind=ConfigError)
+    assert said.endswith("names: it has only 'question' and 'solutions'.")
     assert "data.columns.family" in refused(path, ColumnsConfig(solution="solutions", family="f"), kind=ConfigError)
 
 

@@ -1,6 +1,7 @@
 """What Configure does when something in it is used, without a browser."""
 
 import importlib.util
+import json
 
 import gradio as gr
 import pytest
@@ -128,6 +129,29 @@ def test_a_bad_upload_says_so_at_the_file_and_keeps_the_columns(handlers, tmp_pa
     assert columns == [SKIPPED] * 5 and state["upload"] == ""
     note = handlers.refresh(None, state, "", *sent(data__source="file")[2:])[4]
     assert "Line 1 of bad.jsonl is not valid JSON" in note
+
+
+@pytest.mark.parametrize(
+    ("record", "chosen"),
+    [
+        ({"question": "q", "answer": "#### 1"}, ("question", "answer", "")),
+        ({"instruction": "q", "input": "x", "output": "#### 1"}, ("instruction", "output", "")),
+        (
+            {"conversations": [{"from": "human", "value": "q"}, {"from": "gpt", "value": "#### 1"}]},
+            ("", "", "conversations"),
+        ),
+        ({"question": "q", "choices": ["1"], "answer": 0}, None),
+    ],
+)
+def test_an_upload_is_read_by_its_layout_or_refused_by_its_name(handlers, tmp_path, record, chosen):
+    (tmp_path / "mine.jsonl").write_text(json.dumps(record) + "\n")
+    state, question, solution, _, _, messages = handlers.upload(str(tmp_path / "mine.jsonl"), initial_state("tiny"))
+    if chosen is None:
+        note = handlers.refresh(None, state, "", *sent(data__source="file")[2:])[4]
+        assert "mine.jsonl is a table of multiple choice (choices)" in note
+        assert question == solution == messages == SKIPPED
+    else:
+        assert (question["value"], solution["value"], messages["value"]) == chosen
 
 
 def test_the_review_is_renewed_where_it_is_open(handlers, tmp_path):

@@ -10,6 +10,7 @@ import string
 
 from distill.data.families import IMPOSSIBLE
 from distill.data.grading import extract
+from distill.models.conversation import told
 from distill.ui.html import words
 
 # What gr.Markdown is to draw as formulas. `inert` writes every formula between these, so that a dollar is a dollar.
@@ -103,6 +104,7 @@ def answer_markdown(text: str, over: bool = True) -> str:
 
 def question_markdown(question: str, answer: str | None) -> str:
     """A question for gr.Markdown with `LATEX`, and its right answer where that is known."""
+    question = told(question)
     if not answer:
         return inert(question)
     if answer == IMPOSSIBLE:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from distill.models.conversation import told
 from distill.runs.events import Evaluation
 from distill.runs.views import RunView
 from distill.ui.charts.bars import paired_bars
@@ -135,7 +136,7 @@ def label(family: str) -> str:
 
 def short(question: str, most: int = _QUESTION) -> str:
     """The beginning of a question, on one line."""
-    line = " ".join(question.split())
+    line = " ".join(told(question).split())
     return line if len(line) <= most else line[: most - 1].rsplit(" ", 1)[0].rstrip(",;:") + "…"
 
 

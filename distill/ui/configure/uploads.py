@@ -14,7 +14,8 @@ from distill.config.errors import UserError
 from distill.config.files import replacing, sha256_of
 from distill.config.run_config import RunConfig
 from distill.data import reader
-from distill.data.tables import MAX_BYTES, guess_columns
+from distill.data.layouts import guess_columns, refusal
+from distill.data.tables import MAX_BYTES
 from distill.runs.uploads import check_space, note_sender, uploads
 from distill.ui.auth import Visitor
 
@@ -46,7 +47,9 @@ def store_upload(path: str | Path, visitor: Visitor | None = None) -> Uploaded:
     who = visitor.marks if visitor and not visitor.local else []
     if who:
         check_space(path.stat().st_size, who)
-    names = reader.columns(path)  # a file that is no table is not stored
+    names = reader.columns(path)  # a file that is no table, or none of questions and solutions, is not stored
+    if what := refusal(names):
+        raise UserError(f"{path.name} is {what}.")
     folder = uploads()
     stored = f"{sha256_of(path)}{kind}"
     try:

@@ -10,6 +10,7 @@ import gradio as gr
 from distill.config.errors import UserError
 from distill.config.paths import home
 from distill.data.problems import Problem, showcase
+from distill.models.conversation import told
 from distill.runs import queue
 from distill.runs.events import Sample, Stage
 from distill.runs.format import stage_text
@@ -158,7 +159,8 @@ def _asked(sample: Sample) -> Problem:
 
 
 def _sample(problem: Problem, said: list[Sample]) -> str:
-    question = problem.question if len(problem.question) < 180 else problem.question[:177].rstrip() + "…"
+    question = told(problem.question)
+    question = question if len(question) < 180 else question[:177].rstrip() + "…"
     if not said:
         answer = "<blockquote class='quiet'>The student's answer appears here before the first step.</blockquote>"
     else:
