@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from typing import TypeVar
 
 from distill.data.families import Facts, Variant
+from distill.data.quantities import ONES, TENS
 from distill.data.wordings import CHOICE, SLOT, Pools, Wording, known_words, pools, wordings
 
 T = TypeVar("T")
@@ -36,16 +37,11 @@ _DETERMINED = re.compile(
 _SINGULAR = re.compile(
     r"\b(\S+ )(dollar|euro|pound|rupee|peso|coin|cent|shilling|franc)s(?=[ -](?:note|bill|coin|voucher)\b)"
 )
-_ONES = (
-    "zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve",
-    "thirteen", "fourteen", "fifteen", "sixteen", "seventeen", "eighteen", "nineteen",
-)  # fmt: skip
-_TENS = ["twenty", "thirty", "forty", "fifty", "sixty", "seventy", "eighty", "ninety"]
 _STARTS = re.compile(r"(?:^|[.?!][\"”’)]*\s+|\n\W*)[\"“(]?$")
 _ARTICLE = re.compile(r"\b[Aa] $")
 _AN = re.compile(r"(?!one\b|uni|use|euro|ukulele|ewe)[aeiouAEIOU]|[$£€]?(?:8|11\b|18\b)")
 # Words that mean something to a problem: none is invented, and none is misspelt.
-_REAL = {*_ONES, *_TENS, "hundred", "dozen", "twice", "times", "half", "double", "she", "he", "her", "his", "him", "it"}
+_REAL = {*ONES, *TENS, "hundred", "dozen", "twice", "times", "half", "double", "she", "he", "her", "his", "him", "it"}
 _CONSONANTS = (*"bcdfghjklmnprstvwyz", "br", "ch", "dr", "gr", "kl", "sh", "st", "tr", "th")
 _VOWELS = (*"aeiouaeiou", "ai", "ea", "oo", "y")
 
@@ -194,10 +190,10 @@ def _number(rng: random.Random, value: int, in_words: bool) -> str:
 def spelt(value: int) -> str:
     """A number to 100 in words."""
     if value < 20:
-        return _ONES[value]
+        return ONES[value]
     if value == 100:
         return "one hundred"
-    return _TENS[value // 10 - 2] + (f"-{_ONES[value % 10]}" if value % 10 else "")
+    return TENS[value // 10 - 2] + (f"-{ONES[value % 10]}" if value % 10 else "")
 
 
 def _fill(template: str, values: Mapping[str, str], rng: random.Random) -> str:
