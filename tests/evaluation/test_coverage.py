@@ -89,3 +89,9 @@ def test_a_hostile_text_is_not_slow(text):
     began = time.monotonic()
     outside(text)
     assert time.monotonic() - began < 1
+
+
+def test_one_long_word_is_judged_at_once():
+    began = time.process_time()
+    outside("3 " + "a" * 20_000 + ".")
+    assert time.process_time() - began < 0.5

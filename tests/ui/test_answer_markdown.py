@@ -3,6 +3,7 @@
 import html
 import re
 import string
+import time
 
 import pytest
 
@@ -168,3 +169,21 @@ def test_a_question_comes_with_its_answer_where_that_is_known():
     assert question_markdown("How many?", "62").endswith("\n\nRight answer: **62**")
     assert "can't be answered" in question_markdown("How many?", "impossible")
     assert "<" not in question_markdown("<b>", "<i>")
+
+
+@pytest.mark.parametrize("unit", [" ", "\t", "\\[", "\\(", "\\\\[", "$$", "$a", "\\text{"])
+def test_drawing_takes_time_in_proportion_to_the_text(unit):
+    """Eight times the text may take 24 times as long, not 64."""
+
+    def seconds(characters):
+        text = "a" + unit * (characters // len(unit)) + "b"
+        began = time.process_time()
+        inert(text)
+        return time.process_time() - began
+
+    assert min(seconds(40_000) for _ in range(2)) < 24 * max(min(seconds(5_000) for _ in range(2)), 0.005)
+
+
+def test_a_row_break_opens_no_formula():
+    assert inert("\\[ a \\\\[2pt] b \\]").startswith("\\[a")
+    assert "\\[" not in inert("a \\\\[2pt] b \\]")
