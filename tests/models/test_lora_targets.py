@@ -141,7 +141,8 @@ def test_experts_and_dropout_do_not_go_together():
 def test_what_peft_can_not_adapt_is_said_in_a_sentence():
     mamba = AutoModelForCausalLM.from_config(AutoConfig.for_model("mamba", **SIZES))
     with pytest.raises(ConfigError, match=r"^No adapter can be put on tiny \(.*\): choose other lora\.targets\.$"):
-        adapt(mamba)
+        adapt(mamba, ["out_proj"])
+    assert not any("out_proj" in name for name in targets_of(mamba, "all-linear").modules)
 
 
 def test_a_model_without_linear_layers_is_refused(monkeypatch):
