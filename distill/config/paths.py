@@ -13,6 +13,7 @@ from distill.config.errors import ConfigError
 
 ROOT = Path(__file__).resolve().parents[2]
 PRESETS = ROOT / "assets" / "presets"
+STUDIES = ROOT / "assets" / "studies"
 PROBLEMS = ROOT / "assets" / "problems"
 ZOO = ROOT / "assets" / "zoo"
 

@@ -39,10 +39,13 @@ NEEDED_MB = 200  # free disk a new run asks for: checkpoints, adapter, signals
 Begin = Callable[[Path, bool], Any]  # (the run's folder, whether it waits for its turn)
 
 
-def create(config: RunConfig, runs_dir: str | os.PathLike[str] | None = None) -> Path:
-    """A new run folder, queued. Raises ConfigError where the folder can't be written or the disk is nearly full."""
+def create(config: RunConfig, runs_dir: str | os.PathLike[str] | None = None, run_id: str | None = None) -> Path:
+    """A new run folder, queued. Raises ConfigError where the folder can't be written or the disk is nearly full.
+
+    `run_id`: the id it gets, 12 hexadecimal digits, where that was drawn before.
+    """
     parent = Path(runs_dir) if runs_dir is not None else home().runs
-    folder = parent / secrets.token_hex(6)
+    folder = parent / (run_id or secrets.token_hex(6))
     try:
         parent.mkdir(parents=True, exist_ok=True)
         free = shutil.disk_usage(parent).free // 2**20
