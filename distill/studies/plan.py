@@ -54,7 +54,7 @@ class Study(Settings):
     base: Location = described("tiny", "Base", "The preset or YAML file that every arm begins with.")
     settings: dict[str, Any] = described({}, "Settings of all arms")
     arms: dict[Name, dict[str, Any]] = described(..., "Arms", "Each with the settings that are its own.")
-    seeds: list[Seed] = described([0, 1, 2], "Seeds", "Every arm is trained once with each.")
+    seeds: list[Seed] = described([0, 1, 2], "Seeds", "Every arm is trained once with each.", min_length=1)
     ladder: Ladder | None = described(None, "Ladder", "One setting with several values.")
     compare: list[tuple[Name, Name]] = described(
         [], "Comparisons", "Pairs of arms. If left out: every arm with the first."
