@@ -18,6 +18,7 @@ from distill.config.run_config import to_yaml
 from distill.evaluation.answers_file import Answers
 from distill.runs.store import is_run
 from distill.runs.views import view
+from distill.studies import figures
 from distill.studies.conduct import StudyFolder
 from distill.studies.plan import Study, key_of
 from distill.studies.statistics import LEVEL, Mean, flips, holm, mean
@@ -33,9 +34,18 @@ def write(study: StudyFolder) -> dict[str, Any]:
     found = results(study)
     write_atomically(study.path / RESULTS, json.dumps(found, indent=1, ensure_ascii=False) + "\n")
     write_atomically(study.path / TABLE, markdown(study, found))
+    for name, picture in pictures(found).items():
+        write_atomically(study.path / f"{name}.svg", picture)
     if found["take"]:
         write_atomically(study.path / TAKE, to_yaml(_config_of(study, found["take"])))
     return found
+
+
+def pictures(found: dict[str, Any]) -> dict[str, str]:
+    """{name: SVG} of what there is to be seen."""
+    over = {f"ladder_{split}": figures.ladder(found, split) for split in SPLITS} if found["ladder"] else {}
+    drawn = {"differences": figures.forest(found) if found["differences"] else "", **over}
+    return {name: picture for name, picture in drawn.items() if picture}
 
 
 def results(study: StudyFolder) -> dict[str, Any]:
