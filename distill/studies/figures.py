@@ -1,6 +1,6 @@
-"""A study as pictures: differences with their intervals (a forest plot), and curves over the ladder. Numbers in, SVG out.
+"""A study as pictures: differences with their intervals (a forest plot), and curves over the ladder.
 
-The pictures stand alone as files; in the page they take its colours.
+Numbers in, SVG out. The pictures stand alone as files; in the page they take its colours.
 """
 
 from __future__ import annotations
@@ -10,8 +10,8 @@ from collections.abc import Sequence
 from html import escape
 from typing import Any
 
-# Paul Tol's "bright" scheme, which people with any kind of colour vision can tell apart.
-COLOURS = ("#4477aa", "#ee6677", "#228833", "#ccbb44", "#66ccee", "#aa3377", "#bbbbbb")
+# Okabe and Ito's palette ("Color universal design", 2008), without yellow; grey for a seventh.
+COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#888888")
 _INK, _FAINT = "var(--body-text-color, #222)", "var(--border-color-primary, #ccc)"
 _WIDTH = 760
 _ROW = 30
@@ -36,7 +36,7 @@ def forest(found: dict[str, Any]) -> str:
     parts.append(_text((left + right) / 2, bottom + 38, "difference in accuracy (points), 95% interval", "middle"))
     for place, (one, name) in enumerate(zip(rows, names, strict=True)):
         y, (low, high) = 27 + _ROW * place, (100 * end for end in one["ci95"])
-        colour = {"better": COLOURS[2], "worse": COLOURS[1]}.get(one["verdict"], _INK)
+        colour = {"better": COLOURS[2], "worse": COLOURS[5]}.get(one["verdict"], _INK)
         parts.append(_text(left - 10, y + 4, name, "end"))
         parts.append(_line(x(low), y, x(high), y, colour, 2))
         parts.append(f'<circle cx="{x(100 * one["estimate"]):.1f}" cy="{y}" r="4.5" fill="{colour}"/>')
