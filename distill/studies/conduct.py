@@ -105,7 +105,7 @@ def list_studies(runs_dir: str | os.PathLike[str] | None = None) -> list[StudyFo
     studies = []
     for path in found:
         with contextlib.suppress(UserError, OSError, ValueError):  # deleted meanwhile, or of another version
-            studies.append(_read(path.parent))
+            studies.append(open_study(path.parent))
     return studies
 
 
@@ -116,7 +116,7 @@ def find_study(ref: str, runs_dir: str | os.PathLike[str] | None = None) -> Stud
     found = [path.parent for path in _parent(runs_dir).glob(f"{ref}*/{_PLAN}")]
     if len(found) > 1:
         raise ConfigError(f"{ref!r} is the start of {len(found)} studies: give more of it.")
-    return _read(found[0]) if found else None
+    return open_study(found[0]) if found else None
 
 
 def _to_json(cell: Cell, run: str) -> dict[str, Any]:
@@ -124,8 +124,8 @@ def _to_json(cell: Cell, run: str) -> dict[str, Any]:
     return said | {"config": cell.config.model_dump(mode="json")}
 
 
-def _read(folder: Path) -> StudyFolder:
-    """As it was begun, whatever the presets have become since."""
+def open_study(folder: Path) -> StudyFolder:
+    """The study in a folder as it was begun, whatever the presets have become since."""
     said = json.loads((folder / _CELLS).read_text(encoding="utf-8"))
     cells = tuple(Cell(one["arm"], one["value"], one["seed"], parse(one["config"])) for one in said)
     study = Study.model_validate(read_yaml(folder / _PLAN))
