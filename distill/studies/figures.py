@@ -12,7 +12,7 @@ from typing import Any
 
 # Okabe and Ito's palette ("Color universal design", 2008), without yellow; grey for a seventh.
 COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#888888")
-_INK, _FAINT = "var(--body-text-color, #222)", "var(--border-color-primary, #ccc)"
+_INK, _FAINT = "var(--ink, #1c2127)", "var(--grid, #d9dee4)"
 _WIDTH = 760
 _ROW = 30
 _LETTER = 6.6  # pixels of a letter of the font, about

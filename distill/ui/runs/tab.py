@@ -16,7 +16,7 @@ from distill.runs.views import RunView
 from distill.ui import actions
 from distill.ui.auth import Visitor
 from distill.ui.errors import catch_errors
-from distill.ui.runs import comparison, downloads, push, table
+from distill.ui.runs import comparison, downloads, push, studies, table
 from distill.ui.session import QUIET, PageSession, recent_runs, require_run
 
 _SCRIPT = ROOT / "assets" / "runs.js"
@@ -47,6 +47,7 @@ def build(session: PageSession) -> None:
             push.build(session)
             _delete(session)
             config = gr.HTML("", elem_id="runs-config")
+    studies.build(session)
     session.live("runs-table", listing, _table, tab="runs", key=_marks)
     session.live("runs-details", details, table.details, tab="runs")
     session.live("runs-config", config, table.config_text, tab="runs")
