@@ -233,7 +233,7 @@ def _check(cells: tuple[Cell, ...]) -> None:
 def _judges(cell: Cell) -> dict[str, Any]:
     said = cell.config.model_dump(mode="json")
     return {f"data.{name}": said["data"][name] for name in _JUDGES} | {
-        f"evaluation.{name}": value for name, value in said["evaluation"].items()
+        "evaluation.max_new_tokens": said["evaluation"]["max_new_tokens"]
     }
 
 
