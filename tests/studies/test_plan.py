@@ -1,5 +1,7 @@
 """What a study's file may ask for, and what is said of one that asks for nonsense."""
 
+from pathlib import Path
+
 import pytest
 import yaml
 
@@ -101,3 +103,9 @@ def test_every_study_that_ships_can_be_carried_out(name):
     assert len(found.study.seeds) >= 3
     assert all(cell.config.data.held_out >= 480 for cell in found.cells)
     assert found.study.title and found.study.description
+
+
+def test_the_study_in_the_documentation_can_be_carried_out():
+    text = (Path(__file__).parents[2] / "docs" / "studies.md").read_text()
+    found = plan(yaml.safe_load(text.split("<!-- study -->\n```yaml\n")[1].split("```")[0]))
+    assert len(found.cells) == 18 and found.study.comparisons == [("fast", "slow"), ("taught", "fast")]
