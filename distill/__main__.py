@@ -13,11 +13,11 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from distill.config import paths, run_config
-from distill.config.errors import UserError
+from distill.config.errors import Stopped, UserError
 from distill.config.messages import instead, nearest
 from distill.config.secrets import guard_output
 from distill.hub import host, jobs
@@ -87,6 +87,10 @@ def _parser() -> argparse.ArgumentParser:
     _add_set(command, "change the budget, such as budget.steps=200")
     _add_json(command)
     _add_run(_add(commands, "stop", stop, "ask a run to save and stop"))
+    command = _add(commands, "study", study, "compare arms over several seeds: which is better, and how sure is that")
+    command.add_argument("source", metavar="NAME|FILE|ID", help="one that ships, a YAML file, or one that was begun")
+    command.add_argument("--dry", action="store_true", help="only say what it costs: runs, time and disk")
+    _add_json(command)
     _add(commands, "list", list_runs, "all runs, the newest first")
     command = _add(commands, "show", show, "what a run did, or what a preset asks for")
     command.add_argument("what", metavar="RUN|PRESET")
@@ -183,6 +187,58 @@ def stop(args: argparse.Namespace) -> int:
     seen = store.view(folder)
     print(f"Run {seen.id} is {seen.state} at step {seen.step} of {seen.steps}.")
     return 0
+
+
+def study(args: argparse.Namespace) -> int:
+    """Carry out a study, or go on with one, in the foreground."""
+    from distill.studies import conduct, cost, results
+    from distill.studies import plan as plans
+
+    begun = conduct.find_study(args.source, args.runs)
+    asked = begun.plan if begun else plans.load(args.source)
+    for one in (cell.config for cell in asked.cells):
+        references.check_models(one)
+    costs = cost.cost_of(asked, args.runs, begun)
+    print(*cost.lines(asked, costs), sep="\n", file=sys.stdout if args.dry else sys.stderr)
+    if args.dry:
+        return 0
+    begun = begun or conduct.begin(asked, args.runs)
+    print(f"study {begun.id}, in {begun.path}", file=sys.stderr)
+    with _interrupts() as interrupts:
+        progress = _StudyProgress(len(asked.cells), lambda: results.write(begun))
+        try:
+            conduct.conduct(begun, lambda: interrupts.count > 0, progress)
+        except Stopped:
+            results.write(begun)
+            print(f"The study is stopped: python -m distill study {begun.id} continues it.", file=sys.stderr)
+            return 130
+        finally:
+            progress.clear()
+    found = results.write(begun)
+    print(to_json(found) if args.json else results.markdown(begun, found), end="\n" if args.json else "")
+    return 0 if begun.done else 1
+
+
+class _StudyProgress:
+    """What a study does, run by run, on standard error; `next_one()` is called as each begins."""
+
+    def __init__(self, total: int, next_one: Callable[[], object]):
+        self.total, self.next_one = total, next_one
+        self.run: str | None = None
+        self.line = format.Progress(sys.stderr)
+
+    def __call__(self, done: int, cell: object, seen: RunView) -> None:
+        if seen.id != self.run:
+            self.run = seen.id
+            self.next_one()
+            self.clear()
+            self.line = format.Progress(sys.stderr)
+            self.line.skip(seen)
+            self.line.say(f"{done + 1} of {self.total}: {seen.name} (run {seen.id})")
+        self.line.update(seen)
+
+    def clear(self) -> None:
+        self.line.clear()
 
 
 def list_runs(args: argparse.Namespace) -> int:

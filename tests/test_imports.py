@@ -10,7 +10,19 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 # From the ground up: a room (a folder of distill/) imports from itself and from those before it.
-ORDER = ["losses", "config", "models", "data", "teachers", "objectives", "runs", "evaluation", "training", "hub"]
+ORDER = [
+    "losses",
+    "config",
+    "models",
+    "data",
+    "teachers",
+    "objectives",
+    "runs",
+    "evaluation",
+    "training",
+    "studies",
+    "hub",
+]
 ORDER += ["zoo", "ui", "__main__", "app"]
 # Rooms that do not know each other, though the order would let them.
 STRANGERS = {("runs", "teachers"), ("evaluation", "objectives")}

@@ -41,7 +41,11 @@ def split(override: str) -> tuple[list[str], Any]:
 
 def apply(settings: dict[str, Any], override: str) -> None:
     """Changes `settings` in place. Items of lists go by position, kind or name. Raises ConfigError."""
-    keys, value = split(override)
+    put(settings, *split(override))
+
+
+def put(settings: dict[str, Any], keys: list[str], value: Any) -> None:
+    """As `apply`, of an override that is split already."""
     keys = _OTHER_NAMES.get(".".join(keys), keys)
     node: Any = settings
     for depth, key in enumerate(keys):

@@ -16,6 +16,7 @@ SOURCES = _PACKAGE.parent  # where Python finds this package: for processes of t
 # What holds assets/: the folder that was cloned, and once it is installed the package itself.
 ROOT = _PACKAGE if (_PACKAGE / "assets").is_dir() else SOURCES
 PRESETS = ROOT / "assets" / "presets"
+STUDIES = ROOT / "assets" / "studies"
 PROBLEMS = ROOT / "assets" / "problems"
 ZOO = ROOT / "assets" / "zoo"
 

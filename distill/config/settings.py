@@ -425,6 +425,13 @@ class EvaluationConfig(Settings):
     batch_size: Size = setting(
         256, "Evaluation batch size", "Problems answered at once. Fewer take less memory.", rare=True
     )
+    teachers: int = setting(
+        0,
+        "Problems for the teachers",
+        "How many of the held-out problems the teachers answer too, to see how far there was to go.",
+        ge=0,
+        le=100_000,
+    )
 
 
 class ProbeConfig(Settings):

@@ -106,3 +106,7 @@ class Answers:
             for split, answers in rows.items()
             if answers
         }
+
+    def right_answers(self, phase: str) -> dict[str, str]:
+        """{problem id: its right answer}."""
+        return {answer["id"]: answer["answer"] for answer in self.phases[phase]}

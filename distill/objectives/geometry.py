@@ -108,6 +108,17 @@ class GeometryConfig(Method):
         ge=1,
         le=65536,
     )
+    control: Literal["none", "permuted", "detached"] = setting(
+        "none",
+        "Control",
+        "For studies: spoils the method on purpose. What a spoiled one gains too, the method did not give.",
+        {
+            "none": "none: the method as it is",
+            "permuted": "permuted: each text is compared with what the teachers see in another text",
+            "detached": "detached: the student is not pulled; only heads and gate learn",
+        },
+        rare=True,
+    )
 
     title: ClassVar[str] = "The teachers' sense of similarity"
     help: ClassVar[str] = (
@@ -179,6 +190,7 @@ class GeometryConfig(Method):
             pooling=self.pooling,
             layer=self.layer,
             weight=self.weight,
+            control=self.control,
         )
 
     def describe(self) -> Iterable[str]:
@@ -191,7 +203,8 @@ class GeometryObjective(CoupledObjective):
 
     teacher_widths: {teacher: width}, in the order of the gate's columns. gate: keyword arguments of `Gate` (kind, tau,
     epsilon, balance). layer: fraction of the student's depth. pooling: "rms" or "mean" (`models.pooling.pool`).
-    similarity: for the deku modes; kernel always compares U-centred kernels.
+    similarity: for the deku modes; kernel always compares U-centred kernels. control: "none"; "permuted" compares each
+    text of a batch with the teachers' view of the text before it, "detached" sends the student a gradient of zero.
 
     Signals read: `pooled` {teacher: [n, E]}; for prior and meta gates `nll_per_byte` {teacher: [n]} in nats; and, where
     `wants_initial_student`, pooled["__student__"] [n, D] if there. Without it there is no shadow.
@@ -212,6 +225,7 @@ class GeometryObjective(CoupledObjective):
         layer: float = 0.75,
         weight: float = 0.5,
         seed: int = 0,
+        control: str = "none",
     ):
         from torch import nn
 
@@ -225,6 +239,7 @@ class GeometryObjective(CoupledObjective):
         self.layer = layer_at(layer, student_layers)
         self.pooling = pooling
         self.similarity = similarity_of(similarity)
+        self.control = control
         with seeded(seed):
             self.gate = Gate(teachers=self.teachers, student_width=student_width, **(gate or {"kind": "prior"}))
             linear = {"kernel": None, "deku": nn.Linear, "deku_frozen": FrozenLinear}[mode]
@@ -265,6 +280,8 @@ class GeometryObjective(CoupledObjective):
         from distill.losses.cka import check_batch
 
         check_batch(len(z_nD))
+        if self.control == "detached":
+            z_nD = z_nD.detach() + 0 * z_nD
         pooled, bpb_nT = self._pooled(signals, z_nD), self._bits_per_byte(signals, z_nD)
         g_nT = self._shares(self.gate, z_nD, bpb_nT)
         similarity = self._to_mixture(z_nD, g_nT, pooled, self.heads)
@@ -298,7 +315,8 @@ class GeometryObjective(CoupledObjective):
         return self.gate.weights(z_nD, self._bits_per_byte(signals, z_nD)).detach()
 
     def _pooled(self, signals: Signals, like: Tensor) -> list[Tensor]:
-        return [signals["pooled"][teacher].to(like) for teacher in self.teachers]
+        turn = self.control == "permuted"
+        return [signals["pooled"][teacher].to(like).roll(int(turn), 0) for teacher in self.teachers]
 
     def _bits_per_byte(self, signals: Signals, like: Tensor) -> Tensor | None:
         """[n, T], or None for a gate that doesn't ask. The signal is in nats."""

@@ -130,6 +130,8 @@ def summary(report: dict[str, Any]) -> str:
         rows.append(["changed", f"{flips.get('fixed')} fixed, {flips.get('broken')} broken{chance}"])
     fresh = report.get("new_phrasing") or {}
     rows += [[f"{phase}, new wordings", rate(fresh[phase])] for phase in ("before", "after") if phase in fresh]
+    if most := report.get("ceiling"):
+        rows += _ceiling(most)
     for teacher, cka in (report.get("cka") or {}).items():
         chance = _decimals(cka.get("null95"))
         rows.append(
@@ -142,6 +144,18 @@ def summary(report: dict[str, Any]) -> str:
         rows.append(["memory", f"{report['peak_rss_mb'] / 1024:.2f} GB at most"])
     rows += [["warning", text] for text in warnings(report)]
     return table(rows) if rows else "The report is empty."
+
+
+def _ceiling(most: dict[str, Any]) -> list[list[str]]:
+    """The teachers on the same problems, and how much of the way to the best of them was gone."""
+    best = most["best"]
+    rows = [[f"best teacher, {best}", rate(most["teachers"][best])]]
+    if len(most["teachers"]) > 1:
+        rows.append(["teachers", f"mean {percent(most['mean'], 1)}; their vote {rate(most['vote'])}"])
+    if gap := most["gap_closed"]:
+        low, high = (f"{100 * end:.0f}" for end in gap["ci95"])
+        rows.append(["gap closed", f"{percent(gap['share'])} (95%: {low}-{high}, n = {most['n']})"])
+    return rows
 
 
 def families(report: dict[str, Any]) -> str:

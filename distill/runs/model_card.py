@@ -142,7 +142,21 @@ def _rows(report: dict[str, Any]) -> list[str]:
 
 def _changes(report: dict[str, Any]) -> str:
     flips, p = report["flips"], report["mcnemar_p"]
-    return f"{flips['fixed']} answers fixed, {flips['broken']} broken (exact McNemar p = {p:.2g})."
+    changed = f"{flips['fixed']} answers fixed, {flips['broken']} broken (exact McNemar p = {p:.2g})."
+    return changed + _ceiling(report.get("ceiling"))
+
+
+def _ceiling(most: dict[str, Any] | None) -> str:
+    """What the teachers know of the same problems, where they were asked."""
+    if not most:
+        return ""
+    best, gap = most["teachers"][most["best"]], most["gap_closed"]
+    vote = f" their vote {_share(most['vote'])}," if len(most["teachers"]) > 1 else ""
+    closed = f" Gap closed: {gap['share']:.0%} ({gap['ci95'][0]:.0%} to {gap['ci95'][1]:.0%})." if gap else ""
+    return (
+        f"\n\nThe teachers on {most['n']} of the same problems: mean {most['mean']:.1%},{vote} the best, "
+        f"{most['best']}, {_share(best)}.{closed}"
+    )
 
 
 def _geometry(report: dict[str, Any]) -> str:

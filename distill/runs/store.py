@@ -44,14 +44,17 @@ _CHANGED = ("config.yaml", "STOP", "process.json")  # what resume changes, besid
 Begin = Callable[[Path, bool], Any]  # (the run's folder, whether it waits for its turn)
 
 
-def create(config: RunConfig, runs_dir: str | os.PathLike[str] | None = None) -> Path:
-    """A new run folder, queued. Raises ConfigError where the folder can't be written or the disk is nearly full."""
+def create(config: RunConfig, runs_dir: str | os.PathLike[str] | None = None, run_id: str | None = None) -> Path:
+    """A new run folder, queued. Raises ConfigError where the folder can't be written or the disk is nearly full.
+
+    `run_id`: the id it gets, 12 hexadecimal digits, where that was drawn before.
+    """
     parent = Path(runs_dir) if runs_dir is not None else home().runs
     folder = None  # only what was made here is removed again
     try:
         parent.mkdir(parents=True, exist_ok=True)
         check_disk(parent)
-        folder = _new_folder(parent)
+        folder = _new_folder(parent, run_id)
         (folder / "config.yaml").write_text(configs.to_yaml(absolute(config)), encoding="utf-8")
         _say(folder, Status(state="queued"))
     except (OSError, UserError) as error:
@@ -67,8 +70,13 @@ def create(config: RunConfig, runs_dir: str | os.PathLike[str] | None = None) ->
     return folder
 
 
-def _new_folder(parent: Path) -> Path:
+def _new_folder(parent: Path, run_id: str | None) -> Path:
     """A folder with an id of its own: another is drawn where a run has that already. Raises OSError."""
+    if run_id:
+        if is_run(parent / run_id):
+            raise FileExistsError("a run of that id is there already")
+        (parent / run_id).mkdir(exist_ok=True)  # it may be what a killed process left
+        return parent / run_id
     for _ in range(_DRAWS):
         folder = parent / secrets.token_hex(6)
         try:

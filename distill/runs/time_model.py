@@ -150,7 +150,7 @@ def stages(job: Job, machine: Machine) -> dict[str, float]:
         "prepare": prepare,
         "signals": sum(_asking(job, *one, speed, size) for one in job.asked),
         "train": _training(job, speed, size),
-        "evaluate": 2 * _answering(job, job.answers, speed, size),
+        "evaluate": 2 * _answering(job, job.answers, speed, size) + _ceiling(job, speed, size),
     }
 
 
@@ -208,6 +208,19 @@ def _answering(job: Job, rows: int, speed: Speed, size: int) -> float:
     """Seconds for `rows` answers of the student, each taken to be as long as it may be."""
     evaluation = job.config.evaluation
     return _writing(job, job.student, rows, evaluation.batch_size, evaluation.max_new_tokens, speed, size)
+
+
+def _ceiling(job: Job, speed: Speed, size: int) -> float:
+    """Seconds in which the teachers answer some of the same problems."""
+    asked, evaluation = min(job.config.evaluation.teachers, job.config.data.held_out), job.config.evaluation
+    at_once = job.config.budget.teacher_batch_size
+    return sum(
+        _ASK
+        + teacher.parameters * 2 / _READ
+        + _writing(job, teacher, asked, at_once, job.longest(teacher, evaluation.max_new_tokens), speed, size)
+        for teacher in job.teachers
+        if asked
+    )
 
 
 def _writing(job: Job, model: ModelFacts, rows: int, at_once: int, longest: float, speed: Speed, size: int) -> float:

@@ -16,6 +16,7 @@ from safetensors.torch import save_file
 
 from distill.config.files import sha256_of, write_atomically
 from distill.config.requirements import listening
+from distill.evaluation.ceiling import ceiling
 from distill.evaluation.score import compare
 from distill.models.hardware import peak_rss_mb
 from distill.models.loading import fingerprint
@@ -99,6 +100,7 @@ def build_report(pipeline: Pipeline, probes: list[Probe]) -> dict[str, Any]:
         "after": after["held_out"].to_dict(),
         **compare(before["held_out"], after["held_out"]),
         "new_phrasing": _both(before, after, "new_phrasing"),
+        "ceiling": ceiling(folder, pipeline.answers.right_answers("after"), before["held_out"], after["held_out"]),
         "seconds": {name: round(pipeline.seconds.get(name, 0.0), 1) for name in STAGES},
         "peak_rss_mb": round(peak_rss_mb()),
         "peak_device_mb": _peak_device_mb(),

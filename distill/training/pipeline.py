@@ -20,6 +20,7 @@ from distill.data.sources import problems_for
 from distill.data.tables import Row
 from distill.evaluation.answering import answer_problems
 from distill.evaluation.answers_file import Answers
+from distill.evaluation.ceiling import ask_teachers as ask_ceiling
 from distill.evaluation.during import during, evaluated
 from distill.models import distributed
 from distill.models.generation import Sitting, end_also_at
@@ -78,6 +79,8 @@ class Pipeline:
         self.evaluate("before")
         with self.clock.timed("signals"):
             train, probe = self.ask_teachers()
+        with self.clock.timed("evaluate"):
+            ask_ceiling(self.preparation.asking, self.problems["held_out"], self.folder)
         with self.clock.timed("prepare"):
             self.build(train, probe)
         self.reporter.say("training")

@@ -146,6 +146,28 @@ def test_batch_to_loss(mode):
         torch.testing.assert_close(objective(outputs, batch).total(), objective.couple(z, batch["signals"]).total())
 
 
+@every_mode
+def test_the_permuted_control_compares_each_text_with_the_one_before_it(mode):
+    signals, z = make_signals(12), normal(12, STUDENT)
+    moved = {"pooled": {t: x[[11, *range(11)]] for t, x in signals["pooled"].items()}}
+    spoiled = geometry_loss(make(mode, control="permuted"), z, signals)
+    torch.testing.assert_close(spoiled, geometry_loss(make(mode), z, signals | moved))
+    assert spoiled != geometry_loss(make(mode), z, signals)
+
+
+@every_mode
+def test_the_detached_control_has_the_same_loss_and_pulls_heads_and_gate_alone(mode):
+    signals, z = make_signals(12), normal(12, STUDENT).requires_grad_()
+    gate = "prior" if mode == "kernel" else "learned"
+    plain, spoiled = make(mode, gate), make(mode, gate, control="detached")
+    loss = geometry_loss(spoiled, z, signals)
+    torch.testing.assert_close(loss, geometry_loss(plain, z, signals))
+    loss.backward()
+    assert z.grad is not None and not z.grad.any()
+    heads = [] if spoiled.heads is None else [p for p in spoiled.heads.parameters() if p.requires_grad]
+    assert all(p.grad is not None and p.grad.any() for p in heads) and bool(heads) == (mode == "deku")
+
+
 def test_metrics():
     signals, z = make_signals(12), normal(12, STUDENT)
     objective = make("deku_frozen", gate="uniform")

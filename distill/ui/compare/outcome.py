@@ -21,7 +21,8 @@ _TITLE = "<h3>On problems that it was not trained on</h3>"
 _TERMS = (
     "Held-out problems are of the same kinds, with numbers that training never used; new wordings are phrasings that "
     "it never used. Fixed: wrong before, right after; broken: the other way round. 95%: an interval that holds the "
-    "true accuracy 95 times in 100. p: how likely a split this uneven is if training changed nothing (exact McNemar)."
+    "true accuracy 95 times in 100. p: how likely a split this uneven is if training changed nothing (exact McNemar). "
+    "Gap closed: the part of the way from before to the best teacher."
 )
 
 
@@ -35,6 +36,8 @@ def summary(run: RunView | None) -> str:
     lines = [_line("held-out problems", report)]
     if report.get("new_phrasing"):
         lines.append(_line("new wordings", report["new_phrasing"], smaller=True))
+    if report.get("ceiling"):
+        lines.append(_ceiling(report["ceiling"]))
     return f"{_TITLE}{''.join(lines)}<p class='quiet terms'>{_TERMS}</p>"
 
 
@@ -46,6 +49,21 @@ def _line(name: str, part: dict[str, Any], smaller: bool = False) -> str:
         f"<b class='is'>{after['accuracy']:.1%}</b> <span>of {after['n']:,} {name}</span></p>"
         f"<p>95%: {_interval(before)} before, {_interval(after)} after. <b>{changed['fixed']:,} fixed</b>, "
         f"{changed['broken']:,} broken. {luck(part['mcnemar_p'])}.</p></div>"
+    )
+
+
+def _ceiling(most: dict[str, Any]) -> str:
+    """What the teachers know of the same problems, and how much of the way to the best of them was gone."""
+    best = most["teachers"][most["best"]]
+    many = f"{len(most['teachers'])} teachers: mean {most['mean']:.1%}, their vote {most['vote']['accuracy']:.1%}, the "
+    gap = most["gap_closed"]
+    closed = ""
+    if gap:
+        low, high = (f"{100 * end:.0f}" for end in gap["ci95"])
+        closed = f" Gap closed: <b>{gap['share']:.0%}</b> (95%: {low} to {high}%)."
+    return (
+        f"<p>{many if len(most['teachers']) > 1 else 'The '}best ({words(most['best'])}) {best['accuracy']:.1%}, of "
+        f"{most['n']:,} of the held-out problems.{closed}</p>"
     )
 
 

@@ -17,7 +17,7 @@ from distill.runs.views import RunView
 from distill.ui import actions
 from distill.ui.auth import SECRET, Visitor, owner_token
 from distill.ui.errors import catch_errors
-from distill.ui.runs import comparison, downloads, push, table
+from distill.ui.runs import comparison, downloads, push, studies, table
 from distill.ui.session import QUIET, PageSession, recent_runs, require_run
 
 _SCRIPT = ROOT / "assets" / "runs.js"
@@ -49,6 +49,7 @@ def build(session: PageSession) -> None:
             _delete(session)
             _owner(session)
             config = gr.HTML("", elem_id="runs-config")
+    studies.build(session)
     session.live("runs-table", listing, _table, tab="runs", key=_marks)
     session.live("runs-details", details, table.details, tab="runs")
     session.live("runs-config", config, table.config_text, tab="runs")

@@ -149,6 +149,9 @@ def _facts(run: RunView) -> list[tuple[str, str]]:
         ]
     for split, title in (("held_out", "Right"), ("new_phrasing", "In new wordings")):
         facts.append((title, _change(run, split)))
+    if most := report.get("ceiling"):
+        best = f"{words(most['best'])} {score(most['teachers'][most['best']])} of {most['n']}"
+        facts.append(("Best teacher", best))
     flips = report.get("flips") or {}
     if flips:
         facts.append(("Changed", f"{flips.get('fixed', 0)} fixed, {flips.get('broken', 0)} broken"))
