@@ -20,7 +20,7 @@ ALL_LINEAR = "all-linear"
 _ROUTERS = frozenset({"gate", "router", "shared_expert_gate"})  # parts of a name, none of a feed-forward layer's
 _CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 # What peft puts no adapter on: the fused kernels of these read its weights past the layer.
-_FUSED = {kind: ("out_proj",) for kind in ("mamba", "mamba2", "falcon_mamba", "falcon_h1", "nemotron_h")}
+_FUSED = dict.fromkeys(("mamba", "mamba2", "falcon_mamba", "falcon_h1", "nemotron_h"), ("out_proj",))
 _NAMED_AT_MOST = 12  # layers that an error names
 
 
