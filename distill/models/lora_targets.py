@@ -20,7 +20,7 @@ ALL_LINEAR = "all-linear"
 _ROUTERS = frozenset({"gate", "router", "shared_expert_gate"})  # parts of a name, none of a feed-forward layer's
 _CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 # What peft puts no adapter on: the fused kernels of these read its weights past the layer.
-_FUSED = {kind: {"out_proj"} for kind in ("mamba", "mamba2", "falcon_mamba", "falcon_h1", "nemotron_h")}
+_FUSED = dict.fromkeys(("mamba", "mamba2", "falcon_mamba", "falcon_h1", "nemotron_h"), ("out_proj",))
 _NAMED_AT_MOST = 12  # layers that an error names
 
 
@@ -44,7 +44,8 @@ def targets_of(model: PreTrainedModel, wanted: str | Sequence[str], name: str = 
                 f"{name} ({type(model).__name__}) has no linear layers where its text is read, so lora.targets "
                 f"'{ALL_LINEAR}' finds none: choose another student."
             )
-        return Targets(modules, parameters)
+        fused = _FUSED.get(model.config.model_type, ())
+        return Targets([layer for layer in modules if not _is_any(layer, fused)], parameters)
     others = [_name_of(model, part) for part in (model.get_input_embeddings(), model.get_output_embeddings())]
     known = [*modules, *others]
     for target in wanted:
@@ -60,14 +61,13 @@ def _linear(model: PreTrainedModel) -> list[str]:
     """The linear layers of the language model, those of four and eight bits too; GPT-2's are transformers' Conv1D."""
     inside = _name_of(model, model.get_decoder())
     head = _name_of(model, model.get_output_embeddings())
-    apart = _ROUTERS | _FUSED.get(model.config.model_type, set())
     return [
         layer
         for layer, module in model.named_modules()
         if isinstance(module, nn.Linear | Conv1D)
         and layer.startswith(f"{inside}.")
         and layer != head
-        and not apart & set(layer.split("."))
+        and not _ROUTERS & set(layer.split("."))
     ]
 
 
