@@ -18,6 +18,7 @@ import traceback
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -208,7 +209,8 @@ def in_child(module: str, given: str, seconds: float, *arguments: str, env: Mapp
 def _end(child: subprocess.Popen) -> None:
     """Kill a process and all that it started."""
     if hasattr(os, "killpg"):
-        os.killpg(child.pid, signal.SIGKILL)
+        with suppress(ProcessLookupError, PermissionError):  # it has just ended (so says Linux, and so macOS)
+            os.killpg(child.pid, signal.SIGKILL)
     else:
         child.kill()
 

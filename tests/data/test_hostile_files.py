@@ -52,7 +52,7 @@ def nested(path):
 
 
 def claims(path):
-    """It says that it has 70,000 rows more than it has, in the footer."""
+    """Its footer says that it has 50,000 rows; it has 300."""
     table(path, {"question": [f"q{i}" for i in range(300)], "solution": ["s"] * 300})
     content = bytearray(path.read_bytes())
     start = len(content) - 8 - int.from_bytes(content[-8:-4], "little")
