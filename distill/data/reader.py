@@ -202,7 +202,7 @@ def in_child(module: str, given: str, seconds: float, *arguments: str, env: Mapp
             raise kind(said)
     if child.returncode == _NO_MEMORY:
         raise MemoryError
-    if child.returncode == -getattr(signal, "SIGXCPU", 0):
+    if hasattr(signal, "SIGXCPU") and child.returncode == -signal.SIGXCPU:  # Windows has none
         raise TimeoutError
     if child.returncode or not out.strip():
         raise Broken(said[:300] if child.returncode == _BROKE_OFF else f"its reader ended with {child.returncode}")
