@@ -98,9 +98,10 @@ _LIKELIHOODS = frozenset({"nll_per_byte", "token_logprobs", "topk"})
 
 def continues(config: RunConfig, name: str) -> bool:
     """Whether the teacher of this name has to continue texts: to write answers, or to say how likely they are."""
-    asked = demand(config, name)
-    signals = (one.signals(len(teachers_of(one, config))) for one in listening(config, name))
-    return bool(asked.written or asked.live or any(_LIKELIHOODS & said for said in signals))
+    asked, methods = demand(config, name), listening(config, name)
+    signals = (one.signals(len(teachers_of(one, config))) for one in methods)
+    judged = methods and config.evaluation.teachers  # by the problems that the student is judged by
+    return bool(asked.written or asked.live or judged or any(_LIKELIHOODS & said for said in signals))
 
 
 def notes(config: RunConfig) -> list[str]:

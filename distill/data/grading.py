@@ -67,12 +67,12 @@ _NO_ANSWER = re.compile(
     | \b(?:mistake|error|problem|flaw)\s(?:in|with)\s(?:the|this)\s(?:problem|question|statement|numbers|facts)\b
     # The bare words end many a babble: they must be said of something, or be the sentence.
     | (?:^|[:;,("*]\s?|\b(?:has|have|had|there['\u2019]s|(?:is|are|be|gives|yields)))\s?
-      (?:\b(?:therefore|thus|hence|that|it\shas|there\sis)\s)*no\s(?:\w+\s)?(?:solution|answer)s?\b
+      (?:\b(?:therefore|thus|hence|that|it\shas|there\sis)\s){0,4}no\s(?:\w+\s)?(?:solution|answer)s?\b
     | \bno\s(?:\w+\s)?(?:solution|answer)s?\s(?:exists?|is|are|can|to|for)\b
     | (?:^|[:;,("*]\s?|(?<!\bthe\s)(?<!\bof\s)(?<!\ba\s)(?<!\band\s)(?<!\bis\s)
         \b(?:is|are|was|be|seems|appears|looks|remains)
-        \s(?:\w+ly\s|just\s|also\s|thus\s|therefore\s|hence\s|then\s|an\s|simply\s|to\sbe\s)*
-        |['\u2019]s\s(?:\w+ly\s|just\s|also\s)*|\b(?:thus|therefore|hence)\s)
+        \s(?:\w+ly\s|just\s|also\s|thus\s|therefore\s|hence\s|then\s|an\s|simply\s|to\sbe\s){0,4}
+        |['\u2019]s\s(?:\w+ly\s|just\s|also\s){0,4}|\b(?:thus|therefore|hence)\s)
       (?:impossible|unsolvable|(?:not|n['\u2019]t)\s(?:\w+\s)?possible)\b
     | (?:n['\u2019]t|\bnot)\s(?:be\s|\w+ly\s)?possible\b | \bimpossible\s(?:to|for|because|since|as)\b
     | \b(?:makes?|find|call|declare)\s(?:\w+\s){1,3}impossible\b""",

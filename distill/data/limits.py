@@ -21,6 +21,7 @@ def limited(memory: int | None = None, seconds: int | None = None, file: int | N
         yield
         return
     asked = {resource.RLIMIT_CPU: seconds, resource.RLIMIT_FSIZE: file}
+    asked[resource.RLIMIT_CORE] = 0  # who dies of a limit leaves no image of its memory on the disk
     if memory is not None:
         asked[resource.RLIMIT_AS] = psutil.Process().memory_info().vms + memory
     before = {kind: resource.getrlimit(kind) for kind, most in asked.items() if most is not None}

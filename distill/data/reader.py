@@ -18,6 +18,7 @@ import traceback
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -37,7 +38,7 @@ SECONDS = 60  # of a processor; a file of 20 MB and 99,000 rows takes 8. The clo
 
 _MODULE = "distill.data.reader"
 _AT_ONCE = 2  # processes: a page's machine may have two cores
-_WAITING = 16  # questions that wait for one of them: each holds a thread of the page
+_WAITING = 16  # callers that wait for one of them, the same or another: each holds one of the page's 40 threads
 _KEPT = 256  # answers
 _AGAIN = 60.0  # seconds after which a process that broke off may be tried again
 _READ_FOR = {"data", "probe", "budget", "teachers", "objectives"}  # the settings that decide how many rows are read
@@ -93,34 +94,40 @@ _waiting = 0
 
 
 def _ask(task: str, arguments: list[Any], path: str | Path | None = None) -> Any:
-    """The answer of a process of its own, kept until the file at `path` changes."""
+    """The answer of a process of its own, kept until the file at `path` changes.
+
+    Raises UserError where too many wait already, for this answer or for others.
+    """
+    global _waiting
     question = json.dumps([task, arguments])
     key = question, None if path is None else stamp(path)
     with _guard:
         answer, until = _kept.get(key, (None, 0.0))
-        mine = answer is None or (answer.done() and time.monotonic() > until)
+        if answer is not None and answer.done() and time.monotonic() <= until:
+            return answer.result()
+        if _waiting >= _WAITING:
+            raise UserError("This server is reading other visitors' files: try again in a minute.")
+        _waiting += 1
+        mine = answer is None or answer.done()
         if mine:
-            _check_waiting()
             answer = Future()
             _kept[key] = answer, float("inf")
             _kept.move_to_end(key)
             if len(_kept) > _KEPT:
                 _kept.popitem(last=False)
-    if mine:
-        _settle(key, answer, question, Path(path).name if path else f"The data set {arguments[0]!r} of reasoning-gym")
-    return answer.result()
-
-
-def _check_waiting() -> None:
-    global _waiting
-    if _waiting >= _WAITING:
-        raise UserError("This server is reading other visitors' files: try again in a minute.")
-    _waiting += 1
+    try:
+        if mine:
+            _settle(
+                key, answer, question, Path(path).name if path else f"The data set {arguments[0]!r} of reasoning-gym"
+            )
+        return answer.result()
+    finally:
+        with _guard:
+            _waiting -= 1
 
 
 def _settle(key: tuple, answer: Future[Any], question: str, name: str) -> None:
     """Let a process answer. What is wrong with a file is kept like what is right; that a process broke off, a while."""
-    global _waiting
     failure: BaseException | None = None
     try:
         with _slots:
@@ -129,9 +136,6 @@ def _settle(key: tuple, answer: Future[Any], question: str, name: str) -> None:
         answer.set_exception(error)
     except BaseException as error:
         failure = error
-    finally:
-        with _guard:
-            _waiting -= 1
     if failure is not None:
         with _guard:
             _kept[key] = answer, time.monotonic() + _AGAIN
@@ -198,7 +202,7 @@ def in_child(module: str, given: str, seconds: float, *arguments: str, env: Mapp
             raise kind(said)
     if child.returncode == _NO_MEMORY:
         raise MemoryError
-    if child.returncode == -getattr(signal, "SIGXCPU", 0):
+    if hasattr(signal, "SIGXCPU") and child.returncode == -signal.SIGXCPU:  # Windows has none
         raise TimeoutError
     if child.returncode or not out.strip():
         raise Broken(said[:300] if child.returncode == _BROKE_OFF else f"its reader ended with {child.returncode}")
@@ -208,7 +212,8 @@ def in_child(module: str, given: str, seconds: float, *arguments: str, env: Mapp
 def _end(child: subprocess.Popen) -> None:
     """Kill a process and all that it started."""
     if hasattr(os, "killpg"):
-        os.killpg(child.pid, signal.SIGKILL)
+        with suppress(ProcessLookupError, PermissionError):  # it has just ended (so says Linux, and so macOS)
+            os.killpg(child.pid, signal.SIGKILL)
     else:
         child.kill()
 

@@ -82,7 +82,7 @@ def kept(problems: Sequence[Problem], keep: str, table: str, warn: Warn) -> list
     groups = list(same.values())
     written = [[Response(problem.solution, True, 0) for problem in group] for group in groups]
     chosen = choose({"": written}, [group[0] for group in groups], keep)
-    found = [problem for row in chosen.rows for problem in groups[row.problem] if problem.solution == row.text]
+    found = [next(one for one in groups[row.problem] if one.solution == row.text) for row in chosen.rows]
     if len(found) < len(problems):
         warn(
             "solutions_not_kept",

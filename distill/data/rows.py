@@ -145,7 +145,7 @@ def _named(record: Mapping[str, Any], column: str, most: int) -> str:
     """The text of a field that may be a number."""
     value = record.get(column)
     if isinstance(value, int | float | Decimal) and not isinstance(value, bool) and not is_missing(value):
-        value = str(int(value) if value == value // 1 and abs(value) < _WHOLE else value)
+        value = str(int(value) if abs(value) < _WHOLE and value == int(value) else value)
     value = _text({column: value}, column)
     _check_length(value, column, most)
     return value

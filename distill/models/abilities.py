@@ -106,7 +106,8 @@ def cannot_continue(reason: str) -> str:
     """What to say of a model that only reads, after its name."""
     return (
         f"{reason}, so it can neither write answers nor say how likely they are: choose a causal language model, or "
-        "let it teach by its hidden states alone (objectives.features, or objectives.geometry with the gate uniform)."
+        "let it teach by its hidden states alone (objectives.features, or objectives.geometry with the gate uniform; "
+        "evaluation.teachers 0)."
     )
 
 

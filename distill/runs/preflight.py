@@ -1,8 +1,8 @@
 """Before anything is loaded: can these methods be had with these teachers, and is there room for the models at all?
 
-`check_pairs` reads tokenizers alone and is for the worker; `foreseen` reads nothing but digests of files and is for
-whoever fills in settings. They refuse in the same words. `check_room` refuses only what cannot be: a run whose weights
-fit may still need more, which estimate.py says.
+`check_pairs` reads tokenizers alone and is for the worker; `foreseen` reads nothing but digests of files, has a process
+of its own try data sets of reasoning-gym, and is for whoever fills in settings. They refuse in the same words.
+`check_room` refuses only what cannot be: a run whose weights fit may still need more, which estimate.py says.
 """
 
 from __future__ import annotations

@@ -299,7 +299,7 @@ def test_babble_that_ends_in_the_word_says_nothing(babble):
     "unit",
     [":", "#", "#### ", "-", " ", "\n", "1,", "1,111 ", "1/1 ", "1 and ", "answer is ", "answer : ", "not a ",
      "is aly ", "n't ", "\\boxed{}", "\\frac{1}", "<<1=", "<|x", "**a", "US$", "one-", "１，", "½", "x = ", "12 (no ",
-     "impossible "],
+     "impossible ", "to be ", "it has ", "there is ", "'s just "],
 )  # fmt: skip
 def test_reading_takes_time_in_proportion_to_the_text(unit, before):
     """Nothing to be compared: patterns alone. Eight times the text may take 24 times as long, not 64."""

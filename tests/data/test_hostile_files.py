@@ -52,7 +52,7 @@ def nested(path):
 
 
 def claims(path):
-    """It says that it has 70,000 rows more than it has, in the footer."""
+    """Its footer says that it has 50,000 rows; it has 300."""
     table(path, {"question": [f"q{i}" for i in range(300)], "solution": ["s"] * 300})
     content = bytearray(path.read_bytes())
     start = len(content) - 8 - int.from_bytes(content[-8:-4], "little")
@@ -198,6 +198,32 @@ def test_what_was_found_is_kept_until_the_file_changes_and_one_process_answers_a
         with pytest.raises(UserError, match=r"a\.jsonl has no column 'solution'"):
             reader.survey(path, ColumnsConfig())
     assert len(started) == 2
+
+
+def test_only_so_many_wait_though_all_ask_the_same(tmp_path, monkeypatch):
+    """Each holds a thread of the page, which Stop and Status need too."""
+    path = tmp_path / "a.jsonl"
+    path.write_text('{"question": "a", "solution": "b"}\n')
+    go_on, real, found, refused = threading.Event(), reader.in_child, [], []
+    monkeypatch.setattr(reader, "_WAITING", 3)
+    monkeypatch.setattr(reader, "in_child", lambda *given: go_on.wait(60) and real(*given))
+
+    def ask():
+        try:
+            found.append(reader.columns(path))
+        except UserError as error:
+            refused.append(str(error))
+            if len(refused) == 3:
+                go_on.set()
+
+    askers = [threading.Thread(target=ask) for _ in range(6)]
+    for asker in askers:
+        asker.start()
+    for asker in askers:
+        asker.join()
+    assert found == [["question", "solution"]] * 3
+    assert refused == ["This server is reading other visitors' files: try again in a minute."] * 3
+    assert reader.columns(path) == ["question", "solution"] and reader._waiting == 0
 
 
 def test_a_reader_that_takes_too_long_is_ended_with_all_it_started_and_said(tmp_path, monkeypatch):

@@ -4,6 +4,7 @@ import datetime
 import json
 import random
 import resource
+from decimal import Decimal
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -156,6 +157,14 @@ def test_no_damage_ends_in_anything_but_rows_or_a_sentence(file):
                 read(path)
             except UserError as error:
                 assert str(error).endswith((".", "?"))
+
+
+@pytest.mark.parametrize(("answer", "known"), [("18.00", "18"), ("1.50", "1.50"), (f"1{'0' * 30}", f"1{'0' * 30}")])
+def test_answers_may_be_decimals(file, answer, known):
+    """Those of 38 digits too, for which Python's arithmetic of decimals has no room."""
+    column = pa.array([Decimal(answer)], pa.decimal128(38, 2 if "." in answer else 0))
+    path = file({"question": ["q"], "solution": ["s"], "answer": column})
+    assert read_rows(path, ColumnsConfig(answer="answer"))[0].answer == known
 
 
 def test_it_can_be_uploaded(file):

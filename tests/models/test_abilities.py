@@ -136,7 +136,10 @@ def test_what_cannot_continue_a_text_is_no_student_and_no_teacher_of_answers(fol
 def test_what_only_reads_may_teach_by_its_hidden_states(folders):
     for name in ("bert", "roberta", "xlnet"):
         for objective in ("features", {"kind": "geometry", "gate": {"kind": "uniform"}}):
-            references.check_models(asked(teachers=[folders(name)], objectives=["task", objective]))
+            config = asked(teachers=[folders(name)], objectives=["task", objective])
+            references.check_models(config)
+            answering = config.evaluation.model_copy(update={"teachers": 8})
+            assert BLIND in refused(config.model_copy(update={"evaluation": answering}))
     for name in ("t5", "modernbert"):  # which can't be loaded at all
         refused(asked(teachers=[folders(name)], objectives=["task", "features"]))
 
