@@ -38,6 +38,7 @@ LIMITS = {
     "UPLOADS_MB_OF_VISITOR": Limit(60, "the same of one visitor or address", "three of the largest"),
     "UPLOAD_HOURS": Limit(24, "hours that a file is kept which no run uses", "a draft is started on the same day"),
     "SENT_MB": Limit(200, "MB that one address may send in an hour", "ten of the largest files, stored or refused"),
+    "TABLE_GB": Limit(2, "GB that a data set of the Hub may unpack to", "100,000 rows of 20,000 characters"),
     # --- the page
     "SESSIONS": Limit(200, "browser tabs whose state is kept", "Gradio keeps nearly 1 MB for each"),
     "QUESTIONS_WAITING": Limit(8, "questions that wait for a model's answer", "each takes some seconds"),

@@ -220,8 +220,19 @@ def _conclusion(statement: str) -> str:
 # --- comparing -------------------------------------------------------------------------------------------------------
 
 
-@lru_cache(maxsize=16384)
+class _UndecidedError(Exception):
+    """Nothing could be compared just now, which is no verdict to keep."""
+
+
 def _equal(gold: str, extracted: str) -> bool:
+    try:
+        return _compared(gold, extracted)
+    except _UndecidedError:
+        return False
+
+
+@lru_cache(maxsize=16384)
+def _compared(gold: str, extracted: str) -> bool:
     if _bare(gold) == _bare(extracted):
         return True
     if IMPOSSIBLE in (gold, extracted):
@@ -230,7 +241,12 @@ def _equal(gold: str, extracted: str) -> bool:
     if wanted and said:
         return _same_all(gold, wanted, extracted, said)
     formulas = [_formula(text, numbers) for text, numbers in ((gold, wanted), (extracted, said))]
-    return all(formulas) and same_mathematics(*formulas)
+    if not all(formulas):
+        return False
+    same = same_mathematics(*formulas)
+    if same is None:
+        raise _UndecidedError
+    return same
 
 
 def _bare(text: str) -> str:

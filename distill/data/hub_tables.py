@@ -10,10 +10,10 @@ from collections.abc import Iterator
 from typing import Any
 
 from distill.config.errors import UserError
+from distill.config.limits import limit
 from distill.data.limits import limited
 from distill.data.parquet import unpacked_sizes
 
-MAX_TABLE = 2_000_000_000  # bytes of all rows and columns on disk: 100,000 rows of 20,000
 _BATCH, _AT_ONCE = 64, 100_000_000  # rows of Parquet that are unpacked at a time, and their bytes
 
 
@@ -21,16 +21,17 @@ def load_table(name: str, subset: str | None, split: str | None, **place: Any) -
     """The rows of a data set, on disk. Raises UserError where they take too much, and what `datasets` raises."""
     from datasets import load_dataset_builder  # seconds, and only for those who use it
 
+    most = int(limit("TABLE_GB") * 1e9)
     builder = load_dataset_builder(name, subset, **place)
-    if max(builder.info.dataset_size or 0, builder.info.download_size or 0) > MAX_TABLE:
+    if max(builder.info.dataset_size or 0, builder.info.download_size or 0) > most:
         raise UserError(_said(name))
-    _bound(builder, name)
-    with limited(file=MAX_TABLE):  # of what is unpacked before it is looked at, such as .gz
+    _bound(builder, name, most)
+    with limited(file=most):  # of what is unpacked before it is looked at, such as .gz
         builder.download_and_prepare()
     return builder.as_dataset(split=split)
 
 
-def _bound(builder: Any, name: str) -> None:
+def _bound(builder: Any, name: str, most: int) -> None:
     """Have a builder stop as soon as its tables are too large; those of Parquet are measured before they are made."""
     from datasets.packaged_modules.parquet.parquet import Parquet
 
@@ -44,13 +45,13 @@ def _bound(builder: Any, name: str) -> None:
     def bounded(*args: Any, **kwargs: Any) -> Iterator[Any]:
         nonlocal taken
         for file in kwargs.get("files", ()) if packed else ():
-            sizes = unpacked_sizes(file, _BATCH, MAX_TABLE)
+            sizes = unpacked_sizes(file, _BATCH, most)
             taken += sum(sizes)
-            if taken > MAX_TABLE or max(sizes) > _AT_ONCE:
+            if taken > most or max(sizes) > _AT_ONCE:
                 raise UserError(_said(name))
         for key, table in make(*args, **kwargs):
             taken += 0 if packed else table.nbytes
-            if taken > MAX_TABLE:
+            if taken > most:
                 raise UserError(_said(name))
             yield key, table
 
@@ -59,6 +60,7 @@ def _bound(builder: Any, name: str) -> None:
 
 def _said(name: str) -> str:
     return (
-        f"The data set {name} unpacks to more than is read ({MAX_TABLE / 1e9:.0f} GB in all, {_AT_ONCE / 1e6:.0f} MB "
-        f"in {_BATCH} rows): take a smaller one, or give some of its rows as a file (data.source=file)."
+        f"The data set {name} unpacks to more than is read ({limit('TABLE_GB'):g} GB in all its splits, "
+        f"{_AT_ONCE / 1e6:.0f} MB in {_BATCH} rows): take a smaller one, give some of its rows as a file "
+        "(data.source=file), or set DISTILL_TABLE_GB on a machine of your own."
     )

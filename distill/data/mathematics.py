@@ -34,12 +34,12 @@ _READY, _EQUAL, _OTHER = b"!", b"=", b"/"
 _PASSED = ("PATH", "PYTHONPATH", "PYTHONHOME", "HOME", "LD_LIBRARY_PATH", "SYSTEMROOT", "TEMP", "TMP", "TMPDIR")
 
 
-def same_mathematics(gold: str, answer: str) -> bool:
+def same_mathematics(gold: str, answer: str) -> bool | None:
     """Whether two statements in LaTeX or plain signs (x^2 + 1, sqrt(8), 3 <= x) are equal. Never raises.
 
     False, too, where that is not decided within LIMIT seconds (some more on an overloaded machine) or within the
-    child's memory, and where the child can't be started (said once, on stderr). Comparisons of several threads take
-    turns; the time of a start counts for none.
+    child's memory. None where the child can't be started (said once, on stderr) or was killed: ask again later.
+    Comparisons of several threads take turns; the time of a start counts for none.
     """
     return _child.same(gold, answer)
 
@@ -53,11 +53,11 @@ class _Child:
         self._answers: queue.SimpleQueue[bytes] = queue.SimpleQueue()
         self._failed: float | None = None  # when a start failed
 
-    def same(self, gold: str, answer: str) -> bool:
+    def same(self, gold: str, answer: str) -> bool | None:
         with self._turn:
             for _ in range(2):  # somebody may have killed it since the last comparison
                 if not self._started():
-                    return False
+                    return None
                 try:
                     self._process.stdin.write(json.dumps([gold, answer]).encode() + b"\n")
                     found = self._answers.get(timeout=LIMIT + (_GRACE if hasattr(os, "fork") else 0))
@@ -69,7 +69,7 @@ class _Child:
                 if found:
                     return found == _EQUAL
                 self.end()
-            return False
+            return None
 
     def _started(self) -> bool:
         if self._process is not None and self._process.poll() is None:

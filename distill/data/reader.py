@@ -42,7 +42,7 @@ _WAITING = 16  # callers that wait for one of them, the same or another: each ho
 _KEPT = 256  # answers
 _AGAIN = 60.0  # seconds after which a process that broke off may be tried again
 _READ_FOR = {"data", "probe", "budget", "teachers", "objectives"}  # the settings that decide how many rows are read
-_BROKE_OFF, _NO_MEMORY = 3, 4  # exit statuses beside those of errors
+_BROKE_OFF, _NO_MEMORY, _SAID = 3, 4, 10  # exit statuses; an error of ours is its own beyond _SAID, as Python takes 1
 # One thread and one heap, or the limit on memory would count room that is only reserved.
 _ALONE = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MALLOC_ARENA_MAX": "1"}
 _ALONE |= {"ARROW_DEFAULT_MEMORY_POOL": "system", "PYTHONIOENCODING": "utf-8"}
@@ -198,7 +198,7 @@ def in_child(module: str, given: str, seconds: float, *arguments: str, env: Mapp
         raise TimeoutError from None
     said = (err.strip().splitlines() or ["it said nothing"])[-1]  # libraries may have printed more before
     for kind in (ConfigError, UserError):
-        if child.returncode == kind.exit_code:
+        if child.returncode == _SAID + kind.exit_code:
             raise kind(said)
     if child.returncode == _NO_MEMORY:
         raise MemoryError
@@ -225,7 +225,7 @@ def answer_on_stdout(work: Callable[[], Any]) -> int:
         return 0
     except UserError as error:
         print(error, file=sys.stderr)
-        return error.exit_code
+        return _SAID + error.exit_code
     except MemoryError:
         return _NO_MEMORY
     except Exception:

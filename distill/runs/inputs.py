@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,10 +21,26 @@ from distill.data.tables import Row
 ROWS = "rows.json"
 
 
-def check_rows(folder: Path, data: DataConfig, table: str, rows: Sequence[Row], keep: bool = True) -> None:
-    """Raise UserError where a run's rows are others than when it began; what they are is written down if `keep`."""
+def check_rows(
+    folder: Path,
+    data: DataConfig,
+    table: str,
+    rows: Sequence[Row],
+    keep: bool = True,
+    warn: Callable[[str, str], None] = lambda code, text: None,
+) -> None:
+    """Raise UserError where a run's rows are others than when it began; what they are is written down if `keep`.
+
+    `warn` is told of a run that had begun before anything was written down.
+    """
     known, digest = _known(folder), digest_of(rows)
     if known is None:
+        if (folder / "answers.json").exists():
+            warn(
+                "rows_unknown",
+                f"Run {folder.name} is from an earlier version, which kept no digest of its rows: it goes on with "
+                f"{table} as it is read now.",
+            )
         if keep:
             said = {"table": table, "rows": digest, "file": _file(data)}
             write_atomically(folder / ROWS, json.dumps(said))

@@ -96,7 +96,7 @@ class Pipeline:
         tables: list[tuple[str, Sequence[Row]]] = []
         self.problems = problems_for(self.config, self.reporter.warn, on_rows=lambda *table: tables.append(table))
         for table, rows in tables:  # of which the problems could be drawn: others may be corrected
-            check_rows(self.folder, self.config.data, table, rows, keep=distributed.is_main())
+            check_rows(self.folder, self.config.data, table, rows, distributed.is_main(), self.reporter.warn)
         config = self.config
         sharded, hardware = distributed.is_sharded(), self.hardware
         self.student, self.tokenizer = load_student(

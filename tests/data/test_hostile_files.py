@@ -12,7 +12,7 @@ import pytest
 
 from distill.config.errors import UserError
 from distill.config.run_config import ColumnsConfig, parse
-from distill.data import hub_tables, reader, sources
+from distill.data import reader, sources
 from distill.ui.configure.uploads import store_upload
 
 MORE = 300e6  # bytes that a process which reads may take beyond one that reads an easy file
@@ -272,7 +272,7 @@ def packed(path):
     ids=["narrow", "wide", "lines", "gz"],
 )
 def test_a_data_set_is_limited_in_bytes_while_it_is_unpacked(tmp_path, monkeypatch, make):
-    monkeypatch.setattr(hub_tables, "MAX_TABLE", 20_000_000)
+    monkeypatch.setenv("DISTILL_TABLE_GB", "0.02")
     make(tmp_path)
     size = sum(file.stat().st_size for file in tmp_path.iterdir())
     with Watched() as watched, pytest.raises(UserError) as caught:
