@@ -204,6 +204,7 @@ def study(args: argparse.Namespace) -> int:
         return 0
     begun = begun or conduct.begin(asked, args.runs)
     print(f"study {begun.id}, in {begun.path}", file=sys.stderr)
+    (begun.path / conduct.STOP).unlink(missing_ok=True)  # of an earlier sitting
     with _interrupts() as interrupts:
         progress = _StudyProgress(len(asked.cells), lambda: results.write(begun))
         try:
@@ -212,6 +213,9 @@ def study(args: argparse.Namespace) -> int:
             results.write(begun)
             print(f"The study is stopped: python -m distill study {begun.id} continues it.", file=sys.stderr)
             return 130
+        except UserError:
+            results.write(begun)
+            raise
         finally:
             progress.clear()
     found = results.write(begun)

@@ -146,6 +146,12 @@ def test_the_command_line_starts_without_anything_slow():
     assert (done.stdout, done.stderr) == ("\n", "")
 
 
+def test_the_page_does_without_torch():
+    """It would take seconds more to open, and half a gigabyte; previews are made by a child for that reason."""
+    for module in ("distill.ui.page", "distill.studies.worker", "distill.studies.results"):
+        assert not slow(module, sources()) & {"torch", "transformers", "peft", "accelerate", "datasets"}
+
+
 def test_the_rules_see_what_they_forbid():
     modules = {
         "distill.losses.cka": "from distill.training.trainer import x",

@@ -11,13 +11,15 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from distill.config.files import write_atomically
 from distill.data.problems import Problem
-from distill.evaluation.answering import Answer
 from distill.evaluation.score import Score
-from distill.models.generation import Completion
+
+if TYPE_CHECKING:  # whoever only reads what is kept needs no torch
+    from distill.evaluation.answering import Answer
+    from distill.models.generation import Completion
 
 SPLITS = ("held_out", "new_phrasing")
 
@@ -72,6 +74,8 @@ class Answers:
 
     def kept(self, phase: str, problems: Sequence[Problem]) -> dict[int, Completion]:
         """What was kept of an unfinished phase: {place: what was written to the problem there}."""
+        from distill.models.generation import Completion
+
         try:
             lines = self._unfinished(phase).read_text(encoding="utf-8", errors="replace").split("\n")
         except OSError:

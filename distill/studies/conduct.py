@@ -26,11 +26,13 @@ from distill.config.files import write_atomically
 from distill.config.paths import home, read_yaml
 from distill.config.run_config import parse
 from distill.runs import store
+from distill.runs.process import remember
 from distill.runs.views import RunView, view
 from distill.studies.plan import Cell, Plan, Study
 
 FOLDER = "studies"  # of a folder of runs
 _PLAN, _CELLS = "study.yaml", "cells.json"
+STOP = "STOP"  # the file that asks whoever carries out the study to stop
 _LOOK_EVERY = 0.3  # seconds
 Tell = Callable[[int, Cell, RunView], None]  # (cells done, the one that goes on, how far it is)
 
@@ -85,7 +87,7 @@ def begin(asked: Plan, runs_dir: str | os.PathLike[str] | None = None) -> StudyF
         folder.mkdir(parents=True)
         runs = {cell.key: secrets.token_hex(6) for cell in asked.cells}
         write_atomically(
-            folder / _CELLS, json.dumps([_to_json(cell, runs) for cell in asked.cells], ensure_ascii=False)
+            folder / _CELLS, json.dumps([_to_json(cell, runs[cell.key]) for cell in asked.cells], ensure_ascii=False)
         )
         content = asked.study.model_dump(mode="json", exclude_none=True)
         write_atomically(folder / _PLAN, yaml.safe_dump(content, sort_keys=False, allow_unicode=True, width=120))
@@ -137,15 +139,29 @@ def open_study(folder: Path) -> StudyFolder:
 def conduct(study: StudyFolder, should_stop: ShouldStop, tell: Tell = lambda done, cell, seen: None) -> None:
     """Carry out every cell that isn't done. One that fails, or that somebody stops, is left; the others go on.
 
-    Each waits for its turn among the runs of the machine. Raises Stopped once the cell that goes on is saved, and
-    UserError where another process conducts the study.
+    Each waits for its turn among the runs of the machine. Stops too where STOP is in the study's folder. Raises Stopped
+    once the cell that goes on is saved, and UserError where another process conducts the study or, after all the
+    others, where a cell could not be started.
     """
+    refused: list[UserError] = []
+
+    def asked_to_stop() -> bool:
+        return should_stop() or (study.path / STOP).exists()
+
     with _alone(study.path):
         for done, cell in enumerate(study.plan.cells):
             folder = study.run_of(cell)
-            if study.state(cell) != "done":
+            if study.state(cell) == "done":
+                continue
+            if asked_to_stop():  # between two runs: none is begun only to be stopped
+                raise Stopped
+            try:
                 _start(folder, cell)
-                _follow(folder, should_stop, lambda seen, done=done, cell=cell: tell(done, cell, seen))
+                _follow(folder, asked_to_stop, lambda seen, done=done, cell=cell: tell(done, cell, seen))
+            except UserError as error:
+                refused.append(error)
+    if refused:
+        raise refused[0]
 
 
 @contextlib.contextmanager
@@ -156,6 +172,7 @@ def _alone(folder: Path) -> Iterator[None]:
     except filelock.Timeout as error:
         raise UserError(f"The study {folder.name} is being carried out by another process already.") from error
     with lock:
+        remember(folder, os.getpid())
         yield
 
 

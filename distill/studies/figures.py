@@ -16,6 +16,7 @@ _INK, _FAINT = "var(--ink, #1c2127)", "var(--grid, #d9dee4)"
 _WIDTH = 760
 _ROW = 30
 _LETTER = 6.6  # pixels of a letter of the font, about
+_LONGEST = 26  # letters of an arm's or a value's name; the page and README.md have the whole
 
 
 def forest(found: dict[str, Any]) -> str:
@@ -47,11 +48,13 @@ def forest(found: dict[str, Any]) -> str:
 def ladder(found: dict[str, Any], split: str) -> str:
     """Accuracy in each arm over the ladder's values, with 95% intervals as bands; "" where there is no ladder."""
     means = [one for one in found["means"] if one["split"] == split]
-    values = list(dict.fromkeys(one["value"] for one in means))
+    values: list[Any] = []  # they may be lists, as of teachers
+    for one in means:
+        values += [one["value"]] if one["value"] not in values else []
     if found["ladder"] is None or len(values) < 2:
         return ""
     arms = list(dict.fromkeys(one["arm"] for one in means))
-    left, right, top, bottom = 60, _WIDTH - 20 - _LETTER * max(map(len, arms)), 20, 330
+    left, right, top, bottom = 60, _WIDTH - 20 - _LETTER * max(len(_cut(arm)) for arm in arms), 20, 330
 
     def x(value: Any) -> float:
         return left + (right - left) * values.index(value) / (len(values) - 1)
@@ -61,7 +64,7 @@ def ladder(found: dict[str, Any], split: str) -> str:
 
     parts = [_line(left, y(share / 4), right, y(share / 4), _FAINT) for share in range(5)]
     parts += [_text(left - 8, y(share / 4) + 4, f"{25 * share}%", "end") for share in range(5)]
-    parts += [_text(x(value), bottom + 18, str(value), "middle") for value in values]
+    parts += [_text(x(value), bottom + 18, _cut(value), "middle") for value in values]
     parts.append(_text((left + right) / 2, bottom + 38, found["ladder"], "middle"))
     last: list[tuple[float, str, str]] = []
     for arm, colour in zip(arms, _colours(len(arms)), strict=True):
@@ -77,14 +80,20 @@ def ladder(found: dict[str, Any], split: str) -> str:
         ]
         last.append((y(points[-1]["estimate"]), arm, colour))
     parts += [
-        _text(right + 10, height + 4, arm, "start", colour) for height, arm, colour in _apart(last, 15, top, bottom)
+        _text(right + 10, height + 4, _cut(arm), "start", colour)
+        for height, arm, colour in _apart(last, 15, top, bottom)
     ]
     said = ", ".join(f"{one['arm']} at {one['value']}: {100 * one['estimate']:.1f}%" for one in means)
     return _svg(parts, bottom + 50, f"Accuracy over {found['ladder']}: {said}")
 
 
 def _compared(one: dict[str, Any], found: dict[str, Any]) -> str:
-    return f"{one['arm']} − {one['with']}" + (f", {one['value']}" if found["ladder"] else "")
+    return f"{_cut(one['arm'])} − {_cut(one['with'])}" + (f", {_cut(one['value'])}" if found["ladder"] else "")
+
+
+def _cut(name: Any) -> str:
+    text = str(name)
+    return text if len(text) <= _LONGEST else text[: _LONGEST - 1].rstrip() + "…"
 
 
 def _ticks(low: float, high: float) -> list[float]:
@@ -92,7 +101,7 @@ def _ticks(low: float, high: float) -> list[float]:
     rough = max(high - low, 1.0) / 6
     power = 10.0 ** math.floor(math.log10(rough))
     step = next(nice * power for nice in (1, 2, 5, 10) if nice * power >= rough)
-    return [step * k for k in range(math.floor(low / step), math.ceil(high / step) + 1)]
+    return [step * k for k in range(math.floor(low / step), max(1, math.ceil(high / step)) + 1)]
 
 
 def _apart(labels: Sequence[tuple[float, str, str]], gap: float, top: float, bottom: float) -> list:

@@ -199,7 +199,7 @@ def _presets(name: str) -> str:
 
 def _cell(study: Study, settings: Mapping[str, Any], arm: str, value: Any, seed: int) -> Cell:
     of = f"{study.ladder.setting.rpartition('.')[2]} {value}, " if study.ladder else ""
-    asked = json.loads(json.dumps(settings)) | {"seed": seed, "name": f"{study.name}: {arm}, {of}seed {seed}"[:80]}
+    asked = {**settings, "seed": seed, "name": f"{study.name}: {arm}, {of}seed {seed}"[:80]}
     if study.ladder:
         _put(asked, arm, study.ladder.setting, value)
     try:

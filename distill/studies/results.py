@@ -50,8 +50,8 @@ def pictures(found: dict[str, Any]) -> dict[str, str]:
 
 def results(study: StudyFolder) -> dict[str, Any]:
     """study.json: {study, digest, seeds, cells, means, differences, controls, verdicts, take}, JSON types only."""
-    plan, rights = study.plan, _rights(study)
-    asked = plan.study
+    plan, asked = study.plan, study.plan.study
+    rights, notes = _of_same_problems(_rights(study), asked)
     states = study.states
     differences = [
         one
@@ -74,7 +74,7 @@ def results(study: StudyFolder) -> dict[str, Any]:
     return {
         "study": asked.name,
         "digest": plan.digest,
-        "notes": plan.notes,
+        "notes": [*plan.notes, *notes],
         "seeds": asked.seeds,
         "ladder": asked.ladder.setting if asked.ladder else None,
         "cells": [
@@ -86,7 +86,7 @@ def results(study: StudyFolder) -> dict[str, Any]:
         "differences": differences,
         "controls": [one | {"verdict": _control(one)} for one in controls],
         "verdicts": [_sentence(one, asked) for one in judged] + [_control_sentence(one, asked) for one in controls],
-        "take": _take(asked, judged, rights) if study.done else None,
+        "take": _take(asked, judged, rights) if study.done and judged else None,
     }
 
 
@@ -102,13 +102,31 @@ def _rights(study: StudyFolder) -> Rights:
     return found
 
 
+def _of_same_problems(rights: Rights, study: Study) -> tuple[Rights, list[str]]:
+    """The answers to the problems that every run was judged by, and what is to be said where these aren't all."""
+    notes, found = [], {key: dict(splits) for key, splits in rights.items()}
+    for split in study.splits:
+        asked = [splits[split] for splits in rights.values() if split in splits]
+        common = set.intersection(*map(set, asked)) if asked else set()
+        if any(len(one) > len(common) for one in asked):
+            notes.append(
+                f"The runs were judged by different {SPLITS[split]}: only the {len(common):,} that all answered count."
+            )
+        for splits in found.values():
+            if len(common) < 2:  # of fewer nothing can be concluded
+                splits.pop(split, None)
+            elif split in splits:
+                splits[split] = {problem: splits[split][problem] for problem in common}
+    return found, notes
+
+
 def _share(rights: dict[str, bool] | None) -> float | None:
     return sum(rights.values()) / len(rights) if rights else None
 
 
 def _matrix(rights: Rights, study: Study, arm: str, value: Any, seeds: Sequence[int], split: str) -> np.ndarray:
     rows = [rights[key_of(arm, value, seed)][split] for seed in seeds]
-    return np.array([[row[problem] for problem in rows[0]] for row in rows], dtype=float)
+    return np.array([[row[problem] for problem in sorted(row)] for row in rows], dtype=float)
 
 
 def _seeds(rights: Rights, study: Study, arms: Sequence[str], value: Any, split: str) -> list[int]:

@@ -56,10 +56,10 @@ def mean(d_SP: Sequence[Sequence[float]] | np.ndarray) -> Mean:
         raise ValueError("an interval needs at least two problems")
     estimate = float(d_SP.mean())
     variance, df = _variance(d_SP)
-    # Where nothing varies, the rule of three: what was never seen in n happens in at most 3 of n.
-    se = max(variance**0.5, 3 / P / t_quantile(1 - LEVEL / 2, df) if not d_SP.std() else 0.0)
+    # Where no mean varies, the rule of three: what was never seen in n happens in at most 3 of n.
+    se = variance**0.5 or 3 / P / t_quantile(1 - LEVEL / 2, df)
     half = t_quantile(1 - LEVEL / 2, df) * se
-    p = 2 * (1 - t_cdf(abs(estimate) / se, df)) if se else 1.0
+    p = 2 * (1 - t_cdf(abs(estimate) / se, df))
     return Mean(estimate, (estimate - half, estimate + half), se, df, min(1.0, p), S, P)
 
 
@@ -69,7 +69,7 @@ def _variance(d_SP: np.ndarray) -> tuple[float, float]:
         (means.var(ddof=1) / len(means), len(means) - 1) for means in (d_SP.mean(1), d_SP.mean(0)) if len(means) > 1
     ]
     total = sum(part for part, _ in parts)
-    if not total:
+    if total < 1e-20:  # nothing but rounding
         return 0.0, d_SP.shape[1] - 1
     df = float(total**2 / sum(part**2 / df for part, df in parts))
     return float(total), round(df, 1 if df < 30 else None)  # rounded, so that quantiles are looked up

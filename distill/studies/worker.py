@@ -12,10 +12,11 @@ import sys
 from pathlib import Path
 
 from distill.config.errors import Stopped, UserError
-from distill.config.paths import ROOT
+from distill.config.paths import SOURCES
 from distill.config.secrets import guard_output
 from distill.runs.process import live_process, remember
-from distill.studies.conduct import StudyFolder, conduct, open_study
+from distill.runs.store import OWNER_SECRET
+from distill.studies.conduct import STOP, StudyFolder, conduct, open_study
 from distill.training.worker import DONE, FAILED, STOPPED, StopFlag
 
 
@@ -23,8 +24,7 @@ def main(folder: Path) -> int:
     """Go on with the study in `folder`; the exit status."""
     from distill.studies import results
 
-    stop = StopFlag(folder / "STOP")
-    remember(folder, os.getpid())
+    stop = StopFlag(folder / STOP)
     study, known = open_study(folder), ""
 
     def tell(done: int, cell: object, seen: object) -> None:
@@ -49,7 +49,9 @@ def start(study: StudyFolder) -> None:
     """Start the worker, in a session of its own. Raises UserError where one is at work already."""
     if working(study):
         raise UserError(f"The study {study.id} is being carried out already.")
-    (study.path / "STOP").unlink(missing_ok=True)
+    (study.path / STOP).unlink(missing_ok=True)
+    path = os.pathsep.join(filter(None, [str(SOURCES), os.environ.get("PYTHONPATH")]))
+    around = {name: value for name, value in os.environ.items() if name != OWNER_SECRET}
     with open(study.path / "stdout.log", "ab") as log:
         worker = subprocess.Popen(
             [sys.executable, "-m", "distill.studies.worker", str(study.path)],
@@ -57,7 +59,7 @@ def start(study: StudyFolder) -> None:
             stdout=log,
             stderr=subprocess.STDOUT,
             start_new_session=True,
-            env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))},
+            env={**around, "PYTHONPATH": path},
         )
     remember(study.path, worker.pid)
 
@@ -66,7 +68,7 @@ def stop(study: StudyFolder) -> None:
     """Ask the worker to save the run that goes on and leave. Raises UserError where none is at work."""
     if not working(study):
         raise UserError(f"The study {study.id} is not running.")
-    (study.path / "STOP").touch()
+    (study.path / STOP).touch()
 
 
 def working(study: StudyFolder) -> bool:

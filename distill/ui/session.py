@@ -232,19 +232,20 @@ class Drawings:
         return out, now
 
     def _draw(self, part: LivePart, run: RunView | None, values: list[Any]) -> tuple[Any, str, int]:
-        key = (
-            part.name,
-            run.id if run else None,
-            (part.mark(run) if part.mark else run.mark) if run else None,
-            repr(values),
-            part.key() if part.key else None,
-        )
-        with self._lock:
-            known = self._kept.get(key)
-            if known is not None:
-                self._kept.move_to_end(key)
-                return known
+        key: Hashable = None
         try:
+            key = (
+                part.name,
+                run.id if run else None,
+                (part.mark(run) if part.mark else run.mark) if run else None,
+                repr(values),
+                part.key() if part.key else None,
+            )
+            with self._lock:
+                known = self._kept.get(key)
+                if known is not None:
+                    self._kept.move_to_end(key)
+                    return known
             value = part.draw(run, *values)
         except Exception:  # one part that fails must not blank the others
             if part.name not in self._failed:  # logged once, not at every tick of every tab
@@ -254,7 +255,8 @@ class Drawings:
         said = repr(value)
         drawn = value, hashlib.blake2b(said.encode(), digest_size=8).hexdigest(), len(said)
         with self._lock:
-            self._kept[key] = drawn
+            if key is not None:
+                self._kept[key] = drawn
             while len(self._kept) > _DRAWINGS_KEPT:
                 self._kept.popitem(last=False)
         return drawn

@@ -6,11 +6,12 @@ Addresses count because everything else about a visitor can be made up anew at e
 from __future__ import annotations
 
 import ipaddress
+import math
 import os
 import re
 import threading
 import time
-from collections import deque
+from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
@@ -20,7 +21,6 @@ from starlette.responses import PlainTextResponse
 from distill.config.limits import limit
 
 MODEL = "model"  # the concurrency id of whatever has a model answer a question
-_HOUR = 3600.0
 _MB = 1_000_000
 _LARGEST = 21 * _MB  # bytes of one upload, the form around the file included
 
@@ -110,7 +110,8 @@ class UploadLimit:
         self._app = app
         self._kept = kept
         self._lock = threading.Lock()
-        self._sent: deque[tuple[float, str, int]] = deque()  # (when, address, bytes) of the last hour
+        # {(minute, address): bytes} of the last hour, all addresses under None: a flood of tiny files adds no entries.
+        self._sent: Counter[tuple[int, str | None]] = Counter()
 
     async def __call__(self, scope: Any, receive: Callable[..., Any], send: Callable[..., Any]) -> None:
         if scope["type"] == "http" and scope["method"] == "POST" and scope["path"].rstrip("/").endswith("/upload"):
@@ -131,14 +132,14 @@ class UploadLimit:
         length = request.headers.get("content-length", "")
         if not re.fullmatch("[0-9]{1,15}", length):
             return 411, "An upload must say how long it is (Content-Length)."
-        size, address, now = int(length), address_of(request), time.monotonic()
+        size, address, minute = int(length), address_of(request), int(time.monotonic() // 60)
         if size > _LARGEST:
             return 413, f"The upload has {size / _MB:,.0f} MB, more than {_LARGEST / _MB - 1:.0f}."
         with self._lock:
-            while self._sent and now - self._sent[0][0] > _HOUR:
-                self._sent.popleft()
-            mine = sum(bytes_ for _, who, bytes_ in self._sent if who == address)
-            there = sum(bytes_ for when, _, bytes_ in self._sent if now - when < self._kept)
+            if (minute, None) not in self._sent:
+                self._sent = Counter({key: sent for key, sent in self._sent.items() if minute - key[0] <= 60})
+            mine = sum(self._sent[minute - ago, address] for ago in range(61))
+            there = sum(self._sent[minute - ago, None] for ago in range(math.ceil(self._kept / 60) + 1))
             if mine + size > limit("SENT_MB") * _MB:
                 return 429, (
                     f"{mine / _MB:,.0f} MB were uploaded from your network address within an hour, and "
@@ -146,5 +147,5 @@ class UploadLimit:
                 )
             if there + size > limit("UPLOADS_MB") * _MB:
                 return 429, "This server is receiving too many files at once: try again in a few minutes."
-            self._sent.append((now, address, size))
+            self._sent.update({(minute, address): size, (minute, None): size})
         return 200, ""

@@ -114,7 +114,6 @@ def test_stopped_it_saves_the_run_and_says_how_to_go_on(whole, tmp_path):
 
 
 def test_a_run_that_fails_is_said_and_the_others_go_on(tmp_path):
-    (tmp_path / "odd.jsonl").write_text('{"question": "q", "solution": "#### 1"}\n')
     content = {**CONTENT, "arms": {"slow": {}, "too_long": {"budget.max_length": 8}}}
     file = tmp_path / "failing.yaml"
     file.write_text(yaml.safe_dump(content))
@@ -123,6 +122,13 @@ def test_a_run_that_fails_is_said_and_the_others_go_on(tmp_path):
     (study,) = conduct.list_studies(tmp_path / "runs")
     assert [study.state(cell) for cell in study.plan.cells] == ["done", "failed"]
     assert "1 of 2 runs are not done: too_long, seed 0 (failed)." in out
+
+
+def test_what_is_opened_is_what_was_begun(tmp_path):
+    begun = conduct.begin(plan({**CONTENT, "ladder": {"setting": "budget.batch_size", "values": [4, 8]}}), tmp_path)
+    opened = conduct.open_study(begun.path)
+    assert (opened.runs, opened.plan.cells, opened.plan.digest) == (begun.runs, begun.plan.cells, begun.plan.digest)
+    assert set(opened.states.values()) == {"waiting"} and not opened.done
 
 
 def test_a_study_changed_under_way_is_refused(tmp_path):

@@ -1,5 +1,6 @@
 """What a study's file may ask for, and what is said of one that asks for nonsense."""
 
+from datetime import date
 from pathlib import Path
 
 import pytest
@@ -74,6 +75,7 @@ def test_the_digest_follows_from_what_decides_the_results_alone():
         ({"seeds": [-1]}, "seeds"),
         ({"seeds": list(range(600))}, "1,200 runs, more than 1,000"),
         ({"arm": {}}, "arm is not a setting"),
+        ({"settings": {"student": date(2024, 1, 1)}}, "can't be run: student is"),
         ({"splits": ["visitors"]}, "splits"),
     ],
 )

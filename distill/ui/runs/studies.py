@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import re
+import time
+from contextlib import suppress
 from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
 import gradio as gr
-import yaml
 
 from distill.config import paths
 from distill.config.errors import ConfigError, UserError
-from distill.config.paths import preset_names
+from distill.config.paths import parse_yaml, preset_names
 from distill.models.references import check_models
 from distill.runs.views import RunView
-from distill.studies import conduct, cost, worker
+from distill.studies import conduct, cost, results, worker
 from distill.studies.conduct import StudyFolder
 from distill.studies.plan import Plan, plan
 from distill.ui.auth import Visitor
@@ -26,8 +28,12 @@ from distill.ui.session import QUIET, PageSession, recent_runs
 # Settings that are worth a ladder; any other can be typed.
 _LADDERS = ["data.labelled", "data.train", "budget.steps", "budget.learning_rate", "lora.r"]
 _STRANGER = (
-    "On a public server only its owner can begin a study: one is many runs. Duplicate the Space, or run it at home."
+    "A study is many runs, so on a public server none can be begun or stopped in the page: duplicate the Space and use "
+    "python -m distill study there, or run it at home."
 )
+_MOST_VALUES = 20  # of a ladder
+_LONGEST = 2000  # characters in which they are written
+_seen: tuple[float, str, tuple] = (0.0, "", ())  # (when, of which folder, the marks of all studies)
 
 
 def build(session: PageSession) -> None:
@@ -35,7 +41,7 @@ def build(session: PageSession) -> None:
     gr.HTML("<h2>Studies</h2>")
     shown = gr.State("")
     listing = gr.HTML(study_html.NONE, js_on_load=click_script("opened"), elem_id="studies")
-    with gr.Accordion("Begin a study", open=False, elem_id="study-new"):
+    with gr.Accordion("Begin a study", open=False, elem_id="study-new", visible=not session.public):
         arms = gr.Dropdown(
             preset_names(),
             multiselect=True,
@@ -70,6 +76,10 @@ def build(session: PageSession) -> None:
     def choose(event: gr.EventData) -> str:
         return clicked(event, "study")
 
+    def costs(token: str, *values: Any) -> str:
+        _check(session.who(token))
+        return _cost(_plan(*values))
+
     def begun(token: str, *values: Any) -> str:
         return _begin(session.who(token), *values)
 
@@ -94,7 +104,7 @@ def build(session: PageSession) -> None:
             key=_marks,
         )
     listing.opened(choose, None, shown, **QUIET)
-    look.click(catch_errors(lambda *asked: _cost(_plan(*asked))), asked, said, **QUIET)
+    look.click(catch_errors(costs), [session.token, *asked], said, **QUIET)
     begin.click(catch_errors(begun), [session.token, *asked], shown, **QUIET)
     stop.click(catch_errors(stopped), [session.token, shown], None, **QUIET)
     go_on.click(catch_errors(continued), [session.token, shown], None, **QUIET)
@@ -104,13 +114,18 @@ def build(session: PageSession) -> None:
 
 
 def _all() -> list[StudyFolder]:
-    found = sorted((paths.home().runs / conduct.FOLDER).glob("*/cells.json"), key=lambda path: -path.stat().st_mtime)
-    return [_opened(str(path.parent), path.stat().st_mtime_ns) for path in found]
+    """Every study, the newest first. One that can't be read, as it is being made or is damaged, is left out."""
+    found = []
+    for path in (paths.home().runs / conduct.FOLDER).glob("*/study.yaml"):
+        with suppress(UserError, OSError, ValueError, TypeError, LookupError):
+            when = path.stat().st_mtime_ns
+            found.append((when, _opened(str(path.parent.resolve()), when)))
+    return [study for _, study in sorted(found, key=lambda pair: pair[0], reverse=True)]
 
 
 @lru_cache(maxsize=32)
 def _opened(folder: str, modified: int) -> StudyFolder:
-    return conduct.open_study(paths.Path(folder))
+    return conduct.open_study(Path(folder))
 
 
 def _find(study_id: str) -> StudyFolder | None:
@@ -120,7 +135,21 @@ def _find(study_id: str) -> StudyFolder | None:
 
 
 def _marks() -> tuple:
-    return tuple((one.id, worker.working(one), tuple(one.states.values())) for one in _all())
+    """What the drawings of studies depend on, at most a second old: several parts of many tabs ask at once."""
+    global _seen
+    where = str(paths.home().runs.resolve())
+    when, of, marks = _seen
+    if of != where or time.monotonic() - when > 1.0:
+        marks = tuple((one.id, worker.working(one), tuple(one.states.values()), _written(one)) for one in _all())
+        _seen = (time.monotonic(), where, marks)
+    return marks
+
+
+def _written(study: StudyFolder) -> int:
+    """When its results were written last (ns); 0 where there are none yet."""
+    with suppress(OSError):
+        return (study.path / results.RESULTS).stat().st_mtime_ns
+    return 0
 
 
 def _done_runs() -> tuple:
@@ -138,9 +167,14 @@ def _may(who: Visitor, study_id: str, at_work: bool) -> dict:
     return gr.update(visible=there)
 
 
-def _own(who: Visitor, study_id: str) -> StudyFolder:
+def _check(who: Visitor) -> None:
+    """Raises UserError unless they are at this machine."""
     if not who.local:
         raise UserError(_STRANGER)
+
+
+def _own(who: Visitor, study_id: str) -> StudyFolder:
+    _check(who)
     study = _find(study_id)
     if study is None:
         raise UserError("There is no study here yet: begin one.")
@@ -168,14 +202,17 @@ def _arm(choice: str) -> tuple[str, dict[str, str]]:
     run: RunView | None = next((one for one in recent_runs() if one.id == choice), None)
     if run is None:
         raise ConfigError("A run among the arms has been deleted: choose another.")
-    return f"{run.name} {run.id[:6]}"[:80], {"preset": str((run.folder / "config.yaml").resolve())}
+    return f"{run.name[:73]} {run.id[:6]}", {"preset": str((run.folder / "config.yaml").resolve())}
 
 
 def _values(text: str) -> list[Any]:
-    parts = [part for part in re.split(r"[,;\s]+", text) if part]
-    if len(parts) < 2:
-        raise ConfigError("The ladder needs at least two values, such as 16, 64, 256.")
-    return [yaml.safe_load(part) for part in parts]
+    parts = [part for part in re.split(r"[,;\s]+", text[:_LONGEST]) if part]
+    if not 2 <= len(parts) <= _MOST_VALUES:
+        raise ConfigError(f"The ladder needs two to {_MOST_VALUES} values, such as 16, 64, 256.")
+    try:
+        return [parse_yaml(part, aliases=False) for part in parts]
+    except ValueError as error:
+        raise ConfigError(f"The ladder's values can't be read: {error}.") from error
 
 
 def _cost(asked: Plan) -> str:
@@ -185,8 +222,7 @@ def _cost(asked: Plan) -> str:
 
 def _begin(who: Visitor, *asked: Any) -> str:
     """Begin a study, or go on with an unfinished one that asks for the same; its id."""
-    if not who.local:
-        raise UserError(_STRANGER)
+    _check(who)
     made = _plan(*asked)
     for cell in made.cells:
         check_models(cell.config)

@@ -52,7 +52,7 @@ def view(study: StudyFolder | None) -> str:
     found = known(study)
     shares = {(c["arm"], json.dumps(c["value"]), c["seed"]): c.get(asked.splits[0]) for c in found.get("cells", [])}
     about = f'<p class="quiet">{words(asked.description)}</p>' if asked.description else ""
-    notes = "".join(f"<p>{words(note)}</p>" for note in study.plan.notes)
+    notes = "".join(f"<p>{words(note)}</p>" for note in found.get("notes", study.plan.notes))
     parts = [f"<h2>{words(asked.title or asked.name)}</h2>{about}{notes}", _grid(study, asked, states, shares)]
     if found.get("differences"):
         parts.append(_verdicts(study, found))
