@@ -104,7 +104,7 @@ def test_relative_model_folders_are_kept_absolute(tmp_path, monkeypatch):
 
 def test_an_unwritable_folder_and_a_full_disk(tmp_path, monkeypatch):
     (tmp_path / "file").write_text("")
-    assert "choose another with --runs" in refused(
+    assert "choose another folder with --runs" in refused(
         store.create, load("tiny"), tmp_path / "file" / "runs", error=ConfigError
     )
     monkeypatch.setattr(store, "NEEDED_MB", 10**12)

@@ -52,7 +52,7 @@ def whole(tmp_path_factory):
     """(home, file, results) of the study, carried out without a pause."""
     home = tmp_path_factory.mktemp("whole")
     file = home / "two-rates.yaml"
-    file.write_text(yaml.safe_dump(CONTENT))
+    file.write_text(yaml.safe_dump(CONTENT, sort_keys=False))
     status, out, err = finish(command(home, file, "--json"))
     assert status == 0, err
     return home, file, json.loads(out.splitlines()[-1])
@@ -114,9 +114,9 @@ def test_stopped_it_saves_the_run_and_says_how_to_go_on(whole, tmp_path):
 
 
 def test_a_run_that_fails_is_said_and_the_others_go_on(tmp_path):
-    content = {**CONTENT, "arms": {"slow": {}, "too_long": {"budget.max_length": 8}}}
+    content = {**CONTENT, "arms": {"slow": {}, "too_long": {"budget.max_length": 16}}}
     file = tmp_path / "failing.yaml"
-    file.write_text(yaml.safe_dump(content))
+    file.write_text(yaml.safe_dump(content, sort_keys=False))
     status, out, _ = finish(command(tmp_path, file))
     assert status == 1
     (study,) = conduct.list_studies(tmp_path / "runs")

@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import filelock
 import pytest
+from huggingface_hub import constants as hub
 from run_cases import made
 
 import app
@@ -33,6 +34,7 @@ def page(tmp_path_factory):
         patch.setenv("DISTILL_RUNS_OF_ADDRESS", "2")
         patch.setenv("DISTILL_SESSIONS", "5")
         patch.setenv("HF_HUB_DISABLE_IMPLICIT_TOKEN", "1")
+        patch.setattr(hub, "HF_HUB_DISABLE_IMPLICIT_TOKEN", hub.HF_HUB_DISABLE_IMPLICIT_TOKEN)  # launch sets it
         (home().runs).mkdir(parents=True)
         with filelock.FileLock(home().runs / "turn.lock"):
             launched = app.launch(True, prevent_thread_lock=True, quiet=True, server_name="127.0.0.1")
