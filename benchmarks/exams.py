@@ -18,12 +18,12 @@ from distill.config import run_config as configs
 from distill.data.problems import Problem
 from distill.evaluation.answering import answer_problems
 from distill.evaluation.exams import called_impossible, exams, right, vote
-from distill.evaluation.reevaluate import adapter_of, end_as_trained
+from distill.evaluation.reevaluate import adapter_of
 from distill.evaluation.score import Score
 from distill.models.hardware import detect
 from distill.models.loading import load_model, load_tokenizer
 from distill.models.references import model_path
-from distill.models.student import load_adapter, load_student
+from distill.models.student import end_as_trained, load_adapter, load_student
 from distill.runs import index
 
 Texts = dict[str, list[str]]  # exam -> answers

@@ -7,10 +7,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from peft import PeftModel
-from transformers import GenerationConfig
-from transformers.utils import GENERATION_CONFIG_NAME
-
 from distill.config import run_config as configs
 from distill.config.errors import ConfigError
 from distill.config.messages import listed
@@ -22,7 +18,7 @@ from distill.data.splits import key_of
 from distill.evaluation.answering import answer_problems, score
 from distill.evaluation.score import Score, compare
 from distill.models.hardware import detect
-from distill.models.student import load_adapter, load_student
+from distill.models.student import end_as_trained, load_adapter, load_student
 from distill.runs.views import has_adapter, kept_epochs
 
 _OURS = ("data", "evaluation")  # groups of settings that say what a student is asked, and how
@@ -74,13 +70,6 @@ def adapter_of(folder: Path, name: str = "adapter") -> Path:
     elif not has_adapter(folder):
         raise ConfigError(f"Run {folder.name} has no adapter yet: let it train, or stop it, which keeps what it has.")
     return folder / name
-
-
-def end_as_trained(student: PeftModel, adapter: Path) -> None:
-    """Answers of `student` end at all that they ended at while it was trained: at its teachers' end too, say."""
-    if (adapter / GENERATION_CONFIG_NAME).exists():  # adapters from before it was kept have none
-        ends = GenerationConfig.from_pretrained(adapter, local_files_only=True).eos_token_id
-        student.generation_config.eos_token_id = ends
 
 
 def _say(code: str, text: str) -> None:

@@ -24,14 +24,14 @@ from distill.config import run_config as configs
 from distill.config.errors import UserError
 from distill.config.files import sha256_of
 from distill.config.run_config import ModelRef
-from distill.evaluation.reevaluate import adapter_of, end_as_trained
+from distill.evaluation.reevaluate import adapter_of
 from distill.models.chat_template import template_of
 from distill.models.generation import Completion, follow
 from distill.models.hardware import GIB, Machine, detect
 from distill.models.loading import fingerprint, load_model, load_tokenizer
 from distill.models.metadata import describe_model
 from distill.models.references import model_path
-from distill.models.student import load_adapter, load_student
+from distill.models.student import end_as_trained, load_adapter, load_student
 
 SIDES = ("before", "after")
 

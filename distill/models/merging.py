@@ -6,14 +6,12 @@ import json
 from pathlib import Path
 
 from peft import PeftConfig, get_peft_model
-from transformers import GenerationConfig
-from transformers.utils import GENERATION_CONFIG_NAME
 
 from distill.config.errors import ConfigError, UserError
 from distill.config.run_config import ModelRef
 from distill.models.loading import load_model, load_tokenizer
 from distill.models.references import ADAPTER, check_folder, model_path
-from distill.models.student import load_adapter
+from distill.models.student import end_as_trained, load_adapter
 
 
 def merge(adapter: Path, to: Path) -> Path:
@@ -44,8 +42,7 @@ def merge(adapter: Path, to: Path) -> Path:
         raise UserError(f"The adapter {adapter} doesn't go with its model {base.model} ({reason}).") from error
     load_adapter(student, adapter)
     whole = student.merge_and_unload(safe_merge=True)
-    if (adapter / GENERATION_CONFIG_NAME).is_file():  # ours end where their teachers do, too
-        whole.generation_config.eos_token_id = GenerationConfig.from_pretrained(adapter).eos_token_id
+    end_as_trained(whole, adapter)
     try:
         to.mkdir(parents=True, exist_ok=True)
         whole.save_pretrained(to)

@@ -17,6 +17,7 @@ from peft import PeftModel, get_peft_model, set_peft_model_state_dict
 from safetensors import SafetensorError
 from safetensors.torch import load
 from transformers import BitsAndBytesConfig, GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
+from transformers.utils import GENERATION_CONFIG_NAME
 
 from distill.config.errors import ConfigError, UserError
 from distill.config.run_config import LoraConfig, ModelRef
@@ -115,6 +116,13 @@ def load_adapter(student: PeftModel, folder: Path) -> str:
     if not fits:
         raise UserError(f"{file} is damaged or of another model: copy it again, or train again.")
     return hashlib.sha256(saved).hexdigest()
+
+
+def end_as_trained(student: PeftModel | PreTrainedModel, adapter: Path) -> None:
+    """Answers of `student` end at all that they ended at while it was trained: at its teachers' end too, say."""
+    if (adapter / GENERATION_CONFIG_NAME).exists():  # adapters from before it was kept have none
+        ends = GenerationConfig.from_pretrained(adapter, local_files_only=True).eos_token_id
+        student.generation_config.eos_token_id = ends
 
 
 def save_adapter(student: PeftModel, tokenizer: PreTrainedTokenizerBase, ref: ModelRef, folder: Path) -> None:

@@ -13,7 +13,8 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+import types
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -145,18 +146,30 @@ def spawn(folder: Path, in_turn: bool, token: str | None = None, hours: float | 
     `token`: what it asks the Hub with in place of this machine's own. Its environment alone has it. `hours`: how long
     it may work until it saves and stops.
     """
-    path = os.pathsep.join(filter(None, [str(SOURCES), os.environ.get("PYTHONPATH")]))
     module = "distill.hub.job_follower" if (folder / JOB).exists() else "distill.training.worker"
     limited = {} if hours is None else {STOP_AFTER: f"{hours * 3600:.0f}"}
+    spin = {} if "GOMP_SPINCOUNT" in os.environ else {"GOMP_SPINCOUNT": _SPIN}
+    turn = ["--in-turn"] if in_turn else []
+    return launch(module, folder, *turn, environment={**spin, **acting_for(token), **limited})
+
+
+def launch(
+    module: str, folder: Path, *arguments: str, environment: Mapping[str, str] = types.MappingProxyType({})
+) -> subprocess.Popen[bytes]:
+    """`python -m module folder ...` in a session of its own, its output in the folder's stdout.log, known to be there.
+
+    It gets this process's environment but for the owner's secret, and `environment` on top.
+    """
+    path = os.pathsep.join(filter(None, [str(SOURCES), os.environ.get("PYTHONPATH")]))
     around = {name: value for name, value in os.environ.items() if name != OWNER_SECRET}
     with open(folder / "stdout.log", "ab") as log:
         worker = subprocess.Popen(
-            [sys.executable, "-m", module, str(folder), *(["--in-turn"] if in_turn else [])],
+            [sys.executable, "-m", module, str(folder), *arguments],
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=subprocess.STDOUT,
             start_new_session=True,
-            env={"GOMP_SPINCOUNT": _SPIN, **around, "PYTHONPATH": path, **acting_for(token), **limited},
+            env={**around, "PYTHONPATH": path, **environment},
         )
     try:
         # Known before the worker says so itself, so that a second start is refused and an early death is seen.

@@ -17,7 +17,6 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from itertools import combinations
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -217,28 +216,26 @@ def _put(settings: dict[str, Any], arm: str, key: str, value: Any) -> None:
 
 def _check(cells: tuple[Cell, ...]) -> None:
     """Raises ConfigError where two arms are the same run, or were judged differently."""
-    first = cells[0]
+    first, judges, runs = cells[0], None, {}
     for cell in cells:
-        differs = [name for name, value in _judges(cell).items() if value != _judges(first)[name]]
+        said = cell.config.model_dump(mode="json", exclude={"name", "description"})
+        own = _judges(said)
+        judges = judges or own
+        differs = [name for name, value in own.items() if value != judges[name]]
         if differs:
             raise ConfigError(
                 f"{_called(first).capitalize()} and {_called(cell)} are not judged alike ({differs[0]} differs), so "
                 "they can't be compared: give both the same held-out problems."
             )
-    for one, other in combinations([cell for cell in cells if cell.seed == first.seed], 2):
-        if one.value == other.value and _apart_from_names(one) == _apart_from_names(other):
-            raise ConfigError(f"The arms {one.arm!r} and {other.arm!r} are the same run: change a setting of one.")
+        same = runs.setdefault(json.dumps([said, cell.value, cell.seed], sort_keys=True), cell)
+        if same is not cell:
+            raise ConfigError(f"The arms {same.arm!r} and {cell.arm!r} are the same run: change a setting of one.")
 
 
-def _judges(cell: Cell) -> dict[str, Any]:
-    said = cell.config.model_dump(mode="json")
+def _judges(said: Mapping[str, Any]) -> dict[str, Any]:
     return {f"data.{name}": said["data"][name] for name in _JUDGES} | {
         "evaluation.max_new_tokens": said["evaluation"]["max_new_tokens"]
     }
-
-
-def _apart_from_names(cell: Cell) -> dict[str, Any]:
-    return cell.config.model_dump(mode="json", exclude={"name", "description"})
 
 
 def _called(cell: Cell) -> str:

@@ -6,16 +6,13 @@ Exit statuses are those of a run's worker: 0 done, 1 failed, 2 wrong, 130 stoppe
 from __future__ import annotations
 
 import contextlib
-import os
-import subprocess
 import sys
 from pathlib import Path
 
 from distill.config.errors import Stopped, UserError
-from distill.config.paths import SOURCES
 from distill.config.secrets import guard_output
-from distill.runs.process import live_process, remember
-from distill.runs.store import OWNER_SECRET
+from distill.runs.process import live_process
+from distill.runs.store import launch
 from distill.studies.conduct import STOP, StudyFolder, conduct, open_study
 from distill.training.worker import DONE, FAILED, STOPPED, StopFlag
 
@@ -25,12 +22,12 @@ def main(folder: Path) -> int:
     from distill.studies import results
 
     stop = StopFlag(folder / STOP)
-    study, known = open_study(folder), ""
+    study, known = open_study(folder), -1
 
     def tell(done: int, cell: object, seen: object) -> None:
         nonlocal known
-        if str(done) != known:  # a run has ended: what is known now can be looked at
-            known = str(done)
+        if done != known:  # a run has ended: what is known now can be looked at
+            known = done
             results.write(study)
 
     try:
@@ -50,18 +47,7 @@ def start(study: StudyFolder) -> None:
     if working(study):
         raise UserError(f"The study {study.id} is being carried out already.")
     (study.path / STOP).unlink(missing_ok=True)
-    path = os.pathsep.join(filter(None, [str(SOURCES), os.environ.get("PYTHONPATH")]))
-    around = {name: value for name, value in os.environ.items() if name != OWNER_SECRET}
-    with open(study.path / "stdout.log", "ab") as log:
-        worker = subprocess.Popen(
-            [sys.executable, "-m", "distill.studies.worker", str(study.path)],
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-            env={**around, "PYTHONPATH": path},
-        )
-    remember(study.path, worker.pid)
+    launch("distill.studies.worker", study.path)
 
 
 def stop(study: StudyFolder) -> None:

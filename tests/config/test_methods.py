@@ -10,11 +10,10 @@ from methods_cases import SIBLING, SMALL, STRANGERS, carried_out, pipeline_of, w
 from distill.config import paths
 from distill.config import run_config as configs
 from distill.config.errors import ConfigError, Stopped
-from distill.evaluation.reevaluate import end_as_trained
 from distill.models.chat_template import end_token
 from distill.models.generation import end_tokens
 from distill.models.loading import load_tokenizer
-from distill.models.student import load_student
+from distill.models.student import end_as_trained, load_student
 from distill.objectives.task import ANSWER
 from distill.runs.events import EventWriter, Stage, read
 from distill.training.pipeline import Pipeline
